@@ -1,0 +1,5 @@
+//! A picture of the database: what names mean and what follows from touching them.
+
+mod footprint;
+
+pub use footprint::{Effects, Footprint, RelationOid};

@@ -1,0 +1,428 @@
+//! What an operator may set, with the defaults in one place.
+//!
+//! Every section is a struct of validated values; a room is given the section
+//! that it needs, never the whole. `load` (see [`load`]) merges defaults, file,
+//! environment and flags, and remembers where each value came from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole configuration: an immutable snapshot, replaced as one on reload.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    pub listen: ListenConfig,
+    pub auth: AuthConfig,
+    pub client_tls: ClientTlsConfig,
+    pub upstream: UpstreamConfig,
+    pub server_tls: ServerTlsConfig,
+    pub pool: PoolConfig,
+    pub cache: CacheConfig,
+    pub redis: RedisConfig,
+    pub slow_log: SlowLogConfig,
+    pub http: HttpConfig,
+    pub log: LogConfig,
+    pub databases: Vec<DatabaseConfig>,
+    pub users: Vec<UserConfig>,
+}
+
+/// `[listen]`: where applications connect.
+#[derive(Debug, Clone)]
+pub struct ListenConfig {
+    /// `listen_addr`: address to listen on; `*` is every interface, empty is none.
+    pub listen_addr: String,
+    /// `listen_port`.
+    pub listen_port: u16,
+    /// `unix_socket_dir`: also listen on `<dir>/.s.PGSQL.<port>`.
+    pub unix_socket_dir: Option<PathBuf>,
+    /// `max_client_conn`: clients at once; one more gets 53300.
+    pub max_client_conn: usize,
+    /// `client_login_timeout`: from accept to the first ReadyForQuery.
+    pub client_login_timeout: Duration,
+    /// `client_idle_timeout`: zero is never.
+    pub client_idle_timeout: Duration,
+    /// `idle_transaction_timeout`: zero is never.
+    pub idle_transaction_timeout: Duration,
+    /// `max_message_size`: the longest message a client may send, in bytes.
+    pub max_message_size: usize,
+    /// `unit_buffer_size`: bytes of messages kept until Sync before they stream upstream uncached.
+    pub unit_buffer_size: usize,
+    /// `ignore_startup_parameters`: names accepted and dropped.
+    pub ignore_startup_parameters: Vec<String>,
+    /// `drain_timeout`: how long SIGTERM waits for transactions to end.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            listen_addr: "127.0.0.1".into(),
+            listen_port: 6432,
+            unix_socket_dir: None,
+            max_client_conn: 5000,
+            client_login_timeout: Duration::from_secs(60),
+            client_idle_timeout: Duration::ZERO,
+            idle_transaction_timeout: Duration::ZERO,
+            max_message_size: 1 << 30,
+            unit_buffer_size: 1 << 20,
+            ignore_startup_parameters: Vec::new(),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthType {
+    Trust,
+    #[default]
+    ScramSha256,
+    Md5,
+}
+
+/// `[auth]`.
+#[derive(Debug, Clone, Default)]
+pub struct AuthConfig {
+    pub auth_type: AuthType,
+    /// `admin_users`: may change things on the console.
+    pub admin_users: Vec<String>,
+    /// `stats_users`: may only SHOW.
+    pub stats_users: Vec<String>,
+}
+
+/// `[client_tls]`: TLS towards applications.
+#[derive(Debug, Clone, Default)]
+pub struct ClientTlsConfig {
+    /// `client_tls_sslmode`: disable, allow, require.
+    pub sslmode: ClientSslMode,
+    pub key_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientSslMode {
+    /// SSLRequest is answered `N`.
+    #[default]
+    Disable,
+    /// Offered, not demanded.
+    Allow,
+    /// A startup packet in clear is refused with 28000.
+    Require,
+}
+
+/// `[upstream]`: the PostgreSQL server.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// Host name, address, or the directory of a Unix socket (begins with `/`).
+    pub host: String,
+    pub port: u16,
+    /// The URL's user: clients of this name log in with the URL's password.
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    /// The URL's database, where control connections go when no client named one yet.
+    pub dbname: Option<String>,
+    /// `server_connect_timeout`.
+    pub server_connect_timeout: Duration,
+    /// `query_timeout`: zero is never.
+    pub query_timeout: Duration,
+    /// `cancel_wait_timeout`: how long a lease waits for a cancel connection to be closed by the server.
+    pub cancel_wait_timeout: Duration,
+    /// `state_dir`: where open upstream connections are written down.
+    pub state_dir: Option<PathBuf>,
+    /// `lazy_begin`: BEGIN is sent with the first statement that needs the server.
+    pub lazy_begin: bool,
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 5432,
+            user: None,
+            password: None,
+            dbname: None,
+            server_connect_timeout: Duration::from_secs(15),
+            query_timeout: Duration::ZERO,
+            cancel_wait_timeout: Duration::from_secs(10),
+            state_dir: None,
+            lazy_begin: true,
+        }
+    }
+}
+
+/// `[server_tls]`: TLS towards PostgreSQL, libpq's `sslmode` words.
+#[derive(Debug, Clone, Default)]
+pub struct ServerTlsConfig {
+    pub sslmode: SslMode,
+    /// `server_tls_ca_file`: trusted roots; the system's when absent.
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SslMode {
+    Disable,
+    Allow,
+    #[default]
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PoolMode {
+    #[default]
+    Transaction,
+    Session,
+}
+
+/// `[pool]`: limits of one (database, user) pool.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    pub pool_mode: PoolMode,
+    pub default_pool_size: usize,
+    pub min_pool_size: usize,
+    pub reserve_pool_size: usize,
+    /// `reserve_pool_timeout`: a client that waited this long may use the reserve.
+    pub reserve_pool_timeout: Duration,
+    /// `max_db_connections`: over all users of one database; zero is no limit.
+    pub max_db_connections: usize,
+    /// `max_pinned_connections`: pinned beyond the pool's size; `None` is `default_pool_size`.
+    pub max_pinned_connections: Option<usize>,
+    pub query_wait_timeout: Duration,
+    pub server_lifetime: Duration,
+    pub server_idle_timeout: Duration,
+    /// `max_prepared_statements`: per upstream connection.
+    pub max_prepared_statements: usize,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            pool_mode: PoolMode::Transaction,
+            default_pool_size: 20,
+            min_pool_size: 0,
+            reserve_pool_size: 0,
+            reserve_pool_timeout: Duration::from_secs(5),
+            max_db_connections: 0,
+            max_pinned_connections: None,
+            query_wait_timeout: Duration::from_secs(120),
+            server_lifetime: Duration::from_secs(3600),
+            server_idle_timeout: Duration::from_secs(600),
+            max_prepared_statements: 200,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    Off,
+    /// Never serves; counts what it would have served and checks it.
+    Shadow,
+    #[default]
+    On,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// Linearizable for every write through pgditto.
+    #[default]
+    Strict,
+    /// At most `ttl` old.
+    Ttl,
+}
+
+/// `[cache]` and `[[cache.rules]]`.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    pub mode: CacheMode,
+    pub level: Level,
+    /// How long any entry may live, at every level.
+    pub ttl: Duration,
+    /// `memory_limit`, in bytes, overhead included.
+    pub memory_limit: u64,
+    /// `max_entry_size`, in bytes.
+    pub max_entry_size: usize,
+    /// `lease`: hits need a round trip to the guard no older than this.
+    pub lease: Duration,
+    /// `catalog_watch_interval`: how often DDL from outside is looked for.
+    pub catalog_watch_interval: Duration,
+    /// `single_flight_timeout`, `single_flight_waiters`: bounds for coalesced misses.
+    pub single_flight_timeout: Duration,
+    pub single_flight_waiters: usize,
+    pub rules: Vec<CacheRule>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            mode: CacheMode::On,
+            level: Level::Strict,
+            ttl: Duration::from_secs(60),
+            memory_limit: 256 << 20,
+            max_entry_size: 1 << 20,
+            lease: Duration::from_secs(1),
+            catalog_watch_interval: Duration::from_secs(1),
+            single_flight_timeout: Duration::from_secs(5),
+            single_flight_waiters: 1000,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// One `[[cache.rules]]`: every condition that is given must match; the first rule that matches decides.
+#[derive(Debug, Clone, Default)]
+pub struct CacheRule {
+    /// Every relation of the statement must match one of these (`schema.table`, `table`, `*` as a wildcard).
+    pub tables: Vec<String>,
+    pub users: Vec<String>,
+    pub databases: Vec<String>,
+    /// A shape's id as the slow log and `SHOW CACHE` print it.
+    pub shape: Option<String>,
+    /// `cache = false` keeps what matches out of the cache.
+    pub cache: Option<bool>,
+    pub level: Option<Level>,
+    pub ttl: Option<Duration>,
+    pub tags: Vec<String>,
+    /// `functions`: user functions that this rule vouches for.
+    pub functions: Vec<String>,
+}
+
+/// `[redis]`: the second tier; off without `url`.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    pub url: Option<Secret>,
+    /// `timeout`: the longest a lookup may wait for Redis.
+    pub timeout: Duration,
+    pub connect_timeout: Duration,
+    /// `retry_interval`: how long Redis is left alone after failures.
+    pub retry_interval: Duration,
+    /// `fleet_name`: the `<fleet>` of `pgditto:<fleet>:<hash>`.
+    pub fleet_name: Option<String>,
+    /// Values smaller than this stay in memory only, in bytes.
+    pub min_entry_size: usize,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            timeout: Duration::from_millis(5),
+            connect_timeout: Duration::from_secs(1),
+            retry_interval: Duration::from_secs(1),
+            fleet_name: None,
+            min_entry_size: 0,
+        }
+    }
+}
+
+/// `[slow_log]`.
+#[derive(Debug, Clone)]
+pub struct SlowLogConfig {
+    pub warn: Duration,
+    pub error: Duration,
+    /// `literals = true` keeps the statement as it came.
+    pub literals: bool,
+    /// `max_per_second`: lines beyond it are counted, not written.
+    pub max_per_second: u32,
+}
+
+impl Default for SlowLogConfig {
+    fn default() -> Self {
+        Self {
+            warn: Duration::from_secs(1),
+            error: Duration::from_secs(5),
+            literals: false,
+            max_per_second: 10,
+        }
+    }
+}
+
+/// `[http]`: metrics, probes, drain.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// `listen`: `ADDR:PORT`; empty turns it off.
+    pub listen: String,
+    /// `admin_token_file`: without it everything that changes state is refused.
+    pub admin_token_file: Option<PathBuf>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9930".into(),
+            admin_token_file: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// A `tracing` filter, such as `info` or `pgditto=debug`.
+    pub level: String,
+    pub format: LogFormat,
+    pub log_connections: bool,
+    pub log_disconnections: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".into(),
+            format: LogFormat::Text,
+            log_connections: false,
+            log_disconnections: false,
+        }
+    }
+}
+
+/// One `[[databases]]`: a name that clients may ask for, and where it leads.
+#[derive(Debug, Clone, Default)]
+pub struct DatabaseConfig {
+    pub name: String,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub dbname: Option<String>,
+    pub pool_mode: Option<PoolMode>,
+    pub pool_size: Option<usize>,
+}
+
+/// One `[[users]]`.
+#[derive(Debug, Clone, Default)]
+pub struct UserConfig {
+    pub name: String,
+    pub password: Option<Secret>,
+    /// A verifier as `pg_authid.rolpassword` holds it (`SCRAM-SHA-256$…` or `md5…`).
+    pub scram_secret: Option<Secret>,
+    pub pool_mode: Option<PoolMode>,
+    pub pool_size: Option<usize>,
+}
+
+/// A string that never prints itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+    /// The secret itself; never pass it to a log, an error or a metric.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}

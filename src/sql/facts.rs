@@ -1,0 +1,178 @@
+//! What one statement says about itself, before any catalogue is asked.
+
+use super::Bypass;
+
+/// A name as PostgreSQL folds it: unquoted parts in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ObjectName {
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// A name that stands where a relation may stand.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RelationUse {
+    pub name: ObjectName,
+    pub access: Access,
+    /// `ONLY`: descendants are left out.
+    pub only: bool,
+    pub alias: Option<String>,
+}
+
+/// A function call as written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FunctionUse {
+    pub name: ObjectName,
+    pub argument_count: usize,
+    /// One element an argument: the decoded string constant, where it is one.
+    pub literal_arguments: Vec<Option<String>>,
+}
+
+/// A name that stands where a column may stand (`a.b.c` has the qualifier `[a, b]`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ColumnUse {
+    pub qualifier: Vec<String>,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+/// What sort of statement it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Empty,
+    /// SELECT, VALUES, TABLE, WITH … SELECT (see [`Facts::writes`] for data-modifying ones).
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Merge,
+    CopyFrom,
+    CopyTo,
+    Truncate,
+    Begin {
+        isolation: Option<Isolation>,
+        read_only: Option<bool>,
+        deferrable: bool,
+    },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint,
+    Release,
+    RollbackTo,
+    PrepareTransaction {
+        gid: String,
+    },
+    CommitPrepared,
+    RollbackPrepared,
+    /// `SET [SESSION|LOCAL] name`; the name in lower case (`timezone` for SET TIME ZONE, `role`, `session_authorization`).
+    Set {
+        name: String,
+        local: bool,
+    },
+    SetTransaction,
+    SetConstraints,
+    /// `RESET name`; `None` is RESET ALL.
+    Reset {
+        name: Option<String>,
+    },
+    Show {
+        name: String,
+    },
+    DiscardAll,
+    DiscardOther,
+    Prepare {
+        name: String,
+    },
+    Execute {
+        name: String,
+    },
+    /// `None` is DEALLOCATE ALL.
+    Deallocate {
+        name: Option<String>,
+    },
+    Declare {
+        hold: bool,
+    },
+    Fetch,
+    CloseCursor,
+    Listen,
+    Unlisten,
+    Notify,
+    Lock,
+    Explain {
+        analyze: bool,
+    },
+    Call,
+    Do,
+    Load,
+    /// VACUUM, ANALYZE, CREATE INDEX, REINDEX, COMMENT, CLUSTER, CHECKPOINT.
+    Maintenance,
+    RefreshMaterializedView,
+    /// CREATE TEMP …: touches nothing that is cached.
+    TemporaryDdl,
+    /// Everything else that is known to change the catalogue (GRANT, CREATE, ALTER, DROP, …).
+    Ddl,
+    Unknown,
+}
+
+/// The facts of one statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub kind: Kind,
+    pub relations: Vec<RelationUse>,
+    pub functions: Vec<FunctionUse>,
+    /// Operators as written, without schema.
+    pub operators: Vec<String>,
+    /// Types named in casts and typed constants.
+    pub types: Vec<ObjectName>,
+    pub columns: Vec<ColumnUse>,
+    /// Aliases, CTE names and output names that the statement itself defines.
+    pub defined: Vec<String>,
+    /// Why the statement is not cacheable whatever the catalogue says.
+    pub hazard: Option<Bypass>,
+    /// It writes at some depth (INSERT, UPDATE, DELETE, MERGE, SELECT INTO, …) or its kind does.
+    pub writes: bool,
+    /// It locks rows or relations (FOR UPDATE/SHARE, LOCK).
+    pub locks: bool,
+    /// Everything above is known; when false the statement may do anything.
+    pub complete: bool,
+    /// The facts hold for this text only, not for every text of its shape.
+    pub literal_dependent: bool,
+}
+
+impl Facts {
+    /// Facts of a statement of which only the kind is known.
+    pub fn unknown(kind: Kind) -> Self {
+        Self {
+            kind,
+            relations: Vec::new(),
+            functions: Vec::new(),
+            operators: Vec::new(),
+            types: Vec::new(),
+            columns: Vec::new(),
+            defined: Vec::new(),
+            hazard: Some(Bypass::Unparsed),
+            writes: true,
+            locks: true,
+            complete: false,
+            literal_dependent: false,
+        }
+    }
+}

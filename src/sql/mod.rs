@@ -1,0 +1,17 @@
+//! SQL text → shape, kind, relations, functions: pure, and without a catalogue.
+
+mod facts;
+mod reason;
+
+pub use facts::{Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse};
+pub use reason::Bypass;
+
+/// A statement's shape: what is left of it when the literals are taken out, as a 128-bit fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShapeId(pub u128);
+
+impl std::fmt::Display for ShapeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", (self.0 >> 64) as u64)
+    }
+}
