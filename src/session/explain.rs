@@ -1,0 +1,1 @@
+//! Why a statement is or is not answered from the cache, in words.
