@@ -23,6 +23,18 @@ pub struct Analysis {
 }
 
 impl Analysis {
+    /// Of a text that cannot be read: it may do anything.
+    pub fn not_understood() -> Self {
+        Self {
+            statements: Arc::new([Facts::unknown(Kind::Unknown)]),
+            shape: ShapeId(0),
+            key_text: Bytes::new(),
+            clock_literal: true,
+            hints: Hints::default(),
+            understood: false,
+        }
+    }
+
     /// The only statement of the string.
     pub fn single(&self) -> Option<&Facts> {
         match &*self.statements {
@@ -85,11 +97,11 @@ impl Analyser {
     /// Analyses one string of SQL as it came from the client.
     pub fn analyse(&self, text: &[u8], standard_conforming_strings: bool) -> Analysis {
         let Ok(text) = std::str::from_utf8(text) else {
-            return not_understood();
+            return Analysis::not_understood();
         };
         let scan = sql::scan(text, standard_conforming_strings);
         if !scan.well_formed {
-            return not_understood();
+            return Analysis::not_understood();
         }
         let statements = match self.by_shape.get(&scan.shape) {
             Some(Known::Shared(facts)) => facts,
@@ -121,15 +133,4 @@ fn facts_of(scan: &sql::Scan<'_>) -> Arc<[Facts]> {
         .iter()
         .map(|statement| sql::analyse(statement))
         .collect()
-}
-
-fn not_understood() -> Analysis {
-    Analysis {
-        statements: Arc::new([Facts::unknown(Kind::Unknown)]),
-        shape: ShapeId(0),
-        key_text: Bytes::new(),
-        clock_literal: true,
-        hints: Hints::default(),
-        understood: false,
-    }
 }

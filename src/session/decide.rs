@@ -2,7 +2,6 @@
 //! answer may come from the cache.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -10,7 +9,7 @@ use super::Session;
 use super::analysis::Analysis;
 use super::shared::JudgementKey;
 use super::state::Pin;
-use crate::cache::{Key, KeyBuilder, Picture, StoreOptions};
+use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{Effects, Footprint, Judgement, ReadFacts};
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
@@ -20,6 +19,8 @@ use crate::wire::frontend::Bind;
 pub struct Meaning {
     /// Older than the catalogue that was asked.
     pub picture: Picture,
+    /// The version of the catalogue that was asked.
+    catalogue: u64,
     pub footprint: Footprint,
     pub effects: Effects,
     /// It takes locks that later reads rely on.
@@ -36,14 +37,7 @@ pub struct ReadPlan {
     pub judgement: Arc<Judgement>,
     pub picture: Picture,
     pub options: StoreOptions,
-    pub level: Level,
-}
-
-impl ReadPlan {
-    /// What the read depends on.
-    pub fn facts(&self) -> Option<&ReadFacts> {
-        self.judgement.read.as_ref().ok()
-    }
+    pub terms: Terms,
 }
 
 impl Session {
@@ -53,6 +47,7 @@ impl Session {
         let catalog = self.database.authority.catalog();
         let mut meaning = Meaning {
             picture,
+            catalogue: catalog.as_ref().map_or(0, |catalog| catalog.version.0),
             footprint: Footprint::nothing(),
             effects: Effects::NONE,
             locks: false,
@@ -143,12 +138,16 @@ impl Session {
             .ttl
             .or_else(|| rule.and_then(|rule| rule.ttl))
             .unwrap_or(self.config.cache.ttl);
+        let catalogue = meaning.catalogue;
         let options = StoreOptions {
-            ttl: ttl.min(MAX_TTL),
+            read_at: Moment::now(),
+            ttl,
             level,
-            labels: labels(analysis, rule),
+            catalogue,
+            database: self.database.name.clone(),
             relations: SmallVec::from_slice(&read.dependencies),
             shape: analysis.shape,
+            labels: labels(analysis, rule),
         };
         let key = self.key(analysis, read, parameter_types, bind);
         Ok(ReadPlan {
@@ -156,7 +155,7 @@ impl Session {
             picture: meaning.picture,
             judgement,
             options,
-            level,
+            terms: Terms { level, ttl, catalogue },
         })
     }
 
@@ -252,17 +251,19 @@ impl Session {
         } else {
             key.field(b"").field(b"");
         }
-        key.finish(&self.shared.key_secret)
+        key.finish(self.shared.cache.secret())
     }
 }
 
-/// No entry lives longer, whatever a rule or hint says.
-const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-
-fn labels(analysis: &Analysis, rule: Option<&CacheRule>) -> Vec<String> {
-    let mut labels = analysis.hints.tags.clone();
-    labels.extend(rule.into_iter().flat_map(|rule| rule.tags.iter().cloned()));
-    labels
+fn labels(analysis: &Analysis, rule: Option<&CacheRule>) -> SmallVec<[Box<str>; 1]> {
+    let of_rule = rule.into_iter().flat_map(|rule| &rule.tags);
+    analysis
+        .hints
+        .tags
+        .iter()
+        .chain(of_rule)
+        .map(|label| label.as_str().into())
+        .collect()
 }
 
 /// `*` stands for any run of characters.

@@ -94,11 +94,6 @@ impl Session {
         let handle = self.registration.handle.clone();
         handle.set_activity(Activity::Active);
         let sent = Instant::now();
-        for fill in &mut exchange.fills {
-            if let Some(leader) = &mut fill.leader {
-                leader.sent();
-            }
-        }
         let relayed = self.relay(&mut lease, &mut exchange).await;
         report.upstream += sent.elapsed();
         report.rows += exchange.outcome.rows;
@@ -306,7 +301,10 @@ impl Session {
             let Some(header) = header else { return Ok(()) };
             if header.tag == tag::frontend::COPY_DATA && header.frame_len > self.client.input.len() {
                 if header.frame_len > self.limits.frame_len_max {
-                    return Err(Broken::Protocol(wire::WireError::MessageTooLong));
+                    return Err(Broken::Protocol(wire::WireError::TooLong {
+                        len: header.frame_len,
+                        limit: self.limits.frame_len_max,
+                    }));
                 }
                 if exchange.copy_in {
                     exchange.client_passing = header.frame_len;
@@ -502,14 +500,14 @@ impl Session {
                 report.shadow(entry, &finished.answer, holds);
             }
             let entry = self.shared.cache.store(
-                finished.key,
+                &finished.key,
                 finished.stamp,
                 finished.answer,
                 finished.options,
                 &self.database.tags,
             );
             if let Some(leader) = finished.leader {
-                leader.finish(entry);
+                leader.finish(Some(entry));
             }
         }
     }

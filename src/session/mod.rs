@@ -262,7 +262,7 @@ impl Session {
             (
                 self.idle_transaction_timeout(),
                 ErrorReport::fatal(
-                    SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                    SqlState::IDLE_IN_TRANSACTION_TIMEOUT,
                     "terminating connection due to idle-in-transaction timeout",
                 ),
             )
@@ -322,7 +322,7 @@ impl Session {
     fn analyse(&self, sql: &[u8]) -> Analysis {
         if !self.is_utf8() && !sql.is_ascii() {
             // In another encoding the same bytes are other characters.
-            return self.shared.analyser.analyse(b"\xff", true);
+            return Analysis::not_understood();
         }
         self.shared.analyser.analyse(sql, self.standard_strings())
     }

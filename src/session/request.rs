@@ -32,9 +32,16 @@ pub enum Unit {
 pub struct Assembler {
     frames: Vec<Frame>,
     bytes: usize,
+    /// The unit has failed here: what comes before its Sync is dropped.
+    discarding: bool,
 }
 
 impl Assembler {
+    /// Drops everything up to the next Sync, as the server does after an error.
+    pub fn discard_to_sync(&mut self) {
+        self.discarding = true;
+    }
+
     /// The next unit in `input`, or `None` when more bytes are needed.
     ///
     /// # Errors
@@ -45,6 +52,9 @@ impl Assembler {
         limits: &Limits,
     ) -> Result<Option<Unit>, WireError> {
         while let Some(frame) = wire::take_frame(input, limits.frame_len_max)? {
+            if self.discarding && frame.tag() != tag::SYNC && frame.tag() != tag::TERMINATE {
+                continue;
+            }
             match frame.tag() {
                 tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {
                     self.push(frame);
@@ -53,6 +63,7 @@ impl Assembler {
                     }
                 }
                 tag::SYNC => {
+                    self.discarding = false;
                     self.push(frame);
                     return Ok(Some(self.end(End::Sync)));
                 }
@@ -73,7 +84,7 @@ impl Assembler {
                 }
                 tag::QUERY => return Ok(Some(Unit::Query(frame))),
                 tag::FUNCTION_CALL => return Ok(Some(Unit::FunctionCall(frame))),
-                other => return Err(WireError::UnknownMessage(other)),
+                other => return Err(WireError::FrontendTag(other)),
             }
         }
         Ok(None)

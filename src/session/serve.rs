@@ -15,7 +15,7 @@ use super::shared::DescriptionKey;
 use super::statements::Statement;
 use super::transaction::Transaction;
 use super::{Session, UnitReport};
-use crate::cache::{Entry, Flight, Leader, Lookup};
+use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
 use crate::config::CacheMode;
 use crate::sql::{Bypass, Isolation, Kind};
 use crate::wire::{Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
@@ -110,22 +110,18 @@ impl Session {
     ) -> Result<Arc<Entry>, Miss> {
         report.relations(&plan);
         let shadow = self.config.cache.mode == CacheMode::Shadow;
-        let dependencies = match plan.facts() {
-            Some(facts) => facts.dependencies.clone(),
-            None => Default::default(),
-        };
         let tags = self.database.tags.clone();
         let cache = self.shared.cache.clone();
         let fits = |entry: &Entry| !needs_description || entry.answer.row_description.is_some();
         let mut marked = false;
-        let found = match cache.lookup(&plan.key, &tags, &dependencies, plan.picture, plan.level) {
+        let found = match cache.lookup(&plan.key, &tags, &plan.terms, Moment::now()) {
             Lookup::Hit(entry) if fits(&entry) => Some(entry),
-            Lookup::Marked => {
+            Lookup::Miss(cache::Miss::Marked) => {
                 marked = true;
                 None
             }
             _ => cache
-                .lookup_second(&plan.key, &tags, &dependencies, plan.picture, plan.level)
+                .lookup_second(&plan.key, &tags, &plan.terms)
                 .await
                 .filter(|entry| fits(entry)),
         };
@@ -150,14 +146,14 @@ impl Session {
                 ..Miss::default()
             });
         }
-        let leader = match cache.flight(&plan.key) {
+        let leader = match cache.flight(&plan.key, &tags) {
             Flight::Lead(leader) => Some(leader),
             Flight::Full => None,
             Flight::Follow(follower) => {
                 let waited = Instant::now();
                 let cancelled = self.registration.handle.cancelled.notified();
                 let entry = tokio::select! {
-                    entry = follower.wait() => entry,
+                    entry = follower.wait(&tags, &plan.terms) => entry,
                     () = cancelled => {
                         report.cancelled = true;
                         None
@@ -432,14 +428,7 @@ impl Session {
         if self.config.cache.mode == CacheMode::Shadow {
             return None;
         }
-        let dependencies = &plan.facts()?.dependencies;
-        match self.shared.cache.lookup(
-            &plan.key,
-            &self.database.tags,
-            dependencies,
-            plan.picture,
-            plan.level,
-        ) {
+        match self.shared.cache.lookup(&plan.key, &self.database.tags, &plan.terms, Moment::now()) {
             Lookup::Hit(entry) => {
                 (!needs_description || entry.answer.row_description.is_some()).then_some(entry)
             }

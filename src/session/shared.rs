@@ -14,7 +14,7 @@ use super::greeting::{Greeting, GreetingKey};
 use super::registry::Registry;
 use super::statements::StatementTexts;
 use crate::authority::Authority;
-use crate::cache::{Cache, KeySecret, Tags};
+use crate::cache::{Cache, Tags};
 use crate::catalog::{CatalogVersion, Judgement};
 use crate::config::Config;
 use crate::insight::Insight;
@@ -38,7 +38,6 @@ pub struct Shared {
     pub config: ArcSwap<Config>,
     pub pools: Arc<Pools>,
     pub cache: Arc<Cache>,
-    pub key_secret: KeySecret,
     pub metrics: Arc<Metrics>,
     pub insight: Arc<Insight>,
     pub registry: Arc<Registry>,
@@ -59,7 +58,7 @@ const DESCRIPTION_BYTES_MAX: u64 = 32 << 20;
 
 /// What pgditto knows of one database.
 pub struct Database {
-    pub name: String,
+    pub name: Arc<str>,
     pub tags: Arc<Tags>,
     pub authority: Arc<Authority>,
     pub judgements: Bounded<JudgementKey, Arc<Judgement>>,
@@ -92,7 +91,7 @@ pub struct Description {
 }
 
 impl Database {
-    pub fn new(name: String, tags: Arc<Tags>, authority: Arc<Authority>) -> Self {
+    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>) -> Self {
         Self {
             name,
             tags,
@@ -137,5 +136,34 @@ impl Databases {
 
     pub fn all(&self) -> Vec<Arc<Database>> {
         self.open.lock().values().cloned().collect()
+    }
+}
+
+impl Shared {
+    /// Functions of users that some rule vouches for, sorted.
+    pub fn vouched_functions(&self) -> Vec<String> {
+        let config = self.config.load();
+        let mut functions: Vec<String> = config
+            .cache
+            .rules
+            .iter()
+            .flat_map(|rule| rule.functions.iter().cloned())
+            .collect();
+        functions.sort();
+        functions.dedup();
+        functions
+    }
+
+    /// What the databases of the server share has changed through `origin`:
+    /// roles, memberships, defaults. Every picture is old, and so is every greeting.
+    pub fn catalogues_changed(&self, origin: &Arc<Database>) {
+        self.greetings.invalidate_all();
+        for database in self.databases.all() {
+            if !Arc::ptr_eq(&database, origin) {
+                database.authority.invalidate();
+                database.tags.widen_in_flight();
+                database.authority.settled();
+            }
+        }
     }
 }

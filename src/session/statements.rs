@@ -37,6 +37,8 @@ struct TextKey {
     sql: Bytes,
     parameter_types: Box<[u32]>,
     standard_strings: bool,
+    /// The bytes are characters that we know: the client's encoding is UTF8, or they are ASCII.
+    readable: bool,
 }
 
 /// All statement texts of this process, bounded in bytes.
@@ -68,11 +70,13 @@ impl StatementTexts {
         parameter_types: &[u32],
         analyser: &Analyser,
         standard_strings: bool,
+        readable: bool,
     ) -> Arc<Statement> {
         let key = TextKey {
             sql: Bytes::copy_from_slice(sql),
             parameter_types: parameter_types.into(),
             standard_strings,
+            readable,
         };
         if let Some(known) = self.texts.get(&key) {
             return known;
@@ -81,7 +85,11 @@ impl StatementTexts {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             sql: key.sql.clone(),
             parameter_types: key.parameter_types.clone(),
-            analysis: analyser.analyse(sql, standard_strings),
+            analysis: if readable {
+                analyser.analyse(sql, standard_strings)
+            } else {
+                Analysis::not_understood()
+            },
         });
         self.texts.insert(key, statement.clone());
         statement

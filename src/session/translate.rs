@@ -12,6 +12,7 @@ use super::fill::Fill;
 use super::serve::Miss;
 use super::statements::{Statement, upstream_name};
 use super::Session;
+use crate::cache::{Moment, Picture};
 use crate::catalog::{Effects, Footprint};
 use crate::sql::Kind;
 use crate::upstream::Connection;
@@ -134,7 +135,7 @@ impl Session {
                 "prepared statement \"{}\" already exists",
                 String::from_utf8_lossy(&name)
             );
-            backend::error(&mut report, &ErrorReport::error(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
+            backend::error(&mut report, &ErrorReport::error(SqlState::DUPLICATE_STATEMENT, message));
             frontend::describe(&mut exchange.outgoing, frontend::Target::Statement, ABSENT);
             exchange.expects.push_back(Expect::Failure(report.freeze()));
             return Ok(());
@@ -331,22 +332,19 @@ impl Session {
     /// Begins to collect the answer of the Execute at `place`, if it was planned.
     fn begin_fill(&mut self, place: usize, exchange: &mut Exchange, miss: &mut Miss) -> Option<usize> {
         let at = miss.plans.iter().position(|(planned, _)| *planned == place)?;
-        let (_, plan) = miss.plans.swap_remove(at);
-        let dependencies = &plan.judgement.read.as_ref().ok()?.dependencies;
-        // Before the bytes leave: the snapshot is taken at Bind.
-        let stamp = self.database.tags.stamp(dependencies, plan.picture);
+        let (_, mut plan) = miss.plans.swap_remove(at);
         if self.tx.wrote {
             return None;
         }
+        // Before the bytes leave: the snapshot is taken at Bind.
+        plan.options.read_at = Moment::now();
+        let stamp = self.database.tags.stamp(&plan.options.relations, plan.picture);
         let leader = if place == 0 { miss.leader.take() } else { None };
-        let mut fill = Fill::new(
-            plan.key,
-            stamp,
-            plan.options,
-            leader,
-            self.config.cache.max_entry_size,
-            Instant::now(),
-        );
+        if let Some(leader) = &leader {
+            leader.sent(&stamp);
+        }
+        let bytes_max = self.shared.cache.entry_bytes_max();
+        let mut fill = Fill::new(plan.key, stamp, plan.options, leader, bytes_max, Instant::now());
         fill.shadow = miss.shadow.take();
         exchange.fills.push(fill);
         Some(exchange.fills.len() - 1)
@@ -373,7 +371,7 @@ impl Session {
         self.touch_footprint(&footprint, picture);
     }
 
-    fn touch_footprint(&mut self, footprint: &Footprint, picture: crate::cache::Picture) {
+    fn touch_footprint(&mut self, footprint: &Footprint, picture: Picture) {
         let tags = &self.database.tags;
         self.writer
             .get_or_insert_with(|| tags.writer())
