@@ -1,1 +1,5 @@
-//! One binary for every integration test.
+//! One binary for every integration test: the real program, a real PostgreSQL, a real Redis.
+
+mod fixture;
+
+mod servers;
