@@ -83,6 +83,12 @@ impl<C, W> Shelf<C, W> {
             .collect()
     }
 
+    /// Takes those that `is_worn` finds.
+    pub fn take_worn(&mut self, is_worn: impl Fn(&C) -> bool) -> Vec<C> {
+        let worn = self.idle.extract_if(.., |idle| is_worn(&idle.connection));
+        worn.map(|idle| idle.connection).collect()
+    }
+
     /// Takes every idle connection.
     pub fn take_all(&mut self) -> Vec<C> {
         self.idle.drain(..).map(|idle| idle.connection).collect()
@@ -95,6 +101,10 @@ impl<C, W> Shelf<C, W> {
     /// Since when the oldest one lies here.
     pub fn oldest_idle(&self) -> Option<Instant> {
         self.idle.first().map(|idle| idle.since)
+    }
+
+    pub fn idle(&self) -> impl Iterator<Item = &C> {
+        self.idle.iter().map(|idle| &idle.connection)
     }
 
     /// Queues up at the end.
