@@ -13,7 +13,7 @@ use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
 use crate::catalog::Effects;
 use crate::sql::Kind;
-use crate::upstream::{Lease, LeaseError, Pumped, Settings, UpstreamError, Wish};
+use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
 
 /// What is forwarded.
@@ -167,18 +167,18 @@ impl Session {
                 () = handle.kill.notified() => return Err(killed()),
             };
             report.waited = started.elapsed();
-            let mut lease = lease.map_err(|error: LeaseError| error.report())?;
+            let mut lease = lease.map_err(|error| statement_error(error.report()))?;
             match self.restore(&mut lease).await {
                 Ok(()) => break lease,
-                Err(UpstreamError::Server { report, .. }) => {
+                Err(error @ UpstreamError::Server { .. }) => {
                     lease.finish(false);
-                    return Err(report);
+                    return Err(statement_error(error.report()));
                 }
                 // The connection died while it was idle: the next one is as good.
                 Err(error) => {
                     lease.finish(false);
                     if Instant::now() >= deadline {
-                        return Err(error.report());
+                        return Err(statement_error(error.report()));
                     }
                 }
             }
@@ -189,7 +189,7 @@ impl Session {
 
     /// Brings the session's settings onto the connection, and what it reports to the client.
     async fn restore(&mut self, lease: &mut Lease) -> Result<(), UpstreamError> {
-        if let Some(sql) = Settings::restore_sql(&lease.applied, &self.settings) {
+        if let Some(sql) = restore_sql(&lease.applied, &self.settings) {
             // Where only a part of it took effect, nobody else gets the connection.
             let deadline = Instant::now() + CONTROL_TIMEOUT;
             lease.simple(&sql, deadline.into()).await?;
@@ -541,10 +541,12 @@ impl Session {
         let mut wanted = found.settings.clone();
         for (name, value) in self.baseline.iter() {
             if found.settings.get(name).is_none() {
-                wanted = wanted.with(name, value).unwrap_or(wanted);
+                if let Ok(with) = wanted.with(name, value) {
+                    wanted = with;
+                }
             }
         }
-        if let Some(sql) = Settings::restore_sql(&found.settings, &wanted) {
+        if let Some(sql) = restore_sql(&found.settings, &wanted) {
             if lease.simple(&sql, deadline.into()).await.is_err() {
                 return false;
             }
@@ -595,7 +597,7 @@ impl Session {
         lease
             .simple("DISCARD SEQUENCES", deadline.into())
             .await
-            .map_err(|error| error.report())?;
+            .map_err(|error| statement_error(error.report()))?;
         lease.holds_state_of = None;
         Ok(())
     }
@@ -635,22 +637,22 @@ impl Session {
         match broken {
             Broken::Client => {
                 // Nobody waits for the answer any more.
-                tokio::spawn(async move { cancel.enter().send().await });
+                tokio::spawn(async move { cancel.cancel().await });
                 Err(Ending::ClientGone)
             }
             Broken::Protocol(error) => {
-                tokio::spawn(async move { cancel.enter().send().await });
+                tokio::spawn(async move { cancel.cancel().await });
                 Err(Ending::Protocol(error))
             }
             Broken::QueryTimeout => {
-                tokio::spawn(async move { cancel.enter().send().await });
+                tokio::spawn(async move { cancel.cancel().await });
                 Err(Ending::Fatal(ErrorReport::fatal(
                     SqlState::QUERY_CANCELED,
                     "query_timeout: the statement took longer than pgditto allows",
                 )))
             }
             Broken::Killed => {
-                tokio::spawn(async move { cancel.enter().send().await });
+                tokio::spawn(async move { cancel.cancel().await });
                 Err(Ending::Fatal(killed()))
             }
             Broken::Upstream(reason) => {
@@ -695,9 +697,7 @@ impl Session {
             writer.settle(false);
             return;
         }
-        self.database
-            .authority
-            .resolve_unknown(writer.keep(), lease.pid, lease.backend_start.clone());
+        self.database.authority.resolve_unknown(writer.keep(), lease.pid);
     }
 
     /// Tells the client of an error that the server never saw.
@@ -772,6 +772,14 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+/// The failure of one statement: the session lives on.
+fn statement_error(report: ErrorReport) -> ErrorReport {
+    ErrorReport {
+        severity: wire::Severity::Error,
+        ..report
     }
 }
 

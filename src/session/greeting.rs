@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::state::{self, CustomNames};
-use crate::upstream::{Connection, Pool, Settings, UpstreamError, Wish};
-use crate::wire::{ErrorReport, SqlState};
+use crate::upstream::{Connection, Pool, Settings, UpstreamError, Wish, restore_sql};
+use crate::wire::ErrorReport;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GreetingKey {
@@ -91,14 +91,8 @@ pub async fn ask(
         }
         Err(error) => {
             lease.finish(false);
-            Err(match error {
-                // A setting that the server refuses ends the login, with the server's own words.
-                UpstreamError::Server { report, .. } => ErrorReport {
-                    severity: crate::wire::Severity::Fatal,
-                    ..report
-                },
-                other => other.report(),
-            })
+            // A setting that the server refuses ends the login, in the server's own words.
+            Err(error.report())
         }
     }
 }
@@ -108,7 +102,7 @@ async fn on_connection(
     startup: &[(String, String)],
     deadline: Instant,
 ) -> Result<Greeting, UpstreamError> {
-    if let Some(sql) = Settings::restore_sql(&connection.applied, &Settings::default()) {
+    if let Some(sql) = restore_sql(&connection.applied, &Settings::default()) {
         connection.simple(&sql, deadline.into()).await?;
         connection.applied = Settings::default();
     }
@@ -118,10 +112,7 @@ async fn on_connection(
         let mut sql = String::from("SELECT ");
         for (i, (name, value)) in startup.iter().enumerate() {
             if name.contains('.') && !custom.insert(name) {
-                return Err(UpstreamError::Proxy(ErrorReport::fatal(
-                    SqlState::PROGRAM_LIMIT_EXCEEDED,
-                    "too many custom settings in the startup packet",
-                )));
+                return Err(UpstreamError::Protocol("too many custom settings".into()));
             }
             if i > 0 {
                 sql.push_str(", ");

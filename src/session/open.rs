@@ -15,7 +15,7 @@ use super::transaction::Transaction;
 use super::{Scope, Session, Shared};
 use crate::catalog::{Effects, NameScope};
 use crate::client::Login;
-use crate::config::PoolMode;
+use crate::config::{Config, PoolMode};
 use crate::upstream::Settings;
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus};
 
@@ -119,7 +119,7 @@ fn build(
         }
     }
     let mut pins = BTreeSet::new();
-    if pool.mode() == PoolMode::Session {
+    if pool_mode(&config, &login.database, &login.user) == PoolMode::Session {
         pins.insert(Pin::SessionPooling);
     }
     let mut session = Session {
@@ -189,6 +189,16 @@ impl Session {
     pub async fn send_greeting(&mut self) -> std::io::Result<()> {
         self.client.flush().await
     }
+}
+
+/// How connections are shared out to this user in this database: the user's word, the database's, the pool's.
+fn pool_mode(config: &Config, database: &str, user: &str) -> PoolMode {
+    let of_user = config.users.iter().find(|entry| entry.name == user);
+    let of_database = config.databases.iter().find(|entry| entry.name == database);
+    of_user
+        .and_then(|entry| entry.pool_mode)
+        .or_else(|| of_database.and_then(|entry| entry.pool_mode))
+        .unwrap_or(config.pool.pool_mode)
 }
 
 /// The schemas of a `search_path` in order, unquoted, `"$user"` replaced by the role.

@@ -175,13 +175,13 @@ impl Registry {
                 return;
             }
             handle.cancelled.notify_waiters();
-            // Entering the gate under the lock that the session takes to leave its
-            // connection: a cancel is either in flight before that, or not at all.
-            let target = handle.cancel_target.lock();
-            target.as_ref().map(CancelHandle::enter)
+            handle.cancel_target.lock().clone()
         };
-        if let Some(cancel) = target {
-            cancel.send().await;
+        // The handle is good for one lease only: a cancel that comes late cancels nobody.
+        if let Some(target) = target {
+            if let Err(error) = target.cancel().await {
+                tracing::debug!(%error, "a cancel request did not reach the server");
+            }
         }
     }
 
