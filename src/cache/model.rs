@@ -57,7 +57,7 @@ struct Database {
 
 /// What one picture of the catalogue says.
 fn trigger(catalogue: u64) -> bool {
-    catalogue % 2 == 1
+    !catalogue.is_multiple_of(2)
 }
 
 fn reads(catalogue: u64, query: usize) -> usize {
@@ -471,7 +471,7 @@ impl World {
                 let key = self.key(query);
                 let found = match self.mutant {
                     Mutant::ServeWithoutStamp => self.cache.memory.find(&key),
-                    _ if choice % 4 == 0 => self.find_second(&key, query, &terms),
+                    _ if choice.is_multiple_of(4) => self.find_second(&key, query, &terms),
                     _ => match self.cache.lookup(&key, &self.tags, &terms, now) {
                         Lookup::Hit(entry) => Some(entry),
                         Lookup::Miss(_) => None,
