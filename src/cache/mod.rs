@@ -19,6 +19,8 @@ mod flush;
 mod key;
 mod memory;
 mod moment;
+mod redis;
+mod stats;
 mod tags;
 mod tally;
 mod writer;
@@ -38,14 +40,20 @@ pub use flight::{Flight, FlightStats, Follower, Leader};
 pub use flush::Flush;
 pub use key::{Key, KeyBuilder, KeySecret};
 pub use moment::Moment;
+pub use redis::{LATENCY_BOUNDS, RedisStats};
+pub use stats::CacheStats;
 pub use tags::{Fit, Picture, Stamp, TagId, Tags, TagsStats};
 pub use tally::{RelationTally, ShapeTally, Tally};
 pub use writer::{KeptMark, Writer};
+
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
 use crate::config::{CacheConfig, Level, RedisConfig};
 use flight::Flights;
 use flush::Flushes;
 use memory::Memory;
+use redis::Redis;
 use tally::Tallies;
 
 /// What keeps the cache from starting. Nothing survives; the operator's to mend.
@@ -87,6 +95,8 @@ pub struct Cache {
     tallies: Tallies,
     counts: Counts,
     entry_bytes_max: usize,
+    second: Option<Arc<Redis>>,
+    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 #[derive(Default)]
@@ -104,7 +114,7 @@ struct Counts {
 impl Cache {
     /// # Errors
     /// See [`CacheError`].
-    pub fn new(cfg: &CacheConfig, _redis: &RedisConfig) -> Result<Arc<Self>, CacheError> {
+    pub fn new(cfg: &CacheConfig, redis: &RedisConfig) -> Result<Arc<Self>, CacheError> {
         Ok(Arc::new(Self {
             secret: KeySecret::random()?,
             memory: Memory::new(cfg.memory_limit),
@@ -113,6 +123,8 @@ impl Cache {
             tallies: Tallies::default(),
             counts: Counts::default(),
             entry_bytes_max: cfg.max_entry_size,
+            second: Redis::new(redis)?,
+            tasks: Mutex::default(),
         }))
     }
 
@@ -121,7 +133,7 @@ impl Cache {
     pub fn start(self: &Arc<Self>) {
         const TIDY_INTERVAL: Duration = Duration::from_secs(1);
         let cache = Arc::downgrade(self);
-        tokio::spawn(async move {
+        let tidy = tokio::spawn(async move {
             let mut interval = tokio::time::interval(TIDY_INTERVAL);
             loop {
                 interval.tick().await;
@@ -131,6 +143,11 @@ impl Cache {
                 }
             }
         });
+        let mut tasks = self.tasks.lock();
+        tasks.push(tidy.abort_handle());
+        if let Some(second) = &self.second {
+            tasks.extend(second.start());
+        }
     }
 
     /// For [`KeyBuilder::finish`].
@@ -235,13 +252,95 @@ impl Cache {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
             return Arc::new(entry);
         }
-        self.keep(key, entry)
+        let entry = self.keep(key, entry);
+        if let Some(second) = &self.second {
+            second.put(key, &entry, tags.base());
+        }
+        entry
+    }
+
+    /// Whether there is a second tier that answers now.
+    pub fn has_second(&self) -> bool {
+        self.second.as_ref().is_some_and(|second| second.is_up())
+    }
+
+    /// What Redis has for `key`, if it may be served on these terms. Waits at most
+    /// `redis.timeout`. What it serves is kept in memory for the rest of its time. Cancel safe.
+    ///
+    /// At level `strict` only what this process has stored itself can fit; at level `ttl`
+    /// another's answer is as good, if the fleet has a name, and the answer is young enough and
+    /// was read under the same catalogue.
+    pub async fn lookup_second(
+        &self,
+        key: &Key,
+        tags: &Tags,
+        terms: &Terms,
+        database: &Arc<str>,
+    ) -> Option<Arc<Entry>> {
+        let second = self.second.as_ref()?;
+        // Before the value is read, as with any read: what is voided meanwhile does not fit.
+        let generation = tags.generation();
+        let own = terms.level == Level::Strict || !second.is_shared();
+        let value = second.get(key, own).await?;
+        if own && value.base != tags.base() {
+            second.count_judged(false);
+            return None;
+        }
+        let entry = self.revive(key, tags, generation, value, database);
+        let fits = entry
+            .as_ref()
+            .is_some_and(|entry| self.judge(entry, tags, terms, Moment::now()).is_ok());
+        second.count_judged(fits);
+        entry.filter(|_| fits).map(|entry| self.keep(key, entry))
+    }
+
+    /// An entry made of a value from Redis, with its own age. `None` if it was stored by
+    /// this process before everything was voided, or has no age that can be trusted.
+    fn revive(
+        &self,
+        key: &Key,
+        tags: &Tags,
+        generation: u64,
+        value: redis::Value,
+        database: &Arc<str>,
+    ) -> Option<Entry> {
+        let now = Moment::now();
+        let own = value.base == tags.base();
+        let (stamp, age) = if own {
+            if value.generation != generation {
+                return None;
+            }
+            let stamp = Stamp::from_words(value.generation, value.words);
+            (
+                stamp.unwrap_or_else(|| Stamp::undated(generation)),
+                now.since(value.read_at),
+            )
+        } else {
+            let age_ms = redis::wall_ms().checked_sub(value.read_at_ms)?;
+            (Stamp::undated(generation), Duration::from_millis(age_ms))
+        };
+        let options = StoreOptions {
+            read_at: now - age,
+            ttl: value.ttl,
+            level: value.level,
+            catalogue: value.catalogue,
+            database: Arc::clone(database),
+            relations: value.relations,
+            shape: value.shape,
+            labels: value.labels,
+        };
+        Some(Entry::new(key.bytes(), stamp, value.answer, options))
     }
 
     fn keep(&self, key: &Key, mut entry: Entry) -> Arc<Entry> {
         entry.resident = Some(self.tallies.settle_in(&entry));
         let entry = Arc::new(entry);
         self.memory.put(key, Arc::clone(&entry));
+        // The tier evicts now and then; in between, large entries could run far over the limit.
+        let limit = self.memory.limit();
+        if self.tallies.whole().bytes > limit + limit / 16 {
+            self.memory.tidy();
+        }
         entry
     }
 
@@ -250,12 +349,16 @@ impl Cache {
         self.flights.join(self, key, tags)
     }
 
-    /// Serves nothing of `what` that was read until now.
+    /// Serves nothing of `what` that was read until now. `All` also removes the fleet's
+    /// values from Redis; the others are remembered by this process only.
     pub fn flush(&self, what: &Flush) {
         self.counts.flushes.fetch_add(1, Ordering::Relaxed);
         self.flushes.note(what, Moment::now());
         if *what == Flush::All {
             self.memory.clear();
+            if let Some(second) = &self.second {
+                second.clear();
+            }
         }
     }
 
@@ -284,6 +387,7 @@ impl Cache {
             bytes,
             bytes_max: self.memory.limit(),
             flights: self.flights.stats(),
+            redis: self.second.as_ref().map(|second| second.stats()),
         }
     }
 
@@ -296,34 +400,10 @@ impl Cache {
     }
 }
 
-/// A snapshot of the counts. All but the last group only grow.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct CacheStats {
-    /// Lookups served from memory.
-    pub hits: u64,
-    /// Lookups not served, by reason: see [`Miss`].
-    pub absent: u64,
-    pub stale: u64,
-    pub marked: u64,
-    pub expired: u64,
-    pub flushed: u64,
-    /// Answers kept, those that came from Redis included.
-    pub stores: u64,
-    /// Answers not kept because a write came between.
-    pub refused: u64,
-    pub too_large: u64,
-    /// Entries given up for want of room.
-    pub evictions: u64,
-    pub flushes: u64,
-    /// Resident now; what the tier has not dropped yet counts too.
-    pub entries: u64,
-    pub bytes: u64,
-    pub bytes_max: u64,
-    pub flights: FlightStats,
-}
-
-impl CacheStats {
-    pub fn misses(&self) -> u64 {
-        self.absent + self.stale + self.marked + self.expired + self.flushed
+impl Drop for Cache {
+    fn drop(&mut self) {
+        for task in self.tasks.get_mut() {
+            task.abort();
+        }
     }
 }

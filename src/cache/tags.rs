@@ -81,6 +81,14 @@ impl Stamp {
         }
     }
 
+    /// A stamp of which only the generation is known: it never fits strictly.
+    pub(super) fn undated(generation: u64) -> Self {
+        Self {
+            generation,
+            ..Self::never()
+        }
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }

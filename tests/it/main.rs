@@ -2,4 +2,5 @@
 
 mod fixture;
 
+mod redis_tier;
 mod servers;
