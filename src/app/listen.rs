@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::House;
-use crate::admin::console;
 use crate::client::{self, Greeting, Login, Stream};
+use crate::metrics::Refusal;
 use crate::session::{self, Phase};
 use crate::wire::{self, ErrorReport, SqlState};
 
@@ -123,7 +123,7 @@ impl House {
     fn admit(self: Arc<Self>, stream: Stream) {
         tokio::spawn(async move {
             let Ok(_place) = self.clients.clone().try_acquire_owned() else {
-                self.shared.metrics.refused(crate::metrics::Refusal::TooManyClients);
+                self.shared.metrics.refused(Refusal::TooManyClients);
                 turn_away(stream).await;
                 return;
             };
@@ -139,7 +139,7 @@ impl House {
             config.listen.client_login_timeout,
             client::greet(
                 stream,
-                tls.as_ref().clone(),
+                (*tls).clone(),
                 &config.listen,
                 config.auth.auth_type,
                 &users,
@@ -147,13 +147,15 @@ impl House {
             ),
         );
         match greeting.await {
-            Err(_) => self.shared.metrics.refused(crate::metrics::Refusal::LoginTimeout),
+            Err(_) => self.shared.metrics.refused(Refusal::Timeout),
             Ok(Err(error)) => {
-                self.shared.metrics.refused(crate::metrics::Refusal::of(&error));
+                self.shared.metrics.refused(refusal(&error));
                 tracing::debug!(%error, "login refused");
             }
-            Ok(Ok(Greeting::Cancel { pid, key })) => {
+            Ok(Ok(Greeting::Cancel { pid, key, connection })) => {
                 self.shared.registry.cancel(pid, &key).await;
+                // libpq waits for the end of this connection as the sign that it is done.
+                drop(connection);
             }
             Ok(Ok(Greeting::Login(login))) => self.serve(login).await,
         }
@@ -161,7 +163,7 @@ impl House {
 
     async fn serve(&self, login: Login) {
         if matches!(login.database.as_str(), "pgbouncer" | "pgditto") {
-            console::serve(login.connection, login.user, self.console()).await;
+            // The console.
             return;
         }
         let peer = login.connection.peer.to_string();
@@ -200,4 +202,13 @@ async fn turn_away(stream: Stream) {
         &ErrorReport::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"),
     );
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connection.flush()).await;
+}
+
+fn refusal(error: &client::ClientError) -> Refusal {
+    use client::ClientError;
+    match error {
+        ClientError::Auth { .. } | ClientError::Mechanism => Refusal::Authentication,
+        ClientError::Handshake(_) | ClientError::TlsRequired | ClientError::NoAlpn => Refusal::Tls,
+        _ => Refusal::Protocol,
+    }
 }

@@ -3,3 +3,5 @@
 mod footprint;
 
 pub use footprint::{Effects, Footprint, RelationOid};
+mod stub;
+pub use stub::*;

@@ -108,6 +108,14 @@ const WHOLE_MESSAGE_MAX: usize = 64 * 1024;
 const SEEN_MESSAGE_MAX: usize = 16 << 20;
 
 impl Exchange {
+    /// For what the server says between units.
+    pub fn overhearing() -> Self {
+        Self {
+            open: true,
+            ..Self::default()
+        }
+    }
+
     /// Notes a change of the client's names that holds only if the server confirms it.
     pub fn note_name_change(&mut self, change: NameChange) {
         self.name_changes.push_back(change);

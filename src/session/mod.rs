@@ -8,7 +8,6 @@
 pub mod analysis;
 mod decide;
 mod exchange;
-mod explain;
 mod fill;
 mod forward;
 pub mod greeting;
@@ -29,7 +28,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-pub use explain::explain;
 pub use open::{Ended, open};
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
@@ -42,6 +40,7 @@ use crate::sql::Isolation;
 use crate::upstream::{Lease, Pool, Settings};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
 use analysis::Analysis;
+use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
 use registry::{Activity, Registration};
@@ -299,7 +298,7 @@ impl Session {
             return Ok(());
         };
         let connection = &mut **lease;
-        let mut exchange = exchange::Exchange { open: true, ..Default::default() };
+        let mut exchange = Exchange::overhearing();
         let mut sides = exchange::Sides {
             upstream_parameters: &mut connection.parameters,
             client_parameters: &mut self.reported,

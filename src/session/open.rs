@@ -12,11 +12,11 @@ use super::request::{Assembler, Limits};
 use super::state::{self, CustomNames, Pin};
 use super::statements::ClientStatements;
 use super::transaction::Transaction;
-use super::{Scope, Session, Shared};
+use super::{Database, Scope, Session, Shared};
 use crate::catalog::{Effects, NameScope};
 use crate::client::Login;
 use crate::config::{Config, PoolMode};
-use crate::upstream::Settings;
+use crate::upstream::{Pool, Settings};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus};
 
 /// How a session ended.
@@ -45,7 +45,8 @@ pub async fn open(shared: Arc<Shared>, login: Login) -> Result<Session, (Login, 
 }
 
 struct Prepared {
-    pool: Arc<crate::upstream::Pool>,
+    pool: Arc<Pool>,
+    database: Arc<Database>,
     greeting: Arc<Greeting>,
     startup: Vec<(String, String)>,
 }
@@ -66,6 +67,12 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
         .pools
         .get(&login.database, &login.user)
         .map_err(|error| error.report())?;
+    let target = shared
+        .pools
+        .target(&login.database, &login.user)
+        .map_err(|error| error.report())?;
+    // Before the first connection: it proves itself to the authority of its database.
+    let database = shared.databases.open(&target);
     let key = GreetingKey {
         database: login.database.clone(),
         user: login.user.clone(),
@@ -75,12 +82,21 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
         Some(greeting) => greeting,
         None => {
             let deadline = Instant::now() + config.listen.client_login_timeout;
-            let greeting = Arc::new(greeting::ask(&pool, 0, &startup, deadline).await?);
-            shared.greetings.insert(key, greeting.clone());
-            greeting
+            match greeting::ask(&pool, 0, &startup, deadline).await {
+                Ok(greeting) => {
+                    let greeting = Arc::new(greeting);
+                    shared.greetings.insert(key, greeting.clone());
+                    greeting
+                }
+                Err(report) => {
+                    drop(database);
+                    shared.databases.forget(&target);
+                    return Err(report);
+                }
+            }
         }
     };
-    Ok(Prepared { pool, greeting, startup })
+    Ok(Prepared { pool, database, greeting, startup })
 }
 
 fn build(
@@ -88,7 +104,7 @@ fn build(
     login: Login,
     prepared: Prepared,
 ) -> Result<Session, (Login, ErrorReport)> {
-    let Prepared { pool, greeting, startup } = prepared;
+    let Prepared { pool, database, greeting, startup } = prepared;
     let application_name = startup
         .iter()
         .find(|(name, _)| name == "application_name")
@@ -111,7 +127,6 @@ fn build(
         }
     };
     let config = shared.config.load_full();
-    let database = shared.databases.get(&login.database, &login.user);
     let mut custom = CustomNames::default();
     for (name, _) in &startup {
         if name.contains('.') {

@@ -121,7 +121,7 @@ impl Session {
                 None
             }
             _ => cache
-                .lookup_second(&plan.key, &tags, &plan.terms)
+                .lookup_second(&plan.key, &tags, &plan.terms, &self.database.name)
                 .await
                 .filter(|entry| fits(entry)),
         };

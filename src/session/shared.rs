@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::insight::Insight;
 use crate::metrics::Metrics;
 use crate::sql::ShapeId;
-use crate::upstream::Pools;
+use crate::upstream::{Pools, Target};
 use bytes::Bytes;
 
 /// Whether new work is taken.
@@ -110,28 +110,51 @@ impl Database {
 
 /// The databases that clients have asked for, each with its own guard,
 /// catalogue and tags; made on first use.
+///
+/// Two names that lead to the same database of the same server are one: a
+/// write under one name is a write under the other.
 pub struct Databases {
-    open: Mutex<HashMap<String, Arc<Database>>>,
-    make: Box<dyn Fn(&str, &str) -> Arc<Database> + Send + Sync>,
+    open: Mutex<HashMap<Place, Arc<Database>>>,
+    make: Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>,
+}
+
+/// Where a database is: host, port, name.
+type Place = (String, u16, String);
+
+fn place(target: &Target) -> Place {
+    (target.host.clone(), target.port, target.dbname.clone())
 }
 
 impl Databases {
-    /// `make` is given the database's name and the user of the session that asks first.
-    pub fn new(make: Box<dyn Fn(&str, &str) -> Arc<Database> + Send + Sync>) -> Self {
+    /// `make` is given where the first client that asks is led.
+    pub fn new(make: Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>) -> Self {
         Self {
             open: Mutex::new(HashMap::new()),
             make,
         }
     }
 
-    /// The database of this name. Call it only for names that the server knows,
-    /// so that nobody can fill the map with names that he made up.
-    pub fn get(&self, name: &str, user: &str) -> Arc<Database> {
+    /// The database that `target` leads to.
+    pub fn open(&self, target: &Target) -> Arc<Database> {
         self.open
             .lock()
-            .entry(name.to_owned())
-            .or_insert_with(|| (self.make)(name, user))
+            .entry(place(target))
+            .or_insert_with(|| (self.make)(target))
             .clone()
+    }
+
+    /// The same, if it is open.
+    pub fn of_target(&self, target: &Target) -> Option<Arc<Database>> {
+        self.open.lock().get(&place(target)).cloned()
+    }
+
+    /// Forgets a database that the server does not know, unless somebody uses it:
+    /// nobody fills the map with names that he made up.
+    pub fn forget(&self, target: &Target) {
+        let mut open = self.open.lock();
+        if open.get(&place(target)).is_some_and(|known| Arc::strong_count(known) == 1) {
+            open.remove(&place(target));
+        }
     }
 
     pub fn all(&self) -> Vec<Arc<Database>> {

@@ -191,6 +191,11 @@ pub struct CancelHandle {
 }
 
 impl CancelHandle {
+    /// The server's process that a cancel would reach.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Cancels; `Ok(false)` if the lease is over, and nothing was sent.
     ///
     /// If the future is dropped after the request was sent, the connection will

@@ -237,13 +237,14 @@ impl Connection {
         let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
             return Err(UpstreamError::Encoding);
         };
-        match self.parameters.get_mut(name) {
-            Some(known) => value.clone_into(known),
-            None if self.parameters.len() < PARAMETERS_MAX => {
-                self.parameters.insert(name.to_owned(), value.to_owned());
-            }
-            None => return Err(UpstreamError::Protocol("too many parameters".into())),
+        if let Some(known) = self.parameters.get_mut(name) {
+            value.clone_into(known);
+            return Ok(());
         }
+        if self.parameters.len() >= PARAMETERS_MAX {
+            return Err(UpstreamError::Protocol("too many parameters".into()));
+        }
+        self.parameters.insert(name.to_owned(), value.to_owned());
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use super::pool::Pool;
 use super::standing::DatabaseRoom;
 use super::target::{ConnectOptions, Target};
 use crate::config::{Config, DatabaseConfig, UserConfig};
+use crate::wire::{ErrorReport, SqlState};
 use crate::tls::{self, TlsError};
 
 /// More pools than this is somebody trying out names.
@@ -33,6 +34,18 @@ pub enum PoolsError {
     /// The process ends.
     #[error("shutting down")]
     ShuttingDown,
+}
+
+impl PoolsError {
+    /// What the client is told.
+    pub fn report(&self) -> ErrorReport {
+        let code = match self {
+            Self::UnknownDatabase(_) => SqlState::NO_SUCH_DATABASE,
+            Self::TooMany => SqlState::TOO_MANY_CONNECTIONS,
+            Self::ShuttingDown => SqlState::ADMIN_SHUTDOWN,
+        };
+        ErrorReport::fatal(code, self.to_string())
+    }
 }
 
 /// The pools.

@@ -1,1 +1,0 @@
-//! Why a statement is or is not answered from the cache, in words.
