@@ -6,9 +6,7 @@ use std::path::Path;
 use super::error::{ConfigError, Problem};
 use super::load::split_address;
 use super::merge::Loaded;
-use super::{
-    AuthType, CacheRule, ClientSslMode, Config, DatabaseConfig, SslMode, UserConfig,
-};
+use super::{AuthType, CacheRule, ClientSslMode, Config, DatabaseConfig, SslMode, UserConfig};
 
 /// Checks the merged configuration. `read` are the mistakes already found: what follows from one of them is not
 /// reported again.
@@ -93,7 +91,10 @@ impl Checker<'_> {
     fn readable(&mut self, key: &str, path: Option<&Path>) {
         let Some(path) = path else { return };
         if let Err(error) = std::fs::File::open(path) {
-            self.report(key, format!("{key}: cannot read {}: {error}", path.display()));
+            self.report(
+                key,
+                format!("{key}: cannot read {}: {error}", path.display()),
+            );
         }
     }
 
@@ -235,10 +236,7 @@ impl Checker<'_> {
     fn slow_log(&mut self, config: &Config) {
         let (warn, error) = (config.slow_log.warn, config.slow_log.error);
         if !error.is_zero() && warn > error {
-            self.report(
-                "slow_log.warn",
-                "slow_log.warn is more than slow_log.error",
-            );
+            self.report("slow_log.warn", "slow_log.warn is more than slow_log.error");
         }
     }
 
@@ -355,8 +353,13 @@ fn rule_mistakes(rule: &CacheRule, last: bool) -> Vec<&'static str> {
         }
         _ => {}
     }
-    if rule.tables.iter().any(|table| table.matches('.').count() > 1) {
-        mistakes.push("tables: write table or schema.table; the database is a condition of its own");
+    if rule
+        .tables
+        .iter()
+        .any(|table| table.matches('.').count() > 1)
+    {
+        mistakes
+            .push("tables: write table or schema.table; the database is a condition of its own");
     }
     mistakes
 }

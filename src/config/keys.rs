@@ -29,12 +29,18 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "pool",
         "Upstream connections. The limits are those of one pool: one database and one user.",
     ),
-    ("cache", "What is answered from memory, and how fresh it is."),
+    (
+        "cache",
+        "What is answered from memory, and how fresh it is.",
+    ),
     (
         "redis",
         "A second tier of the cache, off without a URL. While Redis is slow or gone there are only more misses.",
     ),
-    ("slow_log", "One line for each statement that took too long."),
+    (
+        "slow_log",
+        "One line for each statement that took too long.",
+    ),
     ("http", "Metrics, health and draining."),
     ("log", "The process's own log, on standard error."),
 ];
@@ -271,4 +277,15 @@ pub(super) const NOT_AVAILABLE: &[&str] = &[
 /// The key of that `section.name`.
 pub fn find(full: &str) -> Option<&'static Key<Config>> {
     KEYS.iter().find(|key| key.full == full)
+}
+
+/// `name` and what bare `text` means for it as TOML, for one element of an array of tables.
+pub(crate) fn to_toml<T: Default>(
+    keys: &'static [Key<T>],
+    name: &str,
+    text: &str,
+) -> Result<(&'static str, String), String> {
+    let key = keys.iter().find(|key| key.name == name);
+    let key = key.ok_or("no such key")?;
+    Ok((key.name, key.to_toml(text)?))
 }

@@ -253,6 +253,23 @@ fn bare(
     None
 }
 
+/// Checks `text` as a file on its own, with no other layer.
+///
+/// # Errors
+/// As [`Source::load`].
+pub fn check_text(text: &str) -> Result<Config, ConfigErrors> {
+    let mut loaded = Loaded::default();
+    let mut errors = Vec::new();
+    let path = Arc::from(Path::new("line"));
+    let layer = file::read(&path, text, &mut loaded, &mut errors);
+    apply_layer(layer, &mut loaded, &mut errors);
+    errors.extend(check::check(&loaded, &errors));
+    match errors.is_empty() {
+        true => Ok(loaded.config),
+        false => Err(ConfigErrors(errors)),
+    }
+}
+
 fn read_file(
     path: &Path,
     loaded: &mut Loaded,

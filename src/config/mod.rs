@@ -29,7 +29,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Origin, Problem};
-pub use load::Source;
+pub(crate) use load::split_address;
+pub use load::{Source, check_text};
 pub use merge::{Loaded, Origins};
 pub use print::{print, reference};
 pub use reload::{Changes, diff, effective};

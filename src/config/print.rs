@@ -16,13 +16,28 @@ pub fn print(loaded: &Loaded) -> String {
         for key in KEYS.iter().filter(|key| key.section == *section) {
             let origin = loaded.origins.of(key.full);
             let value = key.show(&loaded.config);
-            line(&mut out, format_args!("{} = {value}  # from {origin}", key.name));
+            line(
+                &mut out,
+                format_args!("{} = {value}  # from {origin}", key.name),
+            );
         }
         out.push('\n');
     }
     let config = &loaded.config;
-    print_array(&mut out, "cache.rules", RULE_KEYS, &config.cache.rules, loaded);
-    print_array(&mut out, "databases", DATABASE_KEYS, &config.databases, loaded);
+    print_array(
+        &mut out,
+        "cache.rules",
+        RULE_KEYS,
+        &config.cache.rules,
+        loaded,
+    );
+    print_array(
+        &mut out,
+        "databases",
+        DATABASE_KEYS,
+        &config.databases,
+        loaded,
+    );
     print_array(&mut out, "users", USER_KEYS, &config.users, loaded);
     while out.ends_with("\n\n") {
         out.pop();
@@ -80,7 +95,10 @@ pub fn reference() -> String {
         line(&mut out, format_args!("[{section}]"));
         for key in KEYS.iter().filter(|key| key.section == *section) {
             explain(&mut out, "# ", key);
-            line(&mut out, format_args!("{} = {}", key.name, key.show(&defaults)));
+            line(
+                &mut out,
+                format_args!("{} = {}", key.name, key.show(&defaults)),
+            );
         }
     }
     example(

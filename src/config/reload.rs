@@ -1,8 +1,8 @@
 //! What a new configuration changes, and what of it can take effect without a restart.
 
+use super::Config;
 use super::keys::{DATABASE_KEYS, KEYS};
 use super::table::Effect;
-use super::Config;
 
 /// Keys that differ between two configurations; an array of tables counts as one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

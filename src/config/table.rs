@@ -1,6 +1,6 @@
 //! One row of the table of keys, and the macro that writes rows down.
 
-use super::value::Raw;
+use super::value::{MASK, Raw, quoted};
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,18 @@ pub struct Key<T: 'static> {
     pub(super) show: fn(&T) -> String,
     pub(super) same: fn(&T, &T) -> bool,
     pub(super) copy: fn(&T, &mut T),
+}
+
+impl<T: Default> Key<T> {
+    /// The value that bare `text` means, as TOML; a secret is not masked.
+    pub(crate) fn to_toml(&self, text: &str) -> Result<String, String> {
+        let mut scratch = T::default();
+        (self.set)(&mut scratch, &Raw::Bare(text.into()))?;
+        match self.show(&scratch) {
+            shown if shown == quoted(MASK) => Ok(quoted(text)),
+            shown => Ok(shown),
+        }
+    }
 }
 
 impl<T> Key<T> {

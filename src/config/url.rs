@@ -39,13 +39,9 @@ pub enum UrlError {
     SeveralHosts,
     #[error("the host's [ has no ]")]
     Bracket,
-    #[error(
-        "unexpected text after the host's ]: expected a port, a database or parameters"
-    )]
+    #[error("unexpected text after the host's ]: expected a port, a database or parameters")]
     AfterBracket,
-    #[error(
-        "an @ stands in the host: write an @ or / in a user name or password as %40 or %2F"
-    )]
+    #[error("an @ stands in the host: write an @ or / in a user name or password as %40 or %2F")]
     AtSign,
     #[error("the port must be a number from 1 to 65535")]
     Port,
@@ -286,10 +282,12 @@ fn printable(name: &str) -> String {
 }
 
 fn sslmode(value: String) -> Result<SslMode, UrlError> {
-    OneOf.read(&Raw::Text(value)).map_err(|why| UrlError::Invalid {
-        name: "sslmode",
-        why,
-    })
+    OneOf
+        .read(&Raw::Text(value))
+        .map_err(|why| UrlError::Invalid {
+            name: "sslmode",
+            why,
+        })
 }
 
 /// Whole seconds. libpq waits for ever at zero and below: the key's own value stays in force instead.

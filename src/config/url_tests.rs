@@ -129,9 +129,8 @@ fn urls_name_what_libpq_says_they_name() {
 
 #[test]
 fn root_certificates_never_weaken_the_mode() {
-    let mode = |query: &str| {
-        UpstreamUrl::parse(&format!("postgres://h?{query}")).map(|url| url.sslmode)
-    };
+    let mode =
+        |query: &str| UpstreamUrl::parse(&format!("postgres://h?{query}")).map(|url| url.sslmode);
     assert_eq!(mode("sslrootcert=system"), Ok(Some(SslMode::VerifyFull)));
     assert_eq!(
         mode("sslmode=require&sslrootcert=/ca.pem"),
@@ -205,6 +204,9 @@ fn errors_never_repeat_a_password() {
         "postgres://u@h?password=x&hush!=1",
     ] {
         let errors = UpstreamUrl::parse(given).unwrap_err();
-        assert!(!format!("{errors:?}").contains("ush"), "{given}: {errors:?}");
+        assert!(
+            !format!("{errors:?}").contains("ush"),
+            "{given}: {errors:?}"
+        );
     }
 }

@@ -358,7 +358,7 @@ impl Kind<String> for Shape {
 }
 
 /// How a secret is printed.
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 /// A secret that stands in the configuration itself.
 pub(crate) struct Hidden;

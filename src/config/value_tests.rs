@@ -45,11 +45,7 @@ fn times_without_unit_or_out_of_range_are_refused() {
         let why = TIME_OR_ZERO.read(&raw).unwrap_err();
         assert!(why.contains(part), "{raw:?}: {why}");
     }
-    assert!(
-        TIME.read(&bare("0"))
-            .unwrap_err()
-            .contains("at least 1ms")
-    );
+    assert!(TIME.read(&bare("0")).unwrap_err().contains("at least 1ms"));
 }
 
 #[test]
