@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::cancel::CancelGate;
 use super::error::UpstreamError;
-use super::standing::Standing;
 use super::prepared::PreparedSet;
 use super::settings::Settings;
+use super::standing::Standing;
 use super::stream::{Stream, Waiting};
 use super::target::Target;
 use crate::wire::{Frame, TransactionStatus, backend, frontend, tag, take_frame};
@@ -237,15 +237,21 @@ impl Connection {
         let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
             return Err(UpstreamError::Encoding);
         };
-        if let Some(known) = self.parameters.get_mut(name) {
-            value.clone_into(known);
-            return Ok(());
+        let count = self.parameters.len();
+        match self.parameters.get_mut(name) {
+            Some(known) => value.clone_into(known),
+            None if count < PARAMETERS_MAX => {
+                self.parameters.insert(name.to_owned(), value.to_owned());
+            }
+            None => return Err(UpstreamError::Protocol("too many parameters".into())),
         }
-        if self.parameters.len() >= PARAMETERS_MAX {
-            return Err(UpstreamError::Protocol("too many parameters".into()));
-        }
-        self.parameters.insert(name.to_owned(), value.to_owned());
         Ok(())
+    }
+
+    /// Whether there is reason to look before the connection is used again,
+    /// even if it was idle for a moment only.
+    pub(super) fn has_news(&self) -> bool {
+        !self.input.is_empty() || self.stream.seems_readable()
     }
 
     /// Looks without waiting whether the server has said something while the

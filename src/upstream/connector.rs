@@ -111,22 +111,23 @@ impl Blueprint {
 }
 
 impl bb8::ManageConnection for Connector {
-    type Connection = Connection;
+    /// Boxed, because it moves with every lease.
+    type Connection = Box<Connection>;
     type Error = UpstreamError;
 
-    async fn connect(&self) -> Result<Connection, UpstreamError> {
-        self.0.connect().await
+    async fn connect(&self) -> Result<Box<Connection>, UpstreamError> {
+        self.0.connect().await.map(Box::new)
     }
 
     /// Flags only: a round trip would cost more than most statements.
-    async fn is_valid(&self, connection: &mut Connection) -> Result<(), UpstreamError> {
+    async fn is_valid(&self, connection: &mut Box<Connection>) -> Result<(), UpstreamError> {
         match self.0.is_fit(connection) {
             true => Ok(()),
             false => Err(UpstreamError::closed()),
         }
     }
 
-    fn has_broken(&self, connection: &mut Connection) -> bool {
+    fn has_broken(&self, connection: &mut Box<Connection>) -> bool {
         !self.0.is_fit(connection)
     }
 }

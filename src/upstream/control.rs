@@ -95,5 +95,8 @@ fn read_row(body: &[u8]) -> Result<Vec<Option<String>>, UpstreamError> {
         Err(_) => Err(UpstreamError::Encoding),
     };
     let values = backend::data_row(body)?;
-    values.into_iter().map(|v| v.map(text).transpose()).collect()
+    values
+        .into_iter()
+        .map(|v| v.map(text).transpose())
+        .collect()
 }

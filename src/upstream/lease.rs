@@ -116,13 +116,13 @@ impl Deref for Lease {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        self.held.as_deref().expect(HELD)
+        self.held.as_ref().expect(HELD)
     }
 }
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut Connection {
-        self.held.as_deref_mut().expect(HELD)
+        self.held.as_mut().expect(HELD)
     }
 }
 

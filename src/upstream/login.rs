@@ -83,8 +83,16 @@ async fn attempt(
         ("user", target.user.as_str()),
         ("database", target.dbname.as_str()),
     ];
-    parameters.extend(options.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())));
-    if parameters.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
+    parameters.extend(
+        options
+            .parameters
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str())),
+    );
+    if parameters
+        .iter()
+        .any(|(name, value)| name.contains('\0') || value.contains('\0'))
+    {
         return Err(UpstreamError::Protocol("a zero byte in a login".into()));
     }
     frontend::startup(&mut output, 0, &parameters);

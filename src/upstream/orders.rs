@@ -112,7 +112,8 @@ impl Pool {
             return false;
         }
         self.fetch_all_spare(&mut desk);
-        worn.0.extend(desk.shelf.take_oldest().map(|idle| idle.connection));
+        worn.0
+            .extend(desk.shelf.take_oldest().map(|idle| idle.connection));
         drop(desk);
         !worn.0.is_empty()
     }

@@ -33,8 +33,9 @@ use super::settings::Settings;
 use super::shelf::{Idle, Place, Shelf};
 use super::standing::{DatabaseRoom, PoolRoom, ServerState};
 
-/// A connection that was idle for less is handed out unseen: the look costs a
-/// system call, and a busy pool should not pay it.
+/// A connection that was idle for less is handed out unseen, unless the runtime
+/// has noticed something: the look costs a system call, and a busy pool should
+/// not pay it.
 const LOOK_AFTER_IDLE: Duration = Duration::from_millis(100);
 /// How long the error of a failed connect answers for the server.
 const FAILURE_STANDS: Duration = Duration::from_millis(200);
@@ -187,7 +188,9 @@ impl Pool {
         drop(ticket);
         let waited = asked.elapsed();
         let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-        self.counters.wait_us.fetch_add(waited_us, Ordering::Relaxed);
+        self.counters
+            .wait_us
+            .fetch_add(waited_us, Ordering::Relaxed);
         match answer {
             Ok(Ok(answer)) => answer.map(Lease::accept),
             Ok(Err(_)) => Err(LeaseError::ShuttingDown),
@@ -252,7 +255,10 @@ impl Pool {
         }
         loop {
             let idle = desk.shelf.take_by_rank(|held| rank(wish, held));
-            let Idle { mut connection, since } = match idle {
+            let Idle {
+                mut connection,
+                since,
+            } = match idle {
                 Some(idle) => idle,
                 None => {
                     let connection = self.fetch_spare()?;
@@ -260,8 +266,8 @@ impl Pool {
                     Idle { connection, since }
                 }
             };
-            let unseen = now.saturating_duration_since(since) < LOOK_AFTER_IDLE
-                && connection.input.is_empty();
+            let unseen =
+                now.saturating_duration_since(since) < LOOK_AFTER_IDLE && !connection.has_news();
             if self.blueprint.is_fit(&connection) && (unseen || connection.is_still_good()) {
                 return Some(connection);
             }

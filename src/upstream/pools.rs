@@ -108,7 +108,14 @@ impl Pools {
         }
         let room = map.room(database, settings.config.pool.max_db_connections);
         let introduction = self.introduction.clone();
-        let pool = Pool::new(database, user, plan, limits, Arc::clone(&room), introduction);
+        let pool = Pool::new(
+            database,
+            user,
+            plan,
+            limits,
+            Arc::clone(&room),
+            introduction,
+        );
         room.join(&pool);
         map.pools.insert(key, Arc::clone(&pool));
         Ok(pool)
@@ -193,7 +200,8 @@ impl Map {
         }
         self.rooms.retain(|_, room| room.strong_count() > 0);
         let room = Arc::new(DatabaseRoom::new(limit));
-        self.rooms.insert(database.to_owned(), Arc::downgrade(&room));
+        self.rooms
+            .insert(database.to_owned(), Arc::downgrade(&room));
         room
     }
 }
@@ -254,5 +262,7 @@ fn password(
         true => upstream.password.clone(),
         false => None,
     };
-    entry.and_then(|entry| entry.password.clone()).or_else(of_url)
+    entry
+        .and_then(|entry| entry.password.clone())
+        .or_else(of_url)
 }

@@ -86,7 +86,10 @@ impl Stream {
             return String::new();
         };
         let session = stream.get_ref().1;
-        match (session.protocol_version(), session.negotiated_cipher_suite()) {
+        match (
+            session.protocol_version(),
+            session.negotiated_cipher_suite(),
+        ) {
             (Some(version), Some(suite)) => format!("{version:?}/{:?}", suite.suite()),
             _ => "TLS".to_owned(),
         }
@@ -100,6 +103,18 @@ impl Stream {
             Self::Unix(_) => return None,
         };
         stream.local_addr().ok().zip(stream.peer_addr().ok())
+    }
+
+    /// Whether the runtime has noticed that something can be read. Costs no
+    /// system call, and may be behind the truth.
+    pub(super) fn seems_readable(&self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let ready = match self {
+            Self::Tcp(stream) => stream.poll_read_ready(&mut context),
+            Self::Unix(stream) => stream.poll_read_ready(&mut context),
+            Self::Tls(stream) => stream.get_ref().0.poll_read_ready(&mut context),
+        };
+        ready.is_ready()
     }
 
     /// Looks at the kernel's buffer with one system call, whatever the
