@@ -154,7 +154,9 @@ const DATABASES: &[DatabaseFigure] = &[
     }),
 ];
 
-const LISTS: &[(&str, &str, fn(&Snapshot) -> usize)] = &[
+type ListFigure = (&'static str, &'static str, fn(&Snapshot) -> usize);
+
+const LISTS: &[ListFigure] = &[
     ("databases", "Count of databases.", |s| s.databases.len()),
     ("users", "Count of users.", |s| s.users),
     ("pools", "Count of pools.", |s| s.pools.len()),
