@@ -17,6 +17,7 @@ use crate::client::UserDirectory;
 use crate::config::{Config, ConfigErrors, Source};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
+use crate::sql;
 use crate::session::analysis::Analyser;
 use crate::session::registry::Registry;
 use crate::session::{Database, Databases, Phase, Shared, StatementTexts, shared, state::Pin};
@@ -90,8 +91,8 @@ impl House {
             config: ArcSwap::new(config.clone()),
             pools,
             cache,
+            insight: Insight::new(&config.slow_log, sql::shape_text, metrics.clone()),
             metrics,
-            insight: Arc::new(Insight),
             registry: Arc::new(Registry::default()),
             analyser: Analyser::new(shared::SHAPES_MAX),
             statements: StatementTexts::new(shared::STATEMENT_BYTES_MAX),
@@ -100,6 +101,7 @@ impl House {
                 .time_to_live(shared::GREETING_TTL)
                 .build(),
             phase: phase_seen,
+            shadow: Default::default(),
             databases: Databases::new(Box::new(|target| {
                 let name = format!("{}/{}", target.address(), target.dbname);
                 let tags = Tags::new().expect("the operating system gives random numbers");

@@ -13,7 +13,7 @@ mod forward;
 pub mod greeting;
 mod open;
 pub mod registry;
-mod report;
+pub mod report;
 mod request;
 mod serve;
 pub mod shared;
@@ -36,6 +36,7 @@ use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
 use crate::client;
 use crate::config::Config;
+use crate::metrics::DatabaseMetrics;
 use crate::sql::Isolation;
 use crate::upstream::{Lease, Pool, Settings};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
@@ -79,6 +80,7 @@ pub struct Session {
     database: Arc<Database>,
     pool: Arc<Pool>,
     registration: Registration,
+    metrics: Arc<DatabaseMetrics>,
     user: String,
     client: client::Connection,
     limits: Limits,

@@ -142,6 +142,7 @@ fn build(
             frame_len_max: config.listen.max_message_size,
             unit_bytes_max: config.listen.unit_buffer_size,
         },
+        metrics: shared.metrics.database(&login.database),
         user: login.user,
         client: login.connection,
         assembler: Assembler::default(),

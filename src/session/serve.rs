@@ -17,6 +17,7 @@ use super::transaction::Transaction;
 use super::{Session, UnitReport};
 use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
 use crate::config::CacheMode;
+use crate::metrics::Tier;
 use crate::sql::{Bypass, Isolation, Kind};
 use crate::wire::{Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
 
@@ -86,7 +87,7 @@ impl Session {
             Err(reason) => Served::Miss(Miss::bypass(reason)),
             Ok(plan) => match self.find(plan, true, report).await {
                 Err(miss) => Served::Miss(miss),
-                Ok(entry) => {
+                Ok((entry, tier)) => {
                     self.statements.remove(b"");
                     self.tx.served = self.tx.status != TransactionStatus::Idle;
                     let mut out = BytesMut::with_capacity(entry.answer.body.len() + 1024);
@@ -94,7 +95,7 @@ impl Session {
                         out.extend_from_slice(description);
                     }
                     out.extend_from_slice(&entry.answer.body);
-                    report.hit(&entry);
+                    report.hit(&entry, tier);
                     Served::Whole(out)
                 }
             },
@@ -107,15 +108,15 @@ impl Session {
         plan: ReadPlan,
         needs_description: bool,
         report: &mut UnitReport,
-    ) -> Result<Arc<Entry>, Miss> {
-        report.relations(&plan);
+    ) -> Result<(Arc<Entry>, Tier), Miss> {
+        report.planned = true;
         let shadow = self.config.cache.mode == CacheMode::Shadow;
         let tags = self.database.tags.clone();
         let cache = self.shared.cache.clone();
         let fits = |entry: &Entry| !needs_description || entry.answer.row_description.is_some();
         let mut marked = false;
         let found = match cache.lookup(&plan.key, &tags, &plan.terms, Moment::now()) {
-            Lookup::Hit(entry) if fits(&entry) => Some(entry),
+            Lookup::Hit(entry) if fits(&entry) => Some((entry, Tier::Memory)),
             Lookup::Miss(cache::Miss::Marked) => {
                 marked = true;
                 None
@@ -123,17 +124,18 @@ impl Session {
             _ => cache
                 .lookup_second(&plan.key, &tags, &plan.terms, &self.database.name)
                 .await
-                .filter(|entry| fits(entry)),
+                .filter(|entry| fits(entry))
+                .map(|entry| (entry, Tier::Redis)),
         };
         if shadow {
             return Err(Miss {
                 plans: vec![(0, plan)],
-                shadow: found,
+                shadow: found.map(|(entry, _)| entry),
                 ..Miss::default()
             });
         }
-        if let Some(entry) = found {
-            return Ok(entry);
+        if let Some(found) = found {
+            return Ok(found);
         }
         if marked {
             return Err(Miss::bypass(Bypass::Marked));
@@ -161,7 +163,7 @@ impl Session {
                 };
                 report.waited += waited.elapsed();
                 match entry {
-                    Some(entry) if fits(&entry) => return Ok(entry),
+                    Some(entry) if fits(&entry) => return Ok((entry, Tier::Flight)),
                     _ => None,
                 }
             }
@@ -251,7 +253,7 @@ impl Session {
             }
             Err(mut miss) => {
                 if miss.bypass.is_none() && miss.leader.is_none() && miss.shadow.is_none() {
-                    self.plan_all(frames, &mut miss);
+                    self.plan_all(frames, &mut miss, report);
                 }
                 Served::Miss(miss)
             }
@@ -407,10 +409,11 @@ impl Session {
         let plan = self
             .read_plan(&statement.analysis, &meaning, &statement.parameter_types, Some(&bind))
             .map_err(Miss::bypass)?;
-        let entry = if may_lead {
+        let (entry, tier) = if may_lead {
             self.find(plan, described, report).await?
         } else {
-            self.find_now(&plan, described).ok_or_else(Miss::default)?
+            let entry = self.find_now(&plan, described).ok_or_else(Miss::default)?;
+            (entry, Tier::Memory)
         };
         if described {
             if let Some(description) = &entry.answer.row_description {
@@ -419,7 +422,7 @@ impl Session {
         }
         staged.out.extend_from_slice(&entry.answer.body);
         staged.hits += 1;
-        report.hit(&entry);
+        report.hit(&entry, tier);
         Ok(())
     }
 
@@ -523,7 +526,7 @@ impl Session {
 
     /// Plans fills for every read of a unit that goes upstream whole, if all of
     /// it is reads or the beginning of a transaction.
-    fn plan_all(&mut self, frames: &[Frame], miss: &mut Miss) {
+    fn plan_all(&mut self, frames: &[Frame], miss: &mut Miss, report: &mut UnitReport) {
         let already: Option<usize> = miss.plans.first().map(|(place, _)| *place);
         let mut names: Vec<(Bytes, Option<Arc<Statement>>)> = Vec::new();
         let mut portals: Vec<(Bytes, Portal)> = Vec::new();
@@ -571,6 +574,7 @@ impl Session {
             }
         }
         if already.is_none() {
+            report.planned |= !plans.is_empty();
             miss.plans = plans;
         }
     }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::analysis::Analyser;
 use super::greeting::{Greeting, GreetingKey};
 use super::registry::Registry;
+use super::report::ShadowCounts;
 use super::statements::StatementTexts;
 use crate::authority::Authority;
 use crate::cache::{Cache, Tags};
@@ -46,6 +47,7 @@ pub struct Shared {
     pub greetings: Bounded<GreetingKey, Arc<Greeting>>,
     pub phase: watch::Receiver<Phase>,
     pub databases: Databases,
+    pub shadow: ShadowCounts,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.
