@@ -89,13 +89,13 @@ enum Command {
     /// Needs the token in http.admin_token_file.
     Drain {
         /// Give up after this long; the default is listen.drain_timeout and ten seconds
-        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "TIME", value_parser = config::parse_time)]
         timeout: Option<Duration>,
     },
     /// Ask the running pgditto whether it is ready; exit code 0 when it is
     Healthcheck {
         /// How long to wait for the answer
-        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::parse_time)]
         timeout: Duration,
     },
 }

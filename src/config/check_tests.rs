@@ -8,7 +8,7 @@ fn messages(text: &str) -> Vec<String> {
     };
     match crate::config::check_text(&format!("{text}\n{trust}")) {
         Ok(_) => Vec::new(),
-        Err(errors) => errors.0.iter().map(ToString::to_string).collect(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -140,7 +140,7 @@ fn wrong_log_filter_is_refused() {
 fn start_without_any_secret_names_the_way_out() {
     let source = Source::new(None, []);
     let errors = source.load().unwrap_err();
-    assert_eq!(errors.0.len(), 1);
+    assert_eq!(errors.iter().len(), 1);
     let text = errors.to_string();
     assert!(
         text.starts_with("auth.auth_type is scram-sha-256, and no password"),

@@ -92,9 +92,30 @@ impl Problem {
     }
 }
 
-/// Everything that is wrong, in the order in which it was found; never empty.
+/// Everything that is wrong: the file's mistakes by line, then the other layers'. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// `Err` when there are any.
+    pub(super) fn unless_empty(mut errors: Vec<ConfigError>) -> Result<(), Self> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        errors.sort_by_key(|error| match &error.origin {
+            Origin::File { line, .. } => (0, *line),
+            Origin::Environment(_) => (1, 0),
+            Origin::Flag(_) => (2, 0),
+            Origin::Console => (3, 0),
+            Origin::Default => (4, 0),
+        });
+        Err(Self(errors))
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

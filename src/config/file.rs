@@ -88,11 +88,6 @@ impl Reader<'_> {
                 _ => self.unknown_section(name, at),
             }
         }
-        // The parser sorts by name: mistakes should come in the order of the file.
-        layer.sort_by_key(|given| match given.origin {
-            Origin::File { line, .. } => line,
-            _ => 0,
-        });
         layer
     }
 

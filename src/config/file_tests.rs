@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Level, PoolMode};
+use crate::config::{ConfigErrors, Level, PoolMode};
 
 fn errors(text: &str) -> Vec<String> {
     let mut loaded = Loaded::default();
@@ -7,7 +7,10 @@ fn errors(text: &str) -> Vec<String> {
     let path = Arc::from(Path::new("c.toml"));
     let layer = read(&path, text, &mut loaded, &mut errors);
     crate::config::merge::apply_layer(layer, &mut loaded, &mut errors);
-    errors.iter().map(ToString::to_string).collect()
+    match ConfigErrors::unless_empty(errors) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
 }
 
 fn config(text: &str) -> Config {
@@ -157,5 +160,17 @@ fn any_bytes_are_read_or_refused() {
         "[[cache]]",
     ] {
         errors(text);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_value_of_any_key_is_read_or_refused(
+        n in 0..keys::KEYS.len(),
+        value in "\\PC{0,20}",
+    ) {
+        let key = &keys::KEYS[n];
+        errors(&format!("[{}]\n{} = {value}\n", key.section, key.name));
+        errors(&format!("[{}]\n{} = '{value}'\n", key.section, key.name));
     }
 }

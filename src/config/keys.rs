@@ -2,12 +2,11 @@
 //!
 //! The words for users become the comments of `config.toml`; `print-config --reference` prints it anew.
 
+use super::hidden::{Hidden, HiddenFile};
 use super::table::keys;
 pub use super::table::{Effect, Key};
-use super::value::{
-    CaFile, Count, Hidden, HiddenFile, Maybe, Name, Names, OneOf, Path, Shape, Size, TIME,
-    TIME_OR_ZERO, Text,
-};
+use super::units::{Size, TIME, TIME_OR_ZERO};
+use super::value::{CaFile, Count, Maybe, Name, Names, OneOf, Path, Shape, Text};
 use super::{CacheRule, Config, DatabaseConfig, UserConfig};
 
 const GIB: u64 = 1 << 30;

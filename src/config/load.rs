@@ -114,9 +114,7 @@ impl Source {
     pub fn load_with_origins(&self) -> Result<Loaded, ConfigErrors> {
         let (mut loaded, mut errors) = self.merge();
         errors.extend(check::check(&loaded, &errors));
-        if !errors.is_empty() {
-            return Err(ConfigErrors(errors));
-        }
+        ConfigErrors::unless_empty(errors)?;
         loaded.config.watched_files = watched_files(&loaded.config);
         Ok(loaded)
     }
@@ -132,10 +130,8 @@ impl Source {
             let key = error.problem.key();
             key.is_empty() || key.starts_with("http.") || key == "listen.drain_timeout"
         });
-        match errors.is_empty() {
-            true => Ok((loaded.config.http, loaded.config.listen.drain_timeout)),
-            false => Err(ConfigErrors(errors)),
-        }
+        ConfigErrors::unless_empty(errors)?;
+        Ok((loaded.config.http, loaded.config.listen.drain_timeout))
     }
 
     fn merge(&self) -> (Loaded, Vec<ConfigError>) {
@@ -264,10 +260,8 @@ pub fn check_text(text: &str) -> Result<Config, ConfigErrors> {
     let layer = file::read(&path, text, &mut loaded, &mut errors);
     apply_layer(layer, &mut loaded, &mut errors);
     errors.extend(check::check(&loaded, &errors));
-    match errors.is_empty() {
-        true => Ok(loaded.config),
-        false => Err(ConfigErrors(errors)),
-    }
+    ConfigErrors::unless_empty(errors)?;
+    Ok(loaded.config)
 }
 
 fn read_file(

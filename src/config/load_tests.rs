@@ -23,7 +23,7 @@ fn pairs(environment: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
 }
 
 fn messages(source: &Source) -> Vec<String> {
-    let ConfigErrors(errors) = source.load().unwrap_err();
+    let errors = source.load().unwrap_err();
     errors.iter().map(ToString::to_string).collect()
 }
 
@@ -268,7 +268,7 @@ fn secrets_come_from_files_and_are_watched() {
         old.upstream.password.as_ref().unwrap().reveal(),
         "from file"
     );
-    assert_eq!(old.watched_files, [password.clone()]);
+    assert_eq!(old.watched_files, std::slice::from_ref(&password));
 
     std::fs::write(&password, "rotated\n").unwrap();
     let new = source.load().unwrap();

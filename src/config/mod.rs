@@ -11,8 +11,10 @@
 //! and what a reload may change.
 
 mod check;
+mod check_lists;
 mod error;
 mod file;
+mod hidden;
 pub mod keys;
 mod load;
 mod merge;
@@ -21,6 +23,7 @@ mod print;
 mod reload;
 mod secret;
 mod table;
+mod units;
 pub mod url;
 mod value;
 mod words;
@@ -35,6 +38,7 @@ pub use merge::{Loaded, Origins};
 pub use print::{print, reference};
 pub use reload::{Changes, diff, effective};
 pub use secret::{Secret, Watch};
+pub(crate) use units::parse_time;
 
 /// The whole configuration: an immutable snapshot, replaced as one on reload.
 #[derive(Debug, Clone, Default)]

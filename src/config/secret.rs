@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+/// A longer file is a wrong path, such as a device that never ends.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
 /// A string that never prints itself.
 ///
 /// Equality is that of the text; where it came from does not count.
@@ -23,9 +26,16 @@ impl Secret {
     /// Reads a secret from `path`. One final newline is no part of it, since editors and `echo` add one.
     ///
     /// # Errors
-    /// When the file cannot be read, is not UTF-8, or holds nothing.
+    /// When the file cannot be read, is not UTF-8, holds nothing or a zero byte, or is longer than 64 kB.
     pub fn read_file(path: &Path) -> std::io::Result<Self> {
-        let mut text = std::fs::read_to_string(path)?;
+        use std::io::Read;
+        let mut text = String::new();
+        std::fs::File::open(path)?
+            .take(SECRET_BYTES_MAX + 1)
+            .read_to_string(&mut text)?;
+        if text.len() as u64 > SECRET_BYTES_MAX {
+            return Err(std::io::Error::other("the file is too long for a secret"));
+        }
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {
@@ -34,6 +44,11 @@ impl Secret {
         }
         if text.is_empty() {
             return Err(std::io::Error::other("the file is empty"));
+        }
+        if text.contains('\0') {
+            return Err(std::io::Error::other(
+                "a zero byte cannot be part of a secret",
+            ));
         }
         Ok(Self {
             text,
@@ -139,6 +154,7 @@ mod tests {
         }
         std::fs::write(&path, "\n").unwrap();
         assert!(Secret::read_file(&path).is_err());
+        assert!(Secret::read_file(Path::new("/dev/zero")).is_err());
     }
 
     #[test]

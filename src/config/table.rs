@@ -1,6 +1,7 @@
 //! One row of the table of keys, and the macro that writes rows down.
 
-use super::value::{MASK, Raw, quoted};
+use super::hidden::MASK;
+use super::value::{Raw, quoted};
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

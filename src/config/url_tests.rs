@@ -210,3 +210,12 @@ fn errors_never_repeat_a_password() {
         );
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC*", query in "[a-z=&%0-9]*") {
+        let _ = UpstreamUrl::parse(&text);
+        let _ = UpstreamUrl::parse(&format!("postgres://{text}"));
+        let _ = UpstreamUrl::parse(&format!("postgres://h/d?{query}"));
+    }
+}

@@ -1,9 +1,7 @@
 //! The kinds of value: how each is read from TOML or bare text, and written as TOML.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::Secret;
 use super::nearest::nearest;
 use super::words::Word;
 
@@ -45,7 +43,7 @@ impl Raw {
         }
     }
 
-    fn expected(&self, what: impl std::fmt::Display) -> String {
+    pub(super) fn expected(&self, what: impl std::fmt::Display) -> String {
         format!("expected {what}, got {}", self.describe())
     }
 }
@@ -199,110 +197,6 @@ impl<T: Word> Kind<T> for OneOf {
     }
 }
 
-/// A length of time of at least the given one; plain `0` needs no unit.
-pub(crate) struct Time(pub Duration);
-
-/// Zero is allowed, and means what the key's documentation says.
-pub(crate) const TIME_OR_ZERO: Time = Time(Duration::ZERO);
-/// At least a millisecond.
-pub(crate) const TIME: Time = Time(Duration::from_millis(1));
-
-impl Kind<Duration> for Time {
-    fn read(&self, raw: &Raw) -> Result<Duration, String> {
-        let time = match raw {
-            Raw::Integer(0) => Duration::ZERO,
-            Raw::Integer(number) => {
-                return Err(format!(
-                    "{number} has no unit: write \"{number}s\" for seconds or \"{number}ms\" for milliseconds"
-                ));
-            }
-            Raw::Bare(text) | Raw::Text(text) => match humantime::parse_duration(text.trim()) {
-                Ok(time) => time,
-                Err(_) if text.trim().parse::<u64>().is_ok() => {
-                    return Err(format!("{text} has no unit: write {text}s for seconds"));
-                }
-                Err(_) => return Err(raw.expected(r#"a time such as "30s", "500ms" or "1h 30m""#)),
-            },
-            _ => return Err(raw.expected(r#"a time such as "30s""#)),
-        };
-        if time < self.0 {
-            return Err(raw.expected(format_args!(
-                "a time of at least {}",
-                humantime::format_duration(self.0)
-            )));
-        }
-        // Beyond a century is a slip, and deadlines computed from it could overflow.
-        if time > Duration::from_secs(100 * 365 * 86_400) {
-            return Err(raw.expected("at most 100 years"));
-        }
-        Ok(time)
-    }
-
-    fn show(&self, value: &Duration) -> String {
-        quoted(&humantime::format_duration(*value).to_string())
-    }
-}
-
-/// A number of bytes within bounds, with PostgreSQL's units: 1 kB is 1024 bytes. No unit is bytes.
-pub(crate) struct Size(pub u64, pub u64);
-
-const UNITS: [(&str, u64); 5] = [
-    ("TB", 1 << 40),
-    ("GB", 1 << 30),
-    ("MB", 1 << 20),
-    ("kB", 1 << 10),
-    ("B", 1),
-];
-
-impl<T: Copy + TryFrom<u64> + TryInto<u64>> Kind<T> for Size {
-    fn read(&self, raw: &Raw) -> Result<T, String> {
-        let bytes = match raw {
-            Raw::Integer(number) => u64::try_from(*number).ok(),
-            Raw::Bare(text) | Raw::Text(text) => bytes(text),
-            _ => None,
-        }
-        .ok_or_else(|| raw.expected(r#"a size such as "256MB" or "64kB""#))?;
-        if !(self.0..=self.1).contains(&bytes) {
-            return Err(raw.expected(format_args!(
-                "a size from {} to {}",
-                size_text(self.0),
-                size_text(self.1)
-            )));
-        }
-        T::try_from(bytes).map_err(|_| raw.expected("a size that fits this machine"))
-    }
-
-    fn show(&self, value: &T) -> String {
-        let bytes = (*value).try_into().unwrap_or(u64::MAX);
-        quoted(&size_text(bytes))
-    }
-}
-
-fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u64 = text[..split].parse().ok()?;
-    let factor = match text[split..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        "t" | "tb" | "tib" => 1u64 << 40,
-        _ => return None,
-    };
-    number.checked_mul(factor)
-}
-
-fn size_text(bytes: u64) -> String {
-    let (unit, factor) = UNITS
-        .iter()
-        .find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor))
-        .unwrap_or(&("B", 1));
-    format!("{}{unit}", bytes / factor)
-}
-
 /// `None` is written as the given word (empty for most keys), since TOML has no null and every key has a value.
 pub(crate) struct Maybe<K>(pub &'static str, pub K);
 
@@ -354,55 +248,6 @@ impl Kind<String> for Shape {
 
     fn show(&self, value: &String) -> String {
         quoted(value)
-    }
-}
-
-/// How a secret is printed.
-pub(super) const MASK: &str = "***";
-
-/// A secret that stands in the configuration itself.
-pub(crate) struct Hidden;
-
-impl Kind<Option<Secret>> for Hidden {
-    fn read(&self, raw: &Raw) -> Result<Option<Secret>, String> {
-        // The messages leave out what was given: it may be the secret.
-        match raw.text() {
-            Some("") => Ok(None),
-            Some(MASK) => Err("this is how print-config hides a secret, not the secret".into()),
-            Some(text) if text.contains('\0') => {
-                Err("a zero byte cannot be part of a secret".into())
-            }
-            Some(text) => Ok(Some(Secret::new(text))),
-            None => Err("expected text in quotes".into()),
-        }
-    }
-
-    fn show(&self, value: &Option<Secret>) -> String {
-        let here = value.as_ref().is_some_and(|secret| secret.file().is_none());
-        quoted(if here { MASK } else { "" })
-    }
-}
-
-/// The `_file` form of a secret: the path of a file that holds it.
-pub(crate) struct HiddenFile;
-
-impl Kind<Option<Secret>> for HiddenFile {
-    fn read(&self, raw: &Raw) -> Result<Option<Secret>, String> {
-        let Some(path) = Maybe("", Path).read(raw)? else {
-            return Ok(None);
-        };
-        Secret::read_file(&path)
-            .map(Some)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))
-    }
-
-    fn show(&self, value: &Option<Secret>) -> String {
-        let path = value.as_ref().and_then(Secret::file);
-        quoted(&path.map_or_else(String::new, |path| path.to_string_lossy().into_owned()))
-    }
-
-    fn same(&self, a: &Option<Secret>, b: &Option<Secret>) -> bool {
-        a.as_ref().and_then(Secret::file) == b.as_ref().and_then(Secret::file)
     }
 }
 

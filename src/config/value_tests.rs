@@ -1,5 +1,9 @@
+use std::time::Duration;
+
 use super::*;
-use crate::config::{AuthType, Level, SslMode};
+use crate::config::hidden::{Hidden, HiddenFile};
+use crate::config::units::{Size, TIME, TIME_OR_ZERO};
+use crate::config::{AuthType, Level, Secret, SslMode};
 
 fn bare(text: &str) -> Raw {
     Raw::Bare(text.into())
@@ -57,12 +61,12 @@ fn sizes_use_units_of_1024() {
         ("64kB", 64 << 10),
         ("64 KB", 64 << 10),
         ("2g", 2 << 30),
-        ("1TB", 1 << 40),
+        ("1TB", 1u64 << 40),
         ("17", 17),
         ("17B", 17),
         ("0", 0),
     ] {
-        assert_eq!(kind.read(&bare(text)), Ok(bytes as u64), "{text}");
+        assert_eq!(kind.read(&bare(text)), Ok(bytes), "{text}");
     }
     assert_eq!(kind.read(&Raw::Integer(8192)), Ok(8192u64));
     for text in ["", "MB", "-1MB", "1.5MB", "1XB", "99999999TB"] {

@@ -2,5 +2,6 @@
 
 mod fixture;
 
+mod cli;
 mod redis_tier;
 mod servers;
