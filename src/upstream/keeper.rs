@@ -15,7 +15,7 @@ use super::pool::{Condition, Desk, Pool, Wish, Worn};
 use super::standing::{PoolRoom, Slot};
 
 /// How long a connection stays on the shelf before bb8 gets it.
-const SHELF_TIME: Duration = Duration::from_secs(3);
+pub(super) const SHELF_TIME: Duration = Duration::from_secs(3);
 /// A login costs the server a process; more at once would not be faster.
 const LOGINS_AT_ONCE: usize = 4;
 
@@ -75,6 +75,7 @@ impl Pool {
         let (places, blocked) = self.take_places(&mut desk, &limits, now, &mut alarm);
         let starving = blocked && self.room.taken() == 0 && desk.shelf.queue_len() > 0;
         let was_starving = std::mem::replace(&mut desk.starving, starving);
+        desk.keeper_comes = alarm.0;
         drop(desk);
 
         self.room.database.count_starving(was_starving, starving);

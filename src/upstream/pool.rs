@@ -26,7 +26,7 @@ use super::connection::Connection;
 use super::connector::{Blueprint, Connector, Plan};
 use super::error::{Failure, LeaseError, UpstreamError};
 use super::introduction::Introduction;
-use super::keeper;
+use super::keeper::{self, SHELF_TIME};
 use super::lease::Lease;
 use super::limits::Limits;
 use super::settings::Settings;
@@ -94,6 +94,8 @@ pub(super) struct Desk {
     /// Counted as starving in the database's room.
     pub starving: bool,
     pub failure: Option<Failure>,
+    /// When the keeper comes though nobody calls it.
+    pub keeper_comes: Option<Instant>,
     /// Sessions whose state lives on a connection that went back to bb8.
     pub state_in_spare: HashSet<u64>,
 }
@@ -139,6 +141,7 @@ impl Pool {
                 pinned: 0,
                 starving: false,
                 failure: None,
+                keeper_comes: None,
                 state_in_spare: HashSet::new(),
             }),
             condition: watch::Sender::new(Condition::Open),
@@ -291,6 +294,7 @@ impl Pool {
             desk.shelf.lay_down(held, since);
         }
         desk.state_in_spare.clear();
+        self.room.bell.notify_one();
     }
 
     /// Makes a lease of a connection. Dropping it unaccepted returns it.
@@ -318,8 +322,8 @@ impl Pool {
         };
         let since = idle_since(&held);
         desk.shelf.lay_down(held, since);
-        if desk.shelf.idle_len() == 1 {
-            // The keeper did not know that there would be anything to put away.
+        // A busy pool must not wake its keeper for every lease.
+        if desk.keeper_comes.is_none_or(|at| at > since + SHELF_TIME) {
             drop(desk);
             self.room.bell.notify_one();
         }

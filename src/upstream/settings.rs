@@ -183,7 +183,8 @@ pub fn restore_sql(from: &Settings, to: &Settings) -> Option<String> {
             push_literal(&mut sql, name);
             sql.push_str(", ");
             push_literal(&mut sql, value);
-            sql.push_str(", false)");
+            // The value itself would come back in the client's encoding.
+            sql.push_str(", false) IS NULL");
             separator = ", ";
         }
     }
@@ -338,8 +339,8 @@ mod tests {
         ]);
         assert_eq!(
             restore_sql(&from, &to).unwrap(),
-            "RESET \"a\".\"b\";SELECT pg_catalog.set_config(E'search_path', E's', false), \
-             pg_catalog.set_config(E'work_mem', E'2MB', false);"
+            "RESET \"a\".\"b\";SELECT pg_catalog.set_config(E'search_path', E's', false) IS NULL, \
+             pg_catalog.set_config(E'work_mem', E'2MB', false) IS NULL;"
         );
     }
 
@@ -354,7 +355,7 @@ mod tests {
         assert_eq!(
             restore_sql(&from, &to).unwrap(),
             "RESET ROLE;RESET SESSION AUTHORIZATION;\
-             SELECT pg_catalog.set_config(E'x.y', E'1', false);\
+             SELECT pg_catalog.set_config(E'x.y', E'1', false) IS NULL;\
              SET SESSION AUTHORIZATION E'e';SET ROLE E'c''d';"
         );
         assert_eq!(
@@ -369,7 +370,7 @@ mod tests {
         let to = from.with("log_statement", "all").unwrap();
         assert_eq!(
             restore_sql(&from, &to).unwrap(),
-            "RESET ROLE;SELECT pg_catalog.set_config(E'log_statement', E'all', false);\
+            "RESET ROLE;SELECT pg_catalog.set_config(E'log_statement', E'all', false) IS NULL;\
              SET ROLE E'a';"
         );
     }

@@ -5,3 +5,4 @@ mod fixture;
 mod cli;
 mod redis_tier;
 mod servers;
+mod upstream;
