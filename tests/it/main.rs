@@ -2,4 +2,6 @@
 
 mod fixture;
 
+mod deploy;
+mod drivers;
 mod servers;
