@@ -3,6 +3,8 @@
 mod fixture;
 
 mod cli;
+mod deploy;
+mod drivers;
 mod redis_tier;
 mod servers;
 mod upstream;
