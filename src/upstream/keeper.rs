@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
+use super::counter::Worn;
 use super::limits::Limits;
-use super::pool::{Condition, Desk, Pool, Wish, Worn};
+use super::pool::{Condition, Desk, Held, Pool, Wish};
 use super::standing::{PoolRoom, Slot};
 
 /// How long a connection stays on the shelf before bb8 gets it.
@@ -101,7 +102,7 @@ impl Pool {
         now: Instant,
         alarm: &mut Alarm,
         worn: &mut Worn,
-    ) -> Vec<super::pool::Held> {
+    ) -> Vec<Held> {
         let unfit = desk.shelf.take_worn(|held| !self.blueprint.is_fit(held));
         worn.0.extend(unfit);
         let mut excess = self

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::connector::{Connector, Plan};
+use super::counter::Worn;
 use super::error::LeaseError;
 use super::limits::Limits;
-use super::pool::{Condition, Desk, Pool, Worn};
+use super::pool::{Condition, Desk, Pool};
 use super::standing::ServerInfo;
 use crate::config::PoolMode;
 
@@ -203,12 +204,6 @@ impl Pool {
     pub(super) fn is_unused(&self) -> bool {
         let unused = |desk: &Desk| desk.leased == 0 && desk.shelf.queue_len() == 0;
         self.room.taken() == 0 && unused(&self.desk.lock())
-    }
-
-    /// Whether anybody has or awaits a lease.
-    pub(super) fn is_busy(&self) -> bool {
-        let desk = self.desk.lock();
-        desk.leased > 0 || desk.shelf.queue_len() > 0 || desk.opening > 0
     }
 
     pub(super) fn connected(&self) {
