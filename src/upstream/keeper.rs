@@ -88,7 +88,7 @@ impl Pool {
             tokio::spawn(open(Arc::clone(self)));
         }
         if blocked {
-            self.room.database.ask_for_room(self);
+            self.room.database.ask_for_room(self, starving);
         }
         alarm.0
     }
@@ -158,7 +158,9 @@ impl Pool {
                 false => alarm.set(reserve_from),
             }
         }
-        let wanted = |desk: &Desk| queue > desk.opening || self.room.taken() < limits.min;
+        let starving = self.room.database.is_anybody_starving();
+        let fewer_than_min = || self.room.taken() < limits.min && !starving;
+        let wanted = |desk: &Desk| queue > desk.opening || fewer_than_min();
         while wanted(desk) && desk.opening < LOGINS_AT_ONCE && self.counted(desk, limits) < size {
             if let Some(failure) = &desk.failure
                 && failure.until > now
@@ -166,8 +168,7 @@ impl Pool {
                 alarm.set(failure.until);
                 break;
             }
-            let others_first = self.room.database.is_anybody_starving() && !desk.starving;
-            if others_first && self.room.taken() > 0 {
+            if starving && !desk.starving && self.room.taken() > 0 {
                 break;
             }
             match self.room.take() {

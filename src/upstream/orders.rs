@@ -105,11 +105,14 @@ impl Pool {
         drop(desk);
     }
 
-    /// Closes the connection that has been idle longest; false if none is idle.
-    pub(super) fn close_one_idle(&self) -> bool {
+    /// Closes the connection that has been idle longest; false if none is idle,
+    /// or too few are there and the minimum counts.
+    pub(super) fn close_one_idle(&self, below_minimum: bool) -> bool {
         let mut worn = Worn::default();
+        let minimum = self.limits.load().min;
         let mut desk = self.desk.lock();
-        if desk.shelf.queue_len() > 0 {
+        let too_few = self.room.taken() <= minimum && !below_minimum;
+        if too_few || desk.shelf.queue_len() > 0 {
             return false;
         }
         self.fetch_all_spare(&mut desk);
