@@ -2,5 +2,7 @@
 
 mod fixture;
 
+mod deploy;
+mod drivers;
 mod servers;
 mod upstream;
