@@ -9,6 +9,7 @@ mod cancel;
 mod connection;
 mod connector;
 mod control;
+mod counter;
 mod error;
 mod introduction;
 mod keeper;
