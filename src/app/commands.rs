@@ -164,7 +164,7 @@ impl admin::House for House {
     async fn cache_flush(&self, what: CacheFlush) -> Result<(), CommandError> {
         let flushes = match what {
             CacheFlush::All => vec![Flush::All],
-            CacheFlush::Tag(label) => vec![Flush::Label(label.into())],
+            CacheFlush::Tag(label) => vec![Flush::Label(label)],
             CacheFlush::Shape(text) => match self.shared.insight.find_shape(&text) {
                 Some(shape) => vec![Flush::Shape(shape)],
                 None => return Err(CommandError::NoSuchShape(text)),
@@ -237,10 +237,7 @@ fn relations_named(database: &Arc<Database>, schema: Option<&str>, name: &str) -
             .filter(|relation| {
                 relation.name == name && schema.is_none_or(|schema| relation.schema == schema)
             })
-            .map(|relation| Flush::Relation {
-                database: database.name.clone(),
-                relation: relation.oid,
-            })
+            .map(|relation| Flush::Relation(relation.oid))
             .collect()
     };
     database.authority.catalog().as_ref().map(named).unwrap_or_default()

@@ -34,7 +34,7 @@ impl House {
         Snapshot {
             phase: match *self.phase.borrow() {
                 session::Phase::Serving => Phase::Serving,
-                session::Phase::Draining => Phase::Draining,
+                session::Phase::Closing | session::Phase::Draining => Phase::Draining,
                 session::Phase::Stopping => Phase::Stopping,
             },
             paused: !stats.is_empty() && stats.iter().all(|pool| pool.condition == Condition::Paused),
@@ -137,11 +137,11 @@ impl House {
             return RedisSnapshot::default();
         };
         RedisSnapshot {
-            state: if stats.up { RedisState::Connected } else { RedisState::Down },
+            state: if stats.connected { RedisState::Connected } else { RedisState::Down },
             hits: stats.hits,
-            misses: stats.misses,
-            stores: stats.stores,
-            errors: stats.errors,
+            misses: stats.absent + stats.unfit + stats.skipped + stats.corrupt,
+            stores: stats.writes,
+            errors: stats.errors + stats.write_errors,
             timeouts: stats.timeouts,
         }
     }
@@ -156,9 +156,7 @@ impl House {
                 AuthoritySnapshot {
                     database: database.name.to_string(),
                     hindrance: database.authority.may_serve(now).err(),
-                    proof_age: Some(
-                        self.shared.config.load().cache.lease.saturating_sub(stats.lease_left),
-                    ),
+                    proof_age: stats.proof_age,
                     relations: database
                         .authority
                         .catalog()

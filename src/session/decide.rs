@@ -131,7 +131,7 @@ impl Session {
             .or_else(|| rule.and_then(|rule| rule.level))
             .unwrap_or(self.config.cache.level);
         if level == Level::Strict {
-            self.database.authority.may_serve()?;
+            self.database.authority.may_serve(Moment::now())?;
         }
         let ttl = analysis
             .hints

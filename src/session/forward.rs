@@ -11,7 +11,9 @@ use super::registry::Activity;
 use super::serve::Miss;
 use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
+use crate::cache::Moment;
 use crate::catalog::Effects;
+use crate::metrics::Invalidation;
 use crate::sql::Kind;
 use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
@@ -31,6 +33,8 @@ pub(super) enum Work<'a> {
 const OUTGOING_MAX: usize = 256 * 1024;
 /// The client is sent what has come once it is this much.
 const OUTPUT_MAX: usize = 64 * 1024;
+/// How long the first write waits until other sidecars on the database know of this one.
+const FIRST_WRITE_WAIT: Duration = Duration::from_secs(3);
 /// How long control statements of our own may take.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a statement of a client that has gone may take to say what became of it.
@@ -88,8 +92,10 @@ impl Session {
             return Err(Ending::Protocol(error));
         }
         drop(miss);
-        if self.writer.is_some() {
-            self.database.authority.wait_before_first_write().await;
+        if self.writer.is_some() && !self.database.authority.may_write(Moment::now()) {
+            // Bounded: without a guard nobody serves, and writes must not wait for one.
+            let wait = self.database.authority.wait_before_first_write();
+            let _ = tokio::time::timeout(FIRST_WRITE_WAIT, wait).await;
         }
         let handle = self.registration.handle.clone();
         handle.set_activity(Activity::Active);
@@ -109,9 +115,9 @@ impl Session {
         self.commit_inside = false;
         self.executes_sent = 0;
         self.discards = false;
-        self.ddl = false;
         self.single_control = false;
         self.ran_ddl = false;
+        self.prepared_gid = None;
         self.catalog_at_start = self.database.authority.catalog().map(|catalog| catalog.version);
         self.status_before = self.tx.status;
     }
@@ -168,6 +174,11 @@ impl Session {
             };
             report.waited = started.elapsed();
             let mut lease = lease.map_err(|error| statement_error(error.report()))?;
+            if !self.is_proven(&lease) && Instant::now() < deadline {
+                // It leads to where the guard stood before, or came in before there was one.
+                lease.finish(false);
+                continue;
+            }
             match self.restore(&mut lease).await {
                 Ok(()) => break lease,
                 Err(error @ UpstreamError::Server { .. }) => {
@@ -185,6 +196,14 @@ impl Session {
         };
         self.unnamed_upstream = None;
         Ok(lease)
+    }
+
+    /// While a guard stands, only connections that were proved to lead to its server are used.
+    fn is_proven(&self, lease: &Lease) -> bool {
+        match self.database.authority.proof_now() {
+            Some(proof) => lease.admission.generation == Some(proof.generation),
+            None => true,
+        }
     }
 
     /// Brings the session's settings onto the connection, and what it reports to the client.
@@ -413,17 +432,14 @@ impl Session {
 
     /// The end of §3: before ReadyForQuery passes, versions move and marks come off.
     fn settle(&mut self, status: TransactionStatus, failed: bool, last_tag: &[u8]) {
-        let ddl = std::mem::take(&mut self.ddl);
+        let authority = &self.database.authority;
         if status != TransactionStatus::Idle {
             // A transaction goes on; what it wrote stays pending. Where the unit
             // held a commit point as well, a part of it may have happened.
             if let Some(writer) = &mut self.writer {
                 if writer.is_marked() {
-                    writer.release(self.commit_inside);
+                    authority.release(writer, self.commit_inside);
                 }
-            }
-            if ddl {
-                self.database.authority.settled();
             }
             return;
         }
@@ -435,17 +451,23 @@ impl Session {
         // failed; or a COMMIT or ROLLBACK on its own that the server answers with ROLLBACK.
         let surely_aborted = failed && !self.commit_inside || rolled_back && self.single_control;
         let touched = writer.touched();
-        if !surely_aborted && touched.catalogue {
-            // Whoever waited behind the change may have run with a new trigger.
-            self.database.tags.widen_in_flight();
+        authority.mark(&mut writer);
+        if let Some(gid) = self.prepared_gid.take().filter(|_| !failed && !rolled_back) {
+            // Whoever decides it, and when: the marks stay until it is decided.
+            authority.follow_prepared(writer.keep(), gid);
+            return;
         }
-        if touched.shared_catalogue && !surely_aborted {
+        authority.settle(writer, !surely_aborted);
+        if surely_aborted {
+            return;
+        }
+        self.shared.metrics.invalidated(match &touched {
+            touched if touched.catalogue => Invalidation::Catalogue,
+            touched if touched.everything => Invalidation::Everything,
+            _ => Invalidation::Write,
+        });
+        if touched.shared_catalogue {
             self.shared.catalogues_changed(&self.database);
-        }
-        writer.mark();
-        writer.settle(!surely_aborted);
-        if ddl {
-            self.database.authority.settled();
         }
     }
 
@@ -697,7 +719,10 @@ impl Session {
             writer.settle(false);
             return;
         }
-        self.database.authority.resolve_unknown(writer.keep(), lease.pid);
+        self.shared.metrics.invalidated(Invalidation::UnknownOutcome);
+        self.database
+            .authority
+            .resolve_unknown(writer.keep(), lease.pid, self.prepared_gid.take());
     }
 
     /// Tells the client of an error that the server never saw.
@@ -743,6 +768,7 @@ impl Session {
                     self.discards = true;
                     self.ran_ddl = true;
                 }
+                Kind::PrepareTransaction { gid } => self.prepared_gid = Some(gid.clone()),
                 Kind::Load => self.loads = true,
                 Kind::Ddl | Kind::TemporaryDdl | Kind::Do | Kind::Call | Kind::Unknown | Kind::DiscardOther => {
                     self.ran_ddl = true;

@@ -121,7 +121,8 @@ pub struct Session {
     executes_sent: usize,
     discards: bool,
     ran_ddl: bool,
-    ddl: bool,
+    /// PREPARE TRANSACTION is under way.
+    prepared_gid: Option<String>,
     catalog_at_start: Option<CatalogVersion>,
     status_before: TransactionStatus,
 }

@@ -172,7 +172,7 @@ fn build(
         executes_sent: 0,
         discards: false,
         ran_ddl: false,
-        ddl: false,
+        prepared_gid: None,
         catalog_at_start: None,
         status_before: TransactionStatus::Idle,
         config,

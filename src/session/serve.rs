@@ -496,7 +496,7 @@ impl Session {
             return None;
         }
         let catalog = self.database.authority.catalog()?;
-        self.database.authority.may_serve().ok()?;
+        self.database.authority.may_serve(Moment::now()).ok()?;
         let key = DescriptionKey {
             context: self.context.clone(),
             statement: statement.id,

@@ -28,6 +28,8 @@ use bytes::Bytes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Serving,
+    /// No new clients; those that are here stay as long as they like.
+    Closing,
     /// Transactions may end; sessions close with 57P01 once idle.
     Draining,
     /// Sessions end at once.
@@ -185,9 +187,7 @@ impl Shared {
         self.greetings.invalidate_all();
         for database in self.databases.all() {
             if !Arc::ptr_eq(&database, origin) {
-                database.authority.invalidate();
-                database.tags.widen_in_flight();
-                database.authority.settled();
+                database.authority.catalogue_changed();
             }
         }
     }

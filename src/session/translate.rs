@@ -372,10 +372,9 @@ impl Session {
     }
 
     fn touch_footprint(&mut self, footprint: &Footprint, picture: Picture) {
-        let tags = &self.database.tags;
-        self.writer
-            .get_or_insert_with(|| tags.writer())
-            .touch(footprint, picture);
+        let database = &self.database;
+        let writer = self.writer.get_or_insert_with(|| database.tags.writer());
+        database.authority.touch(writer, footprint, picture);
     }
 
     /// Marks what this transaction touched, if what was just queued may commit it.
@@ -392,12 +391,7 @@ impl Session {
 
     pub(super) fn mark_now(&mut self) {
         if let Some(writer) = &mut self.writer {
-            let touched = writer.touched();
-            if touched.catalogue || touched.shared_catalogue {
-                self.ddl = true;
-                self.database.authority.invalidate();
-            }
-            writer.mark();
+            self.database.authority.mark(writer);
         }
     }
 }
