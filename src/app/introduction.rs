@@ -65,7 +65,10 @@ impl Introduction for Doorman {
             return;
         };
         let target = shared.pools.target(&server.database, &server.user);
-        if let Some(database) = target.ok().and_then(|target| shared.databases.of_target(&target)) {
+        if let Some(database) = target
+            .ok()
+            .and_then(|target| shared.databases.of_target(&target))
+        {
             database.authority.departed(server.pid);
         }
     }

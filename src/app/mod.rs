@@ -2,6 +2,7 @@
 //! them until the drain is over.
 
 mod commands;
+mod explain;
 mod introduction;
 mod listen;
 mod rows;
@@ -20,10 +21,10 @@ use crate::client::UserDirectory;
 use crate::config::{Config, ConfigErrors, Secret, Source};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
-use crate::sql;
 use crate::session::analysis::Analyser;
 use crate::session::registry::Registry;
 use crate::session::{Database, Databases, Phase, Shared, StatementTexts, shared, state::Pin};
+use crate::sql;
 use crate::tls::{self, TlsError};
 use crate::upstream::{Pools, Target};
 use introduction::Doorman;
@@ -78,7 +79,10 @@ pub async fn serve(source: Source) -> Result<(), AppError> {
     let mut signals = Signals::new().map_err(AppError::Signals)?;
     house.shared.cache.start();
     listeners.run(&house);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "pgditto listens on {places}");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        "pgditto listens on {places}"
+    );
     house.until_stopped(&mut signals).await;
     Ok(())
 }
@@ -166,7 +170,10 @@ impl House {
                     Phase::Closing => self.clients_gone().await,
                     Phase::Draining => {
                         let timeout = self.shared.config.load().listen.drain_timeout;
-                        if tokio::time::timeout(timeout, self.clients_gone()).await.is_err() {
+                        if tokio::time::timeout(timeout, self.clients_gone())
+                            .await
+                            .is_err()
+                        {
                             let left = self.shared.registry.len();
                             tracing::warn!(left, "drain_timeout is over with sessions left");
                         }
@@ -209,10 +216,12 @@ impl House {
     /// False while every pool that was asked last could not connect.
     fn upstream_reachable(&self) -> bool {
         let pools = self.shared.pools.all();
-        pools.is_empty() || pools.iter().any(|pool| {
-            let stats = pool.stats();
-            stats.sv_active + stats.sv_idle + stats.sv_used > 0 || stats.connect_errors_total == 0
-        })
+        pools.is_empty()
+            || pools.iter().any(|pool| {
+                let stats = pool.stats();
+                stats.sv_active + stats.sv_idle + stats.sv_used > 0
+                    || stats.connect_errors_total == 0
+            })
     }
 }
 
@@ -221,30 +230,43 @@ impl House {
 /// the user of the client that came first.
 fn open_database(config: &Arc<Config>, target: &Target) -> Database {
     let name: Arc<str> = format!("{}/{}", target.address(), target.dbname).into();
-    let tags = Tags::new().expect("the operating system gave random numbers at start, and still does");
-    let control = {
-        let (config, target) = (config.clone(), target.clone());
-        move |user: &str| ControlTarget {
-            host: target.host.clone(),
-            port: target.port,
-            dbname: target.dbname.clone(),
-            user: user.to_owned(),
-            password: if target.user == user { target.password.clone() } else { password(&config, user) },
-            sslmode: target.sslmode,
-            tls: target.tls.clone(),
-            connect_timeout: config.upstream.server_connect_timeout,
-        }
-    };
-    let user = config.upstream.user.clone().unwrap_or_else(|| target.user.clone());
+    let tags =
+        Tags::new().expect("the operating system gave random numbers at start, and still does");
+    let user = config
+        .upstream
+        .user
+        .clone()
+        .unwrap_or_else(|| target.user.clone());
     let authority = Authority::start(Setup {
-        target: control(&user),
-        login: Arc::new(move |user| Some(control(user))),
+        target: control_target(config, target, &user),
+        login: Arc::new({
+            let (config, target) = (config.clone(), target.clone());
+            move |user| Some(control_target(&config, &target, user))
+        }),
         users: Vec::new(),
         tags: tags.clone(),
         cache: config.cache.clone(),
         state_dir: config.upstream.state_dir.clone(),
     });
     Database::new(name, tags, authority)
+}
+
+/// How to log in as `user` where `target` leads.
+fn control_target(config: &Config, target: &Target, user: &str) -> ControlTarget {
+    ControlTarget {
+        host: target.host.clone(),
+        port: target.port,
+        dbname: target.dbname.clone(),
+        user: user.to_owned(),
+        password: if target.user == user {
+            target.password.clone()
+        } else {
+            password(config, user)
+        },
+        sslmode: target.sslmode,
+        tls: target.tls.clone(),
+        connect_timeout: config.upstream.server_connect_timeout,
+    }
 }
 
 fn password(config: &Config, user: &str) -> Option<Secret> {
@@ -282,6 +304,6 @@ impl Signals {
 ///
 /// # Errors
 /// When the server cannot be reached, since what names mean is only known there.
-pub async fn explain(_config: Arc<Config>, _sql: &str) -> Result<String, AppError> {
-    Err(AppError::Explain("not yet wired".into()))
+pub async fn explain(config: Arc<Config>, sql: &str) -> Result<String, AppError> {
+    explain::explain(&config, sql).await
 }

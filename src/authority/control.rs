@@ -96,7 +96,10 @@ impl ControlTarget {
     }
 
     /// The task ends when the connection does: it keeps the connection going in between.
-    pub(super) async fn connect(
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn connect(
         &self,
         application_name: &str,
     ) -> Result<(Client, JoinHandle<()>), ControlError> {

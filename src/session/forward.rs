@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 
-use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::analysis::Analysis;
 use super::decide;
+use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::registry::Activity;
 use super::serve::Miss;
 use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
-use crate::cache::Moment;
+use crate::cache::{Fit, Moment};
 use crate::catalog::Effects;
 use crate::metrics::Invalidation;
 use crate::sql::Kind;
-use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
+use crate::upstream::{Lease, Pumped, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
 
 /// What is forwarded.
@@ -26,7 +26,10 @@ pub(super) enum Work<'a> {
     },
     FunctionCall(&'a Frame),
     /// `open`: the unit did not end with Sync.
-    Extended { frames: &'a [Frame], open: bool },
+    Extended {
+        frames: &'a [Frame],
+        open: bool,
+    },
 }
 
 /// While the client has not taken what it was sent, no more of the unit is read from it.
@@ -66,9 +69,7 @@ impl Session {
         report.bypass = miss.bypass;
         let open = matches!(work, Work::Extended { open: true, .. });
         if report.cancelled {
-            return self
-                .fail_here(&cancelled(), open)
-                .await;
+            return self.fail_here(&cancelled(), open).await;
         }
         if self.tx.failed_here {
             return self.fail_here(&aborted(), open).await;
@@ -118,7 +119,11 @@ impl Session {
         self.single_control = false;
         self.ran_ddl = false;
         self.prepared_gid = None;
-        self.catalog_at_start = self.database.authority.catalog().map(|catalog| catalog.version);
+        self.catalog_at_start = self
+            .database
+            .authority
+            .catalog()
+            .map(|catalog| catalog.version);
         self.status_before = self.tx.status;
     }
 
@@ -215,7 +220,9 @@ impl Session {
             lease.applied = self.settings.clone();
         }
         self.report_parameters(lease);
-        self.registration.handle.set_cancel_target(Some(lease.cancel_handle()));
+        self.registration
+            .handle
+            .set_cancel_target(Some(lease.cancel_handle()));
         Ok(())
     }
 
@@ -318,7 +325,8 @@ impl Session {
             }
             let header = wire::frame_header(&self.client.input).map_err(Broken::Protocol)?;
             let Some(header) = header else { return Ok(()) };
-            if header.tag == tag::frontend::COPY_DATA && header.frame_len > self.client.input.len() {
+            if header.tag == tag::frontend::COPY_DATA && header.frame_len > self.client.input.len()
+            {
                 if header.frame_len > self.limits.frame_len_max {
                     return Err(Broken::Protocol(wire::WireError::TooLong {
                         len: header.frame_len,
@@ -517,9 +525,9 @@ impl Session {
             let Some(finished) = fill.finish(now) else {
                 continue;
             };
-            if let Some(entry) = &finished.shadow {
-                let holds = self.database.tags.fit(&entry.stamp) == crate::cache::Fit::Fresh;
-                report.shadow(entry, &finished.answer, holds);
+            if let Some((entry, order)) = &finished.shadow {
+                let holds = self.database.tags.fit(&entry.stamp) == Fit::Fresh;
+                report.shadow(entry, &finished.answer, *order, holds);
             }
             let entry = self.shared.cache.store(
                 &finished.key,
@@ -546,7 +554,10 @@ impl Session {
             .union(Effects::CURSORS)
             .union(Effects::LOAD);
         // A pin is looked at again whenever something ran that may have ended it.
-        let pinned = self.pins.iter().any(|pin| !matches!(pin, Pin::SessionPooling));
+        let pinned = self
+            .pins
+            .iter()
+            .any(|pin| !matches!(pin, Pin::SessionPooling));
         if !effects.intersects(relevant) && !(pinned && self.ran_ddl) {
             self.effects = Effects::NONE;
             return true;
@@ -591,12 +602,18 @@ impl Session {
         lease: &mut Lease,
         deadline: Instant,
     ) -> Result<state::ReadBack, UpstreamError> {
-        let rows = lease.simple(&state::read_back_sql(&self.custom), deadline.into()).await?;
+        let rows = lease
+            .simple(&state::read_back_sql(&self.custom), deadline.into())
+            .await?;
         Ok(state::read_back(&rows))
     }
 
     /// `currval` and `lastval` must meet the state of this session, never another's.
-    async fn check_sequences(&mut self, work: &Work<'_>, lease: &mut Lease) -> Result<(), ErrorReport> {
+    async fn check_sequences(
+        &mut self,
+        work: &Work<'_>,
+        lease: &mut Lease,
+    ) -> Result<(), ErrorReport> {
         let me = u64::from(self.registration.handle.number);
         if lease.holds_state_of == Some(me)
             || (lease.holds_state_of.is_none() && !self.touched_sequences)
@@ -625,13 +642,15 @@ impl Session {
     }
 
     fn reads_sequences(&self, work: &Work<'_>) -> bool {
-        let reads = |analysis: &Analysis| analysis.statements.iter().any(decide::reads_sequence_state);
+        let reads =
+            |analysis: &Analysis| analysis.statements.iter().any(decide::reads_sequence_state);
         match work {
             Work::Query { analysis, .. } => reads(analysis),
             Work::FunctionCall(_) => false,
             Work::Extended { frames, .. } => frames.iter().any(|frame| match frame.tag() {
-                tag::frontend::PARSE => frontend::Parse::read(frame.body())
-                    .is_ok_and(|parse| reads(&self.intern(parse.sql, &parse.parameter_types).analysis)),
+                tag::frontend::PARSE => frontend::Parse::read(frame.body()).is_ok_and(|parse| {
+                    reads(&self.intern(parse.sql, &parse.parameter_types).analysis)
+                }),
                 tag::frontend::BIND => frontend::Bind::read(frame.body()).is_ok_and(|bind| {
                     self.statements
                         .get(bind.statement)
@@ -719,14 +738,20 @@ impl Session {
             writer.settle(false);
             return;
         }
-        self.shared.metrics.invalidated(Invalidation::UnknownOutcome);
+        self.shared
+            .metrics
+            .invalidated(Invalidation::UnknownOutcome);
         self.database
             .authority
             .resolve_unknown(writer.keep(), lease.pid, self.prepared_gid.take());
     }
 
     /// Tells the client of an error that the server never saw.
-    pub(super) async fn fail_here(&mut self, error: &ErrorReport, open: bool) -> Result<(), Ending> {
+    pub(super) async fn fail_here(
+        &mut self,
+        error: &ErrorReport,
+        open: bool,
+    ) -> Result<(), Ending> {
         if error.severity == wire::Severity::Fatal {
             return Err(Ending::Fatal(error.clone()));
         }
@@ -770,7 +795,12 @@ impl Session {
                 }
                 Kind::PrepareTransaction { gid } => self.prepared_gid = Some(gid.clone()),
                 Kind::Load => self.loads = true,
-                Kind::Ddl | Kind::TemporaryDdl | Kind::Do | Kind::Call | Kind::Unknown | Kind::DiscardOther => {
+                Kind::Ddl
+                | Kind::TemporaryDdl
+                | Kind::Do
+                | Kind::Call
+                | Kind::Unknown
+                | Kind::DiscardOther => {
                     self.ran_ddl = true;
                 }
                 _ => {}
@@ -810,7 +840,10 @@ fn statement_error(report: ErrorReport) -> ErrorReport {
 }
 
 fn cancelled() -> ErrorReport {
-    ErrorReport::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+    ErrorReport::error(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to user request",
+    )
 }
 
 fn killed() -> ErrorReport {

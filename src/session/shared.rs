@@ -156,7 +156,10 @@ impl Databases {
     /// nobody fills the map with names that he made up.
     pub fn forget(&self, target: &Target) {
         let mut open = self.open.lock();
-        if open.get(&place(target)).is_some_and(|known| Arc::strong_count(known) == 1) {
+        if open
+            .get(&place(target))
+            .is_some_and(|known| Arc::strong_count(known) == 1)
+        {
             open.remove(&place(target));
         }
     }
