@@ -9,10 +9,11 @@ pub mod wire;
 
 pub mod auth;
 pub mod config;
-pub mod metrics;
 pub mod tls;
 
 pub mod sql;
+
+pub mod metrics;
 
 pub mod catalog;
 

@@ -1,3 +1,9 @@
-//! One binary for every integration test.
+//! One binary for every integration test: the real program, a real PostgreSQL, a real Redis.
 
+mod fixture;
+
+mod authority;
+mod deploy;
+mod drivers;
 mod redis_tier;
+mod servers;
