@@ -271,6 +271,12 @@ impl Authority {
         self.core.generation.subscribe()
     }
 
+    /// Whether what a connection of this [`Proof::generation`] reads may be kept: to be asked after the stamp
+    /// is taken. A connection that outlives the guard may lead to a server that is none any more.
+    pub fn may_fill(&self, generation: u64) -> bool {
+        *self.core.generation.borrow() == generation
+    }
+
     /// Whether writes may be sent at `now`, without waiting.
     pub fn may_write(&self, now: Moment) -> bool {
         self.core

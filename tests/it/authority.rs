@@ -169,6 +169,7 @@ async fn a_lost_guard_empties_the_cache_and_begins_a_new_generation() {
     assert_eq!(ruler.tags.fit(&stamp), Fit::Stale);
     ruler.serves();
     assert_eq!(ruler.authority.stats().generation, 1);
+    assert!(!ruler.authority.may_fill(old.generation));
     // What was proven to the old guard proves nothing any more.
     let client = connect(&postgres.url()).await;
     let row = shown(&client, &old).await;
@@ -178,6 +179,8 @@ async fn a_lost_guard_empties_the_cache_and_begins_a_new_generation() {
         Err(Unproven::OtherServer)
     );
     pooled(&postgres, &ruler).await;
+    let new = ruler.authority.proof_now().unwrap();
+    assert!(ruler.authority.may_fill(new.generation));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,14 +241,20 @@ async fn a_pooler_in_between_turns_the_cache_off_and_nothing_else() {
     let mut target = target(bouncer.port);
     (target.user, target.password) = ("postgres".into(), None);
     let ruler = Ruler::start(setup(target));
-    // Two connections behind the pooler, so that the guard's statements wander between them.
+    // While this one holds the pooler's one connection the guard gets another, and then they wander.
     let other = connect(&bouncer.url(DATABASE)).await;
-    eventually("the guard's backend changes", || {
-        let busy = futures_util::future::FutureExt::now_or_never(other.simple_query("SELECT 1"));
-        drop(busy);
-        ruler.verdict() == Err(Bypass::PoolerUpstream) || ruler.verdict() == Err(Bypass::NotAlone)
-    });
-    assert_eq!(ruler.authority.stats().generation, 0);
+    other.batch_execute("BEGIN").await.unwrap();
+    eventually("the guard looks", || ruler.authority.stats().looks > 0);
+    other.batch_execute("COMMIT").await.unwrap();
+    ruler.refuses(Bypass::PoolerUpstream);
+    tokio::time::sleep(LEASE).await;
+    let stats = ruler.authority.stats();
+    assert_eq!((stats.generation, stats.losses), (0, 0), "pools go on");
+    assert_eq!(ruler.verdict(), Err(Bypass::PoolerUpstream));
+    ruler.authority.wait_before_first_write().await;
+    let stamp = ruler.tags.stamp(&[7], ruler.tags.picture());
+    ruler.authority.resolve_unknown(mark_one(&ruler), 1, None);
+    eventually("settled", || ruler.tags.fit(&stamp) == Fit::Stale);
 }
 
 #[tokio::test(flavor = "multi_thread")]
