@@ -121,6 +121,10 @@ impl Core {
                         "its commit waits for a standby and is waited for"
                     );
                 }
+                Ok(Fate::Hidden) if !std::mem::replace(&mut told, true) => {
+                    tracing::warn!(pid = backend.pid, user = %backend.user,
+                        "whether this backend still lives can only be seen as its own user, of whom no password is known");
+                }
                 Ok(_) => {}
                 Err(error) => tracing::debug!(pid = backend.pid, %error, "cannot be ended yet"),
             }

@@ -237,11 +237,12 @@ impl Core {
         self.proof.send_replace(None);
         self.writes_from.send_replace(None);
         *self.snapshot.lock() = None;
+        // Before the cache is emptied: a stamp that is taken after that finds the new generation
+        // (see `Authority::may_fill`), and one that was taken before is void.
+        self.generation.send_modify(|generation| *generation += 1);
         self.tags.empty();
         self.catalogue_changed();
         self.counts.losses.fetch_add(1, Ordering::Relaxed);
-        // Last: who hears of the new generation finds everything else done.
-        self.generation.send_modify(|generation| *generation += 1);
         tracing::warn!(server = %self.target.address(), cause,
             "the guard is lost: the cache is emptied, and upstream connections are replaced");
     }

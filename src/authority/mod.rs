@@ -271,6 +271,12 @@ impl Authority {
         self.core.generation.subscribe()
     }
 
+    /// Whether what a connection of this [`Proof::generation`] reads may be kept: to be asked after the stamp
+    /// is taken. A connection that outlives the guard may lead to a server that is none any more.
+    pub fn may_fill(&self, generation: u64) -> bool {
+        *self.core.generation.borrow() == generation
+    }
+
     /// Whether writes may be sent at `now`, without waiting.
     pub fn may_write(&self, now: Moment) -> bool {
         self.core
@@ -327,6 +333,8 @@ impl Authority {
 impl Drop for Authority {
     fn drop(&mut self) {
         self.core.tasks.lock().abort_all();
+        // The tasks end a little later; whoever comes next must not wait for them.
+        self.core.record.close();
     }
 }
 

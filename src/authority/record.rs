@@ -133,6 +133,11 @@ impl Record {
         state.open.get(&pid).or_else(departed).cloned()
     }
 
+    /// Writes no more, and lets another have the file.
+    pub fn close(&self) {
+        self.state.lock().file = None;
+    }
+
     /// Those of earlier processes are gone, on record or not: from here on it is complete.
     pub fn forget_inherited(&self) {
         let mut state = self.state.lock();

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 
 use super::Core;
 use super::control::{ControlError, column, rows};
+use super::standing::Block;
 use crate::cache::KeptMark;
 use crate::catalog::Footprint;
 
@@ -22,6 +23,8 @@ impl Core {
     pub(super) async fn resolve(self: Arc<Self>, kept: KeptMark, pid: u32, gid: Option<String>) {
         self.counts.unknown.fetch_add(1, Ordering::Relaxed);
         match self.record.find(pid) {
+            // Backends cannot be told apart, and nothing will be served any more.
+            _ if self.standing.is_blocked(Block::PoolerUpstream) => {}
             Some(backend) => {
                 // The pool has written it off, but until it is gone the next process must know of it.
                 self.record.add(&backend);

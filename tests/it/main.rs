@@ -2,6 +2,7 @@
 
 mod fixture;
 
+mod authority;
 mod cli;
 mod deploy;
 mod drivers;
