@@ -9,10 +9,11 @@ pub mod wire;
 
 pub mod auth;
 pub mod config;
-pub mod metrics;
 pub mod tls;
 
 pub mod sql;
+
+pub mod metrics;
 
 pub mod catalog;
 
@@ -30,3 +31,5 @@ pub mod session;
 pub mod admin;
 
 pub mod app;
+
+pub mod cli;

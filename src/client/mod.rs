@@ -1,1 +1,21 @@
-//! The room `client`.
+//! The application's side of a connection: the stream, TLS, the startup
+//! packet, and who the application is.
+//!
+//! [`greet`] takes a stream as the listener accepted it and ends with a login
+//! or a cancel request; everything after that is the session's. The room
+//! knows neither the cache nor upstream.
+
+mod connection;
+mod error;
+mod greet;
+mod peer;
+mod prove;
+mod stream;
+mod users;
+
+pub use connection::Connection;
+pub use error::ClientError;
+pub use greet::{Greeting, Login, greet};
+pub use peer::Peer;
+pub use stream::Stream;
+pub use users::UserDirectory;

@@ -1,1 +1,10 @@
-//! One binary for every integration test.
+//! One binary for every integration test: the real program, a real PostgreSQL, a real Redis.
+
+mod fixture;
+
+mod cli;
+mod deploy;
+mod drivers;
+mod redis_tier;
+mod servers;
+mod upstream;

@@ -1,0 +1,174 @@
+//! The client's side: we prove a password to PostgreSQL, and PostgreSQL proves
+//! to us that it knows it.
+
+use std::num::NonZeroU32;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq;
+
+use super::ITERATIONS_MAX;
+use super::keys::{KEY_LEN, client_key, hmac_sha256, salted_password, server_key, sha256, xor};
+use super::message::{attribute, base64, extensions, key, nonce, text};
+use crate::auth::error::AuthError;
+use crate::auth::random::random_bytes;
+use crate::config::Secret;
+
+/// Bytes of randomness in our half of the nonce.
+const NONCE_LEN: usize = 18;
+
+/// The longest word of a server's refusal that is kept for the log.
+const REFUSAL_LEN_MAX: usize = 64;
+
+/// One exchange. Prints nothing of it.
+pub struct ScramClient {
+    password: Secret,
+    state: State,
+}
+
+enum State {
+    /// The system had no random bytes; the exchange fails at its next step.
+    Unseeded,
+    Started {
+        nonce: String,
+    },
+    Proven {
+        server_signature: [u8; KEY_LEN],
+    },
+    Done,
+}
+
+impl ScramClient {
+    /// Begins an exchange; the bytes are client-first, for SASLInitialResponse.
+    pub fn new(password: &str) -> (Self, Vec<u8>) {
+        match random_bytes::<NONCE_LEN>() {
+            Ok(bytes) => Self::with_nonce(password, base64(&bytes)),
+            Err(_) => {
+                let client = Self {
+                    password: Secret::new(""),
+                    state: State::Unseeded,
+                };
+                (client, Vec::new())
+            }
+        }
+    }
+
+    pub(super) fn with_nonce(password: &str, nonce: String) -> (Self, Vec<u8>) {
+        // PostgreSQL takes the user from the startup packet and ignores this one.
+        let first = format!("n,,n=,r={nonce}").into_bytes();
+        let client = Self {
+            password: Secret::new(password),
+            state: State::Started { nonce },
+        };
+        (client, first)
+    }
+
+    /// Takes server-first, gives client-final. Costs the iterations that the
+    /// server asks for: a few milliseconds at PostgreSQL's default.
+    ///
+    /// # Errors
+    /// A message that is not one or does not continue this exchange; more than
+    /// a million iterations; no random bytes at the beginning.
+    pub fn respond(&mut self, server_first: &[u8]) -> Result<Vec<u8>, AuthError> {
+        let client_nonce = match std::mem::replace(&mut self.state, State::Done) {
+            State::Started { nonce } => nonce,
+            State::Unseeded => return Err(AuthError::Random),
+            State::Proven { .. } | State::Done => {
+                return Err(AuthError::Response("The exchange is over."));
+            }
+        };
+        let server_first = text(server_first)?;
+        let challenge = Challenge::read(server_first)?;
+        let extended = challenge
+            .nonce
+            .strip_prefix(client_nonce.as_str())
+            .is_some_and(|server_nonce| !server_nonce.is_empty());
+        if !extended {
+            return Err(AuthError::Response("Nonce does not match."));
+        }
+        let salted = salted_password(
+            self.password.reveal(),
+            &challenge.salt,
+            challenge.iterations,
+        );
+        let without_proof = format!("c=biws,r={}", challenge.nonce);
+        let transcript = format!("n=,r={client_nonce},{server_first},{without_proof}");
+        let client_key = client_key(&salted);
+        let signature = hmac_sha256(&sha256(&client_key), transcript.as_bytes());
+        self.state = State::Proven {
+            server_signature: hmac_sha256(&server_key(&salted), transcript.as_bytes()),
+        };
+        let proof = base64(&xor(&client_key, &signature));
+        Ok(format!("{without_proof},p={proof}").into_bytes())
+    }
+
+    /// Takes server-final: the server has proven itself.
+    ///
+    /// # Errors
+    /// The server refuses, or does not know the password.
+    pub fn finish(&mut self, server_final: &[u8]) -> Result<(), AuthError> {
+        let State::Proven { server_signature } = std::mem::replace(&mut self.state, State::Done)
+        else {
+            return Err(AuthError::Response("The exchange has not come to its end."));
+        };
+        let mut rest = text(server_final)?;
+        if rest.starts_with("e=") {
+            let word = attribute(&mut rest, 'e')?;
+            let printable = word.chars().filter(char::is_ascii_graphic);
+            return Err(AuthError::Refused(
+                printable.take(REFUSAL_LEN_MAX).collect(),
+            ));
+        }
+        let signature = key(attribute(&mut rest, 'v')?)
+            .ok_or(AuthError::Malformed("Malformed server signature."))?;
+        extensions(rest)?;
+        if bool::from(signature.ct_eq(&server_signature)) {
+            Ok(())
+        } else {
+            Err(AuthError::ServerSignature)
+        }
+    }
+}
+
+impl std::fmt::Debug for ScramClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ScramClient(***)")
+    }
+}
+
+/// server-first.
+struct Challenge<'a> {
+    nonce: &'a str,
+    salt: Vec<u8>,
+    iterations: NonZeroU32,
+}
+
+impl<'a> Challenge<'a> {
+    fn read(message: &'a str) -> Result<Self, AuthError> {
+        let mut rest = message;
+        if rest.starts_with("m=") {
+            return Err(AuthError::Unsupported(
+                "server requires an unsupported SCRAM extension",
+            ));
+        }
+        let nonce = nonce(attribute(&mut rest, 'r')?)?;
+        let salt = STANDARD
+            .decode(attribute(&mut rest, 's')?)
+            .ok()
+            .filter(|salt| !salt.is_empty())
+            .ok_or(AuthError::Malformed("Malformed salt."))?;
+        let iterations = attribute(&mut rest, 'i')?;
+        extensions(rest)?;
+        let iterations = iterations
+            .parse::<NonZeroU32>()
+            .map_err(|_| AuthError::Malformed("Malformed iteration count."))?;
+        if iterations.get() > ITERATIONS_MAX {
+            return Err(AuthError::Iterations(iterations.get()));
+        }
+        Ok(Self {
+            nonce,
+            salt,
+            iterations,
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! A stream with the bytes that came and those that are to go.
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::peer::Peer;
+use super::stream::Stream;
+
+/// Room made for one read, in bytes.
+const READ_LEN: usize = 8 << 10;
+
+/// An empty buffer that has grown beyond this is given back, so that one large
+/// message does not keep its memory for as long as the client stays.
+const KEEP_MAX: usize = 64 << 10;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub stream: Stream,
+    /// Read and not yet taken.
+    pub input: BytesMut,
+    /// To be written by the next `flush`.
+    pub output: BytesMut,
+    pub peer: Peer,
+}
+
+impl Connection {
+    pub fn new(stream: Stream) -> Self {
+        let peer = stream.peer();
+        Self {
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            peer,
+        }
+    }
+
+    /// Reads what is there into `input`, waiting for at least one byte; 0 is
+    /// the end of the stream, also of a TLS stream that ends without saying
+    /// so: a session's proper end is Terminate, not the stream's.
+    /// Cancel safe: what was read is in `input`.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        give_back(&mut self.input);
+        self.input.reserve(READ_LEN);
+        match self.stream.read_buf(&mut self.input).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            result => result,
+        }
+    }
+
+    /// Writes all of `output` and leaves it empty. Cancel safe: what was not
+    /// written is still in `output`.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.stream.write_all_buf(&mut self.output).await?;
+        give_back(&mut self.output);
+        // Even with nothing to write: TLS may still hold what an earlier,
+        // cancelled call has handed over.
+        self.stream.flush().await
+    }
+}
+
+fn give_back(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.capacity() > KEEP_MAX {
+        *buffer = BytesMut::new();
+    }
+}

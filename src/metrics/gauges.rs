@@ -1,0 +1,414 @@
+//! Our own series that are read from a [`Snapshot`] at scrape time.
+
+use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Registry, Result};
+
+use super::family::{float, gauge, gauges, total, totals};
+use super::process::Process;
+use super::snapshot::{Phase, PoolSnapshot, RedisState, Snapshot, cache_mode_word};
+use crate::sql::Bypass;
+
+/// What a database's guard may say: `serving`, or one of these.
+const HINDRANCES: &[Bypass] = &[
+    Bypass::Guard,
+    Bypass::StartBarrier,
+    Bypass::NotAlone,
+    Bypass::PoolerUpstream,
+    Bypass::CatalogStale,
+];
+const SERVING: &str = "serving";
+
+pub(super) struct Gauges {
+    phase: GaugeVec,
+    paused: Gauge,
+    upstream_up: Gauge,
+    started: Gauge,
+    clients: GaugeVec,
+    clients_limit: Gauge,
+    pool_clients: GaugeVec,
+    pool_servers: GaugeVec,
+    pool_limits: GaugeVec,
+    pool_wait: GaugeVec,
+    pinned: GaugeVec,
+    pin_reasons: Vec<&'static str>,
+    database_connections: GaugeVec,
+    database_limit: GaugeVec,
+    guard: GaugeVec,
+    guard_age: GaugeVec,
+    cache: CacheGauges,
+    redis: RedisGauges,
+    process: Process,
+}
+
+struct CacheGauges {
+    mode: GaugeVec,
+    entries: Gauge,
+    bytes: Gauge,
+    limit: Gauge,
+    lookups: CounterVec,
+    stores: CounterVec,
+    evictions: Counter,
+    flights: CounterVec,
+    flying: Gauge,
+    shadow: CounterVec,
+}
+
+struct RedisGauges {
+    state: GaugeVec,
+    operations: CounterVec,
+}
+
+impl Gauges {
+    pub fn new(registry: &Registry, pin_reasons: &[&'static str]) -> Result<Self> {
+        let one = |name, help| gauge(registry, name, help);
+        let many = |name, help, labels: &[&str]| gauges(registry, name, help, labels);
+        let pool = ["database", "user", "state"];
+        let build = many(
+            "pgditto_build_info",
+            "One, with the version as a label.",
+            &["version"],
+        )?;
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
+        Ok(Self {
+            phase: many(
+                "pgditto_phase",
+                "One for what the process is doing: serving, draining, stopping.",
+                &["phase"],
+            )?,
+            paused: one("pgditto_paused", "One while PAUSE holds.")?,
+            upstream_up: one(
+                "pgditto_upstream_up",
+                "One if the server could be reached when it was last tried.",
+            )?,
+            started: one(
+                "pgditto_start_time_seconds",
+                "When the process began, as seconds since 1970.",
+            )?,
+            clients: many("pgditto_clients", "Clients, by state.", &["state"])?,
+            clients_limit: one("pgditto_clients_limit", "`listen.max_client_conn`.")?,
+            pool_clients: many(
+                "pgditto_pool_clients",
+                "Clients of a pool, by state.",
+                &pool,
+            )?,
+            pool_servers: many(
+                "pgditto_pool_connections",
+                "Upstream connections of a pool, by state; pinned ones are active too.",
+                &pool,
+            )?,
+            pool_limits: many(
+                "pgditto_pool_connections_limit",
+                "How many upstream connections a pool may have, by kind.",
+                &["database", "user", "kind"],
+            )?,
+            pool_wait: many(
+                "pgditto_pool_wait_max_seconds",
+                "How long the client at the head of a pool's queue has waited.",
+                &["database", "user"],
+            )?,
+            pinned: many(
+                "pgditto_pinned_sessions",
+                "Sessions that keep their upstream connection, by reason.",
+                &["reason"],
+            )?,
+            pin_reasons: pin_reasons.to_vec(),
+            database_connections: many(
+                "pgditto_database_connections",
+                "Upstream connections of a database, over all users.",
+                &["database"],
+            )?,
+            database_limit: many(
+                "pgditto_database_connections_limit",
+                "`max_db_connections`; zero is no limit.",
+                &["database"],
+            )?,
+            guard: many(
+                "pgditto_guard_state",
+                "One for what a database's guard says: serving, or why no `strict` answer is given from the cache.",
+                &["database", "state"],
+            )?,
+            guard_age: many(
+                "pgditto_guard_proof_age_seconds",
+                "Age of the last proof that this is still the same server.",
+                &["database"],
+            )?,
+            cache: CacheGauges::new(registry)?,
+            redis: RedisGauges::new(registry)?,
+            process: Process::new(registry)?,
+        })
+    }
+
+    pub fn started(&self, unix_seconds: f64) {
+        self.started.set(unix_seconds);
+    }
+
+    pub fn fill(&self, snapshot: &Snapshot) {
+        one_of(
+            &self.phase,
+            &[],
+            Phase::ALL.iter().map(|p| p.as_str()),
+            snapshot.phase.as_str(),
+        );
+        self.paused.set(flag(snapshot.paused));
+        self.upstream_up.set(flag(snapshot.upstream_reachable));
+        self.fill_clients(snapshot);
+        for family in [
+            &self.pool_clients,
+            &self.pool_servers,
+            &self.pool_limits,
+            &self.pool_wait,
+            &self.database_connections,
+            &self.database_limit,
+            &self.guard,
+            &self.guard_age,
+        ] {
+            // What is gone is not shown for ever.
+            family.reset();
+        }
+        snapshot.pools.iter().for_each(|pool| self.fill_pool(pool));
+        for database in &snapshot.databases {
+            let name = [database.name.as_str()];
+            set(&self.database_connections, &name, database.connections);
+            set(&self.database_limit, &name, database.connections_limit);
+        }
+        self.fill_guards(snapshot);
+        self.cache.fill(snapshot);
+        self.redis.fill(snapshot);
+        self.process.fill();
+    }
+
+    fn fill_clients(&self, snapshot: &Snapshot) {
+        let clients = &snapshot.clients;
+        let idle = clients
+            .connected
+            .saturating_sub(clients.active + clients.waiting + clients.logging_in);
+        for (state, count) in [
+            ("active", clients.active),
+            ("idle", idle),
+            ("waiting", clients.waiting),
+            ("logging_in", clients.logging_in),
+        ] {
+            set(&self.clients, &[state], count);
+        }
+        self.clients_limit.set(float(clients.limit as u64));
+        for reason in &self.pin_reasons {
+            let found = snapshot.pinned.iter().find(|(name, _)| name == reason);
+            set(&self.pinned, &[reason], found.map_or(0, |found| found.1));
+        }
+    }
+
+    fn fill_pool(&self, pool: &PoolSnapshot) {
+        let (database, user) = (pool.database.as_str(), pool.user.as_str());
+        for (state, count) in [
+            ("active", pool.clients_active),
+            ("waiting", pool.clients_waiting),
+        ] {
+            set(&self.pool_clients, &[database, user, state], count);
+        }
+        for (state, count) in [
+            ("active", pool.servers_active),
+            ("idle", pool.servers_idle),
+            ("login", pool.servers_login),
+            ("tested", pool.servers_tested),
+            ("being_canceled", pool.servers_being_cancelled),
+            ("pinned", pool.servers_pinned),
+        ] {
+            set(&self.pool_servers, &[database, user, state], count);
+        }
+        for (kind, count) in [
+            ("pool", pool.pool_size),
+            ("reserve", pool.reserve_pool_size),
+            ("pinned", pool.pinned_limit),
+        ] {
+            set(&self.pool_limits, &[database, user, kind], count);
+        }
+        self.pool_wait
+            .with_label_values(&[database, user])
+            .set(pool.wait_max.as_secs_f64());
+    }
+
+    fn fill_guards(&self, snapshot: &Snapshot) {
+        for authority in &snapshot.authorities {
+            let state = authority.hindrance.map_or(SERVING, Bypass::as_str);
+            let states = [SERVING]
+                .into_iter()
+                .chain(HINDRANCES.iter().map(|h| h.as_str()));
+            one_of(&self.guard, &[&authority.database], states, state);
+            if let Some(age) = authority.proof_age {
+                self.guard_age
+                    .with_label_values(&[authority.database.as_str()])
+                    .set(age.as_secs_f64());
+            }
+        }
+    }
+}
+
+impl CacheGauges {
+    fn new(registry: &Registry) -> Result<Self> {
+        Ok(Self {
+            mode: gauges(
+                registry,
+                "pgditto_cache_mode",
+                "One for `cache.mode`.",
+                &["mode"],
+            )?,
+            entries: gauge(registry, "pgditto_cache_entries", "Answers in memory.")?,
+            bytes: gauge(
+                registry,
+                "pgditto_cache_bytes",
+                "Size of the answers in memory, overhead included.",
+            )?,
+            limit: gauge(
+                registry,
+                "pgditto_cache_limit_bytes",
+                "`cache.memory_limit`.",
+            )?,
+            lookups: totals(
+                registry,
+                "pgditto_cache_lookups_total",
+                "Lookups in memory, by result.",
+                &["result"],
+            )?,
+            stores: totals(
+                registry,
+                "pgditto_cache_fills_total",
+                "Answers that were to be kept, by result.",
+                &["result"],
+            )?,
+            evictions: total(
+                registry,
+                "pgditto_cache_evictions_total",
+                "Answers given up for want of room.",
+            )?,
+            flights: totals(
+                registry,
+                "pgditto_cache_flights_total",
+                "Concurrent misses of the same, by what became of each.",
+                &["result"],
+            )?,
+            flying: gauge(
+                registry,
+                "pgditto_cache_flights",
+                "Misses under way that others may join.",
+            )?,
+            shadow: totals(
+                registry,
+                "pgditto_cache_shadow_total",
+                "Answers that `cache.mode = \"shadow\"` would have served, and how they compared.",
+                &["result"],
+            )?,
+        })
+    }
+
+    fn fill(&self, snapshot: &Snapshot) {
+        let cache = &snapshot.cache;
+        let (modes, mode) = (["off", "shadow", "on"], cache_mode_word(cache.mode));
+        one_of(&self.mode, &[], modes.into_iter(), mode);
+        self.entries.set(float(cache.entries));
+        self.bytes.set(float(cache.bytes));
+        self.limit.set(float(cache.bytes_limit));
+        for (result, count) in [
+            ("hit", cache.hits),
+            ("absent", cache.absent),
+            ("stale", cache.stale),
+            ("marked", cache.marked),
+            ("expired", cache.expired),
+            ("flushed", cache.flushed),
+        ] {
+            reach(&self.lookups.with_label_values(&[result]), count);
+        }
+        for (result, count) in [
+            ("stored", cache.stores),
+            ("refused", cache.refused),
+            ("too_large", cache.too_large),
+        ] {
+            reach(&self.stores.with_label_values(&[result]), count);
+        }
+        reach(&self.evictions, cache.evictions);
+        let flights = &cache.flights;
+        for (result, count) in [
+            ("led", flights.led),
+            ("joined", flights.joined),
+            ("shared", flights.shared),
+            ("refused", flights.refused),
+            ("timed_out", flights.timed_out),
+        ] {
+            reach(&self.flights.with_label_values(&[result]), count);
+        }
+        self.flying.set(float(flights.flying as u64));
+        for (result, count) in [
+            ("hit", cache.shadow_hits),
+            ("match", cache.shadow_matches),
+            ("mismatch", cache.shadow_mismatches),
+        ] {
+            reach(&self.shadow.with_label_values(&[result]), count);
+        }
+    }
+}
+
+impl RedisGauges {
+    fn new(registry: &Registry) -> Result<Self> {
+        Ok(Self {
+            state: gauges(
+                registry,
+                "pgditto_redis_state",
+                "One for the state of the second tier: off, connected, down.",
+                &["state"],
+            )?,
+            operations: totals(
+                registry,
+                "pgditto_redis_operations_total",
+                "What was asked of Redis, by result.",
+                &["result"],
+            )?,
+        })
+    }
+
+    fn fill(&self, snapshot: &Snapshot) {
+        let redis = &snapshot.redis;
+        let states = RedisState::ALL.iter().map(|state| state.as_str());
+        one_of(&self.state, &[], states, redis.state.as_str());
+        for (result, count) in [
+            ("hit", redis.hits),
+            ("miss", redis.misses),
+            ("store", redis.stores),
+            ("error", redis.errors),
+            ("timeout", redis.timeouts),
+        ] {
+            reach(&self.operations.with_label_values(&[result]), count);
+        }
+    }
+}
+
+/// One for `current` and zero for every other value of the last label.
+fn one_of<'a>(
+    family: &GaugeVec,
+    labels: &[&str],
+    values: impl Iterator<Item = &'a str>,
+    current: &str,
+) {
+    for value in values {
+        let mut labels = labels.to_vec();
+        labels.push(value);
+        family
+            .with_label_values(&labels)
+            .set(flag(value == current));
+    }
+}
+
+/// Brings a counter up to a sum that is kept elsewhere.
+pub(super) fn reach(counter: &Counter, sum: u64) {
+    let missing = float(sum) - counter.get();
+    if missing > 0.0 {
+        counter.inc_by(missing);
+    }
+}
+
+pub(super) fn set(family: &GaugeVec, labels: &[&str], value: usize) {
+    family.with_label_values(labels).set(float(value as u64));
+}
+
+pub(super) fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}
