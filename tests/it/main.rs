@@ -2,6 +2,7 @@
 
 mod fixture;
 
+mod catalog;
 mod cli;
 mod deploy;
 mod drivers;
