@@ -145,8 +145,6 @@ impl Catalog {
 fn leaves_behind(kind: &Kind) -> Effects {
     match kind {
         Kind::Set { local: false, .. } | Kind::Reset { .. } => Effects::SETTINGS,
-        // SET SESSION CHARACTERISTICS is one of these.
-        Kind::SetTransaction => Effects::SETTINGS,
         Kind::DiscardAll => Effects::ALL,
         Kind::DiscardOther => Effects::TEMPORARY.union(Effects::SEQUENCE),
         Kind::Prepare { .. } | Kind::Deallocate { .. } => Effects::PREPARED,

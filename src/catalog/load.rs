@@ -37,21 +37,22 @@ impl Loader {
     pub async fn load(client: &Client) -> Result<Catalog, CatalogError> {
         for _ in 0..TRIES {
             // All requests are sent before the first answer is read: one round trip.
-            let (before, picture, after) = tokio::join!(
+            let (earlier, version, picture, later) = tokio::join!(
+                Self::snapshot(client),
                 Self::version(client),
                 read_picture(client),
-                Self::version(client)
+                Self::snapshot(client),
             );
             let picture = match picture {
                 Ok(picture) => picture,
                 Err(error) => {
-                    // The transaction has failed, and with it perhaps the second version.
+                    // Should COMMIT have been refused, nothing must stay open.
                     client.batch_execute("ROLLBACK").await?;
                     return Err(error.into());
                 }
             };
-            let version = before?;
-            if after? == version {
+            let version = version?;
+            if earlier? == later? || Self::version(client).await? == version {
                 return Ok(Catalog::assemble(version, picture, sql::analyse));
             }
         }

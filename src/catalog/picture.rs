@@ -195,7 +195,8 @@ pub(crate) struct UserType {
     pub base: TypeOid,
     /// The composite's relation.
     pub relation: RelationOid,
-    /// Its input and output functions depend on their argument alone.
+    /// Its input and output functions are compiled code and not volatile (often stable, as the
+    /// encoding, which is part of every key, matters to them).
     pub plain_io: bool,
     /// A domain with CHECK constraints.
     pub checked: bool,

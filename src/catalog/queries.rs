@@ -198,9 +198,9 @@ pub(super) const TYPES: &str = r"
 SELECT t.oid, n.nspname::text, t.typname::text,
        CASE WHEN t.typelem <> 0 AND t.typlen = -1 AND t.typtype = 'b' THEN 'a' ELSE t.typtype::text END,
        COALESCE(NULLIF(t.typbasetype, 0), g.rngsubtype, t.typelem), t.typrelid,
-       NOT EXISTS (SELECT FROM pg_catalog.pg_proc f
-                   WHERE f.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend)
-                     AND f.oid >= 16384 AND f.provolatile <> 'i'),
+       NOT EXISTS (SELECT FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_language l ON l.oid = f.prolang
+                   WHERE f.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend) AND f.oid >= 16384
+                     AND (f.provolatile = 'v' OR l.lanname NOT IN ('c', 'internal'))),
        EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c')
 FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
@@ -262,18 +262,18 @@ WITH d AS MATERIALIZED (
         WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
           AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
 )
-SELECT DISTINCT sort, owner,
-    CASE refclassid WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN 'f'
-                    WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN 'o'
-                    WHEN 'pg_catalog.pg_type'::pg_catalog.regclass THEN 't'
-                    WHEN 'pg_catalog.pg_opclass'::pg_catalog.regclass THEN 'k'
-                    ELSE 'r' END,
-    refobjid
-FROM owned
-WHERE owner <> refobjid
-  AND NOT (refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass AND EXISTS (
+SELECT DISTINCT o.sort, o.owner,
+    CASE o.refclassid WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN 'f'
+                      WHEN 'pg_catalog.pg_operator'::pg_catalog.regclass THEN 'o'
+                      WHEN 'pg_catalog.pg_type'::pg_catalog.regclass THEN 't'
+                      WHEN 'pg_catalog.pg_opclass'::pg_catalog.regclass THEN 'k'
+                      ELSE 'r' END,
+    o.refobjid
+FROM owned o
+WHERE o.owner <> o.refobjid
+  AND NOT (o.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass AND EXISTS (
       SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_opclass'::pg_catalog.regclass
-        AND e.objid = refobjid AND e.deptype = 'e'))";
+        AND e.objid = o.refobjid AND e.deptype = 'e'))";
 
 /// Types that a user taught PostgreSQL to compare.
 pub(super) const ORDERED_BY_USERS: &str = r"

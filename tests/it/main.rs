@@ -3,6 +3,7 @@
 mod fixture;
 
 mod authority;
+mod catalog;
 mod cli;
 mod deploy;
 mod drivers;
