@@ -5,6 +5,7 @@ mod fixture;
 mod cli;
 mod deploy;
 mod drivers;
+mod protocol;
 mod redis_tier;
 mod servers;
 mod upstream;
