@@ -69,7 +69,11 @@ impl admin::House for House {
 
     async fn pause(&self, database: Option<&str>) -> Result<(), CommandError> {
         let pools = self.pools(database)?;
-        if !pools.is_empty() && pools.iter().all(|pool| *pool.condition().borrow() == Condition::Paused) {
+        if !pools.is_empty()
+            && pools
+                .iter()
+                .all(|pool| *pool.condition().borrow() == Condition::Paused)
+        {
             return Err(CommandError::AlreadyPaused);
         }
         for pool in &pools {
@@ -83,7 +87,10 @@ impl admin::House for House {
 
     async fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
         let pools = self.pools(database)?;
-        if pools.iter().all(|pool| *pool.condition().borrow() == Condition::Open) {
+        if pools
+            .iter()
+            .all(|pool| *pool.condition().borrow() == Condition::Open)
+        {
             return Err(CommandError::NotPaused);
         }
         for pool in pools {
@@ -112,7 +119,9 @@ impl admin::House for House {
     }
 
     async fn kill_client(&self, id: u64) -> Result<(), CommandError> {
-        let session = u32::try_from(id).ok().and_then(|number| self.shared.registry.get(number));
+        let session = u32::try_from(id)
+            .ok()
+            .and_then(|number| self.shared.registry.get(number));
         let session = session.ok_or(CommandError::NoSuchClient(id))?;
         session.kill.notify_one();
         Ok(())
@@ -125,7 +134,11 @@ impl admin::House for House {
             .map_err(|errors| CommandError::NotReloaded(errors.to_string()))?;
         let changes = self.apply(&config)?;
         Ok(Reloaded {
-            needs_restart: changes.needs_restart.iter().map(|key| (*key).to_owned()).collect(),
+            needs_restart: changes
+                .needs_restart
+                .iter()
+                .map(|key| (*key).to_owned())
+                .collect(),
         })
     }
 
@@ -164,7 +177,7 @@ impl admin::House for House {
     async fn cache_flush(&self, what: CacheFlush) -> Result<(), CommandError> {
         let flushes = match what {
             CacheFlush::All => vec![Flush::All],
-            CacheFlush::Tag(label) => vec![Flush::Label(label.into())],
+            CacheFlush::Tag(label) => vec![Flush::Label(label)],
             CacheFlush::Shape(text) => match self.shared.insight.find_shape(&text) {
                 Some(shape) => vec![Flush::Shape(shape)],
                 None => return Err(CommandError::NoSuchShape(text)),
@@ -213,7 +226,8 @@ impl House {
         let client_tls = tls::server(&config.client_tls).map_err(failed)?;
         self.shared.pools.update(config.clone()).map_err(failed)?;
         self.client_tls.store(Arc::new(client_tls));
-        self.users.store(Arc::new(UserDirectory::from_config(&config)));
+        self.users
+            .store(Arc::new(UserDirectory::from_config(&config)));
         self.shared.insight.reload(&config.slow_log);
         self.shared.config.store(config);
         self.shared.greetings.invalidate_all();
@@ -237,13 +251,15 @@ fn relations_named(database: &Arc<Database>, schema: Option<&str>, name: &str) -
             .filter(|relation| {
                 relation.name == name && schema.is_none_or(|schema| relation.schema == schema)
             })
-            .map(|relation| Flush::Relation {
-                database: database.name.clone(),
-                relation: relation.oid,
-            })
+            .map(|relation| Flush::Relation(relation.oid))
             .collect()
     };
-    database.authority.catalog().as_ref().map(named).unwrap_or_default()
+    database
+        .authority
+        .catalog()
+        .as_ref()
+        .map(named)
+        .unwrap_or_default()
 }
 
 /// `section.key`, or the bare name that PgBouncer has for it, if only one section has it.

@@ -34,10 +34,11 @@ impl House {
         Snapshot {
             phase: match *self.phase.borrow() {
                 session::Phase::Serving => Phase::Serving,
-                session::Phase::Draining => Phase::Draining,
+                session::Phase::Closing | session::Phase::Draining => Phase::Draining,
                 session::Phase::Stopping => Phase::Stopping,
             },
-            paused: !stats.is_empty() && stats.iter().all(|pool| pool.condition == Condition::Paused),
+            paused: !stats.is_empty()
+                && stats.iter().all(|pool| pool.condition == Condition::Paused),
             upstream_reachable: self.upstream_reachable(),
             clients: ClientCounts {
                 connected,
@@ -47,7 +48,10 @@ impl House {
                 limit: config.listen.max_client_conn,
             },
             users: config.users.len() + usize::from(config.upstream.user.is_some()),
-            pools: stats.iter().map(|stats| pool_snapshot(stats, &sessions, &config)).collect(),
+            pools: stats
+                .iter()
+                .map(|stats| pool_snapshot(stats, &sessions, &config))
+                .collect(),
             databases: self.database_snapshots(&config, &stats, &sessions),
             cache: self.cache_snapshot(&config),
             redis: self.redis_snapshot(),
@@ -55,7 +59,9 @@ impl House {
             pinned: Pin::ALL
                 .iter()
                 .map(|pin| {
-                    let holders = sessions.iter().filter(|session| session.pins.lock().contains(pin));
+                    let holders = sessions
+                        .iter()
+                        .filter(|session| session.pins.lock().contains(pin));
                     (pin.as_str(), holders.count())
                 })
                 .collect(),
@@ -68,7 +74,11 @@ impl House {
         stats: &[PoolStats],
         sessions: &[std::sync::Arc<SessionHandle>],
     ) -> Vec<DatabaseSnapshot> {
-        let mut names: Vec<String> = config.databases.iter().map(|entry| entry.name.clone()).collect();
+        let mut names: Vec<String> = config
+            .databases
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect();
         names.extend(stats.iter().map(|pool| pool.database.clone()));
         names.sort();
         names.dedup();
@@ -80,7 +90,12 @@ impl House {
                 let entry = entry.unwrap_or(&none);
                 let mine = || stats.iter().filter(|pool| pool.database == name);
                 DatabaseSnapshot {
-                    host: Some(entry.host.clone().unwrap_or_else(|| config.upstream.host.clone())),
+                    host: Some(
+                        entry
+                            .host
+                            .clone()
+                            .unwrap_or_else(|| config.upstream.host.clone()),
+                    ),
                     port: entry.port.unwrap_or(config.upstream.port),
                     dbname: entry.dbname.clone().unwrap_or_else(|| name.clone()),
                     pool_size: entry.pool_size.unwrap_or(config.pool.default_pool_size),
@@ -90,7 +105,10 @@ impl House {
                     pool_mode: entry.pool_mode,
                     connections_limit: config.pool.max_db_connections,
                     connections: mine().map(connections).sum(),
-                    clients: sessions.iter().filter(|session| session.database == name).count(),
+                    clients: sessions
+                        .iter()
+                        .filter(|session| session.database == name)
+                        .count(),
                     paused: mine().any(|pool| pool.condition == Condition::Paused),
                     disabled: false,
                     name,
@@ -137,11 +155,15 @@ impl House {
             return RedisSnapshot::default();
         };
         RedisSnapshot {
-            state: if stats.up { RedisState::Connected } else { RedisState::Down },
+            state: if stats.connected {
+                RedisState::Connected
+            } else {
+                RedisState::Down
+            },
             hits: stats.hits,
-            misses: stats.misses,
-            stores: stats.stores,
-            errors: stats.errors,
+            misses: stats.absent + stats.unfit + stats.skipped + stats.corrupt,
+            stores: stats.writes,
+            errors: stats.errors + stats.write_errors,
             timeouts: stats.timeouts,
         }
     }
@@ -156,9 +178,7 @@ impl House {
                 AuthoritySnapshot {
                     database: database.name.to_string(),
                     hindrance: database.authority.may_serve(now).err(),
-                    proof_age: Some(
-                        self.shared.config.load().cache.lease.saturating_sub(stats.lease_left),
-                    ),
+                    proof_age: stats.proof_age,
                     relations: database
                         .authority
                         .catalog()
@@ -175,7 +195,11 @@ impl House {
 
     pub(super) fn server_rows(&self) -> Vec<ServerRow> {
         let sessions = self.shared.registry.all();
-        let holder = |pid: u32| sessions.iter().find(|session| session.upstream_pid() == Some(pid));
+        let holder = |pid: u32| {
+            sessions
+                .iter()
+                .find(|session| session.upstream_pid() == Some(pid))
+        };
         let mut rows = Vec::new();
         for pool in self.shared.pools.all() {
             for server in pool.servers() {
@@ -188,7 +212,13 @@ impl House {
     pub(super) fn user_rows(&self) -> Vec<UserRow> {
         let config = self.shared.config.load_full();
         let sessions = self.shared.registry.all();
-        let pools: Vec<PoolStats> = self.shared.pools.all().iter().map(|pool| pool.stats()).collect();
+        let pools: Vec<PoolStats> = self
+            .shared
+            .pools
+            .all()
+            .iter()
+            .map(|pool| pool.stats())
+            .collect();
         let mut names: Vec<String> = config.users.iter().map(|user| user.name.clone()).collect();
         names.extend(config.upstream.user.clone());
         names.extend(pools.iter().map(|pool| pool.user.clone()));
@@ -201,8 +231,15 @@ impl House {
                 UserRow {
                     pool_mode: entry.and_then(|user| user.pool_mode),
                     pool_size: entry.and_then(|user| user.pool_size),
-                    connections: pools.iter().filter(|pool| pool.user == name).map(connections).sum(),
-                    clients: sessions.iter().filter(|session| session.user == name).count(),
+                    connections: pools
+                        .iter()
+                        .filter(|pool| pool.user == name)
+                        .map(connections)
+                        .sum(),
+                    clients: sessions
+                        .iter()
+                        .filter(|session| session.user == name)
+                        .count(),
                     name,
                 }
             })
@@ -228,7 +265,9 @@ impl House {
         tallies
             .into_iter()
             .map(|tally| {
-                let database = databases.iter().find(|database| database.name == tally.database);
+                let database = databases
+                    .iter()
+                    .find(|database| database.name == tally.database);
                 let catalog = database.and_then(|database| database.authority.catalog());
                 let relation = catalog
                     .and_then(|catalog| catalog.relation_name(tally.relation))
@@ -249,7 +288,9 @@ impl House {
     pub(super) fn cache_rule_rows(&self) -> Vec<CacheRuleRow> {
         let config = self.shared.config.load_full();
         let rules = config.cache.rules.iter().cloned();
-        rules.map(|rule| CacheRuleRow { rule, matched: 0 }).collect()
+        rules
+            .map(|rule| CacheRuleRow { rule, matched: 0 })
+            .collect()
     }
 
     pub(super) fn pin_rows(&self) -> Vec<PinRow> {
@@ -285,7 +326,9 @@ fn pool_snapshot(
     PoolSnapshot {
         database: stats.database.clone(),
         user: stats.user.clone(),
-        clients_active: mine.filter(|session| session.activity() != Activity::Waiting).count(),
+        clients_active: mine
+            .filter(|session| session.activity() != Activity::Waiting)
+            .count(),
         clients_waiting: stats.cl_waiting,
         cancels_active: 0,
         cancels_waiting: 0,
@@ -299,7 +342,10 @@ fn pool_snapshot(
         pool_mode: stats.mode,
         pool_size: stats.pool_size,
         reserve_pool_size: stats.reserve_pool_size,
-        pinned_limit: config.pool.max_pinned_connections.unwrap_or(stats.pool_size),
+        pinned_limit: config
+            .pool
+            .max_pinned_connections
+            .unwrap_or(stats.pool_size),
     }
 }
 
@@ -322,7 +368,11 @@ fn client_row(session: &SessionHandle) -> ClientRow {
         local_port: 0,
         connect_time: session.connected_at,
         request_time: SystemTime::now() - since,
-        wait: if state == ClientState::Waiting { since } else { Duration::ZERO },
+        wait: if state == ClientState::Waiting {
+            since
+        } else {
+            Duration::ZERO
+        },
         link: session.upstream_pid().map(u64::from),
         remote_pid: 0,
         tls: String::new(),

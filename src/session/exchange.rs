@@ -21,13 +21,24 @@ pub enum Expect {
     /// A query of our own: nothing of it is shown.
     Hidden,
     /// A Query or FunctionCall: everything up to ReadyForQuery.
-    Simple { fill: Option<usize> },
-    Parse { statement: Option<u64>, visible: bool },
+    Simple {
+        fill: Option<usize>,
+    },
+    Parse {
+        statement: Option<u64>,
+        visible: bool,
+    },
     Bind,
-    DescribeStatement { statement: Option<Arc<Statement>> },
+    DescribeStatement {
+        statement: Option<Arc<Statement>>,
+    },
     DescribePortal,
-    Execute { fill: Option<usize> },
-    Close { visible: bool },
+    Execute {
+        fill: Option<usize>,
+    },
+    Close {
+        visible: bool,
+    },
     /// Answered here, in its place among the others.
     Given(Bytes),
     /// The server is made to fail in this place, and the client is told this instead.
@@ -40,8 +51,6 @@ pub enum Expect {
 pub struct NameChange {
     pub name: Bytes,
     pub before: Option<Arc<Statement>>,
-    /// The statement as upstream connections know it, if this change sent a Parse of it.
-    pub parsed: Option<u64>,
 }
 
 /// What the replies told.
@@ -240,7 +249,9 @@ impl Exchange {
                 self.collect(frame);
                 if !hidden {
                     self.outcome.last_tag.clear();
-                    self.outcome.last_tag.extend_from_slice(backend::command_tag(body)?);
+                    self.outcome
+                        .last_tag
+                        .extend_from_slice(backend::command_tag(body)?);
                 }
                 self.executed();
             }
@@ -249,7 +260,11 @@ impl Exchange {
                 self.executed();
             }
             tag::PARSE_COMPLETE => {
-                if let Some(Expect::Parse { visible: shown, statement }) = self.expects.pop_front() {
+                if let Some(Expect::Parse {
+                    visible: shown,
+                    statement,
+                }) = self.expects.pop_front()
+                {
                     visible = shown;
                     if let Some(id) = statement {
                         self.pending_parses.retain(|pending| *pending != id);
@@ -313,12 +328,18 @@ impl Exchange {
         match self.expects.front() {
             Some(Expect::DescribeStatement { .. }) => {
                 let parameters = self.parameter_description.take();
-                if let (Some(Expect::DescribeStatement { statement: Some(statement) }), Some(parameters)) =
-                    (self.expects.pop_front(), parameters)
+                if let (
+                    Some(Expect::DescribeStatement {
+                        statement: Some(statement),
+                    }),
+                    Some(parameters),
+                ) = (self.expects.pop_front(), parameters)
                 {
-                    self.outcome
-                        .descriptions
-                        .push((statement, parameters, Bytes::copy_from_slice(frame)));
+                    self.outcome.descriptions.push((
+                        statement,
+                        parameters,
+                        Bytes::copy_from_slice(frame),
+                    ));
                 }
             }
             Some(Expect::DescribePortal) => {
@@ -426,7 +447,10 @@ impl Exchange {
     }
 
     fn confirm_name(&mut self, given: &[u8]) {
-        if matches!(given.first(), Some(&(tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE))) {
+        if matches!(
+            given.first(),
+            Some(&(tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE))
+        ) {
             self.name_changes.pop_front();
         }
     }

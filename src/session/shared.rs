@@ -28,6 +28,8 @@ use bytes::Bytes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Serving,
+    /// No new clients; those that are here stay as long as they like.
+    Closing,
     /// Transactions may end; sessions close with 57P01 once idle.
     Draining,
     /// Sessions end at once.
@@ -154,7 +156,10 @@ impl Databases {
     /// nobody fills the map with names that he made up.
     pub fn forget(&self, target: &Target) {
         let mut open = self.open.lock();
-        if open.get(&place(target)).is_some_and(|known| Arc::strong_count(known) == 1) {
+        if open
+            .get(&place(target))
+            .is_some_and(|known| Arc::strong_count(known) == 1)
+        {
             open.remove(&place(target));
         }
     }
@@ -185,9 +190,7 @@ impl Shared {
         self.greetings.invalidate_all();
         for database in self.databases.all() {
             if !Arc::ptr_eq(&database, origin) {
-                database.authority.invalidate();
-                database.tags.widen_in_flight();
-                database.authority.settled();
+                database.authority.catalogue_changed();
             }
         }
     }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::cancel::CancelGate;
 use super::error::UpstreamError;
+use super::introduction::Admission;
 use super::prepared::PreparedSet;
 use super::settings::Settings;
 use super::standing::Standing;
@@ -49,6 +50,8 @@ pub struct Connection {
     pub holds_state_of: Option<u64>,
     /// A digest of the login defaults, if somebody has asked for them.
     pub defaults: Option<u64>,
+    /// What its introduction found out.
+    pub admission: Admission,
     /// NotificationResponse messages that came amid control statements, for the
     /// session to pass on.
     pub notifications: Vec<Frame>,
@@ -83,6 +86,7 @@ impl Connection {
             prepared,
             holds_state_of: None,
             defaults: None,
+            admission: Admission::default(),
             notifications: Vec::new(),
             status: TransactionStatus::Idle,
             target,

@@ -29,7 +29,7 @@ mod target;
 pub use cancel::{CancelHandle, cancel};
 pub use connection::{Connection, Pumped};
 pub use error::{LeaseError, UpstreamError};
-pub use introduction::Introduction;
+pub use introduction::{Admission, Introduction};
 pub use lease::Lease;
 pub use orders::PoolStats;
 pub use pool::{Condition, Pool, Wish};

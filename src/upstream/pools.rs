@@ -14,8 +14,8 @@ use super::pool::Pool;
 use super::standing::DatabaseRoom;
 use super::target::{ConnectOptions, Target};
 use crate::config::{Config, DatabaseConfig, UserConfig};
-use crate::wire::{ErrorReport, SqlState};
 use crate::tls::{self, TlsError};
+use crate::wire::{ErrorReport, SqlState};
 
 /// More pools than this is somebody trying out names.
 const POOLS_MAX: usize = 1000;
