@@ -7,6 +7,7 @@ mod catalog;
 mod cli;
 mod deploy;
 mod drivers;
+mod protocol;
 mod redis_tier;
 mod servers;
 mod upstream;
