@@ -1,2 +1,4 @@
+mod analyse;
 mod kind;
 mod scan;
+mod total;
