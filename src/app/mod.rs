@@ -78,6 +78,7 @@ pub async fn serve(source: Source) -> Result<(), AppError> {
     let places = listeners.describe();
     let mut signals = Signals::new().map_err(AppError::Signals)?;
     house.shared.cache.start();
+    house.open_default_database();
     listeners.run(&house);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -124,6 +125,20 @@ impl House {
             source: Mutex::new(source),
             phase,
         }))
+    }
+
+    /// The upstream URL's own database is looked after from the start, so that
+    /// its guard stands and its catalogue is read before the first client comes.
+    fn open_default_database(&self) {
+        let config = self.shared.config.load();
+        let Some(user) = &config.upstream.user else {
+            return;
+        };
+        let dbname = config.upstream.dbname.as_ref().unwrap_or(user);
+        let pools = &self.shared.pools;
+        if let (Ok(target), Ok(_pool)) = (pools.target(dbname, user), pools.get(dbname, user)) {
+            self.shared.databases.open(&target);
+        }
     }
 
     /// Waits for the signals of the operator; returns when the process may end.

@@ -13,7 +13,7 @@ use crate::wire::{
 };
 
 /// A name that no client and nobody else gives to a statement: describing it fails on purpose.
-pub const ABSENT: &[u8] = b"pgditto_absent";
+const ABSENT: &[u8] = b"pgditto_absent";
 
 /// A reply that is due, in the order in which the server will give it.
 #[derive(Debug)]
@@ -130,14 +130,19 @@ impl Exchange {
         self.name_changes.push_back(change);
     }
 
-    /// In place of the client's unit the server is made to fail, so that its
+    /// In place of the client's message the server is made to fail, so that its
     /// transaction fails with it; the client is told `error`.
-    pub fn refuse(&mut self, error: &ErrorReport) {
+    pub fn fail(&mut self, error: &ErrorReport) {
         let mut told = BytesMut::new();
         backend::error(&mut told, error);
         frontend::describe(&mut self.outgoing, frontend::Target::Statement, ABSENT);
-        frontend::sync(&mut self.outgoing);
         self.expects.push_back(Expect::Failure(told.freeze()));
+    }
+
+    /// [`Exchange::fail`] in place of the whole unit.
+    pub fn refuse(&mut self, error: &ErrorReport) {
+        self.fail(error);
+        frontend::sync(&mut self.outgoing);
         self.expects.push_back(Expect::Sync);
     }
 

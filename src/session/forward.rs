@@ -11,7 +11,7 @@ use super::registry::Activity;
 use super::serve::Miss;
 use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
-use crate::cache::{Fit, Moment};
+use crate::cache::Fit;
 use crate::catalog::Effects;
 use crate::metrics::Invalidation;
 use crate::sql::Kind;
@@ -36,8 +36,6 @@ pub(super) enum Work<'a> {
 const OUTGOING_MAX: usize = 256 * 1024;
 /// The client is sent what has come once it is this much.
 const OUTPUT_MAX: usize = 64 * 1024;
-/// How long the first write waits until other sidecars on the database know of this one.
-const FIRST_WRITE_WAIT: Duration = Duration::from_secs(3);
 /// How long control statements of our own may take.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a statement of a client that has gone may take to say what became of it.
@@ -93,10 +91,14 @@ impl Session {
             return Err(Ending::Protocol(error));
         }
         drop(miss);
-        if self.writer.is_some() && !self.database.authority.may_write(Moment::now()) {
-            // Bounded: without a guard nobody serves, and writes must not wait for one.
-            let wait = self.database.authority.wait_before_first_write();
-            let _ = tokio::time::timeout(FIRST_WRITE_WAIT, wait).await;
+        if self.writer.is_some() {
+            self.database.announce_writes().await;
+        }
+        // The stamps are taken: a connection that has outlived the guard may lead to
+        // a server that is none any more, and what it reads must not be kept.
+        let generation = lease.admission.generation;
+        if !generation.is_some_and(|generation| self.database.authority.may_fill(generation)) {
+            exchange.fills.clear();
         }
         let handle = self.registration.handle.clone();
         handle.set_activity(Activity::Active);

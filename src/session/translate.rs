@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Session;
 use super::decide::Meaning;
-use super::exchange::{ABSENT, Exchange, Expect, NameChange};
+use super::exchange::{Exchange, Expect, NameChange};
 use super::fill::Fill;
 use super::serve::Miss;
 use super::statements::{Statement, upstream_name};
@@ -20,6 +20,9 @@ use crate::wire::{
     ErrorReport, Frame, SqlState, TransactionStatus, WireError, backend, frontend,
     tag::frontend as tag,
 };
+
+/// Named statements that one client may have at once.
+const CLIENT_STATEMENTS_MAX: usize = 100_000;
 
 impl Session {
     /// Queues a Query.
@@ -137,17 +140,18 @@ impl Session {
             });
             self.unnamed_upstream = Some(statement.id);
         } else if self.statements.get(&name).is_some() {
-            let mut report = BytesMut::new();
-            let message = format!(
-                "prepared statement \"{}\" already exists",
-                String::from_utf8_lossy(&name)
+            let name = String::from_utf8_lossy(&name);
+            let message = format!("prepared statement \"{name}\" already exists");
+            exchange.fail(&ErrorReport::error(SqlState::DUPLICATE_STATEMENT, message));
+            return Ok(());
+        } else if self.statements.len() >= CLIENT_STATEMENTS_MAX {
+            exchange.fail(
+                &ErrorReport::error(
+                    SqlState::PROGRAM_LIMIT_EXCEEDED,
+                    "too many prepared statements in one session",
+                )
+                .with_hint("Close those that are no longer used."),
             );
-            backend::error(
-                &mut report,
-                &ErrorReport::error(SqlState::DUPLICATE_STATEMENT, message),
-            );
-            frontend::describe(&mut exchange.outgoing, frontend::Target::Statement, ABSENT);
-            exchange.expects.push_back(Expect::Failure(report.freeze()));
             return Ok(());
         } else if connection.prepared.contains(statement.id)
             && self.tx.status != TransactionStatus::Failed

@@ -18,7 +18,13 @@ fn copy_in_by_query() {
     let script = Script::new()
         .send(frames().query(COPY))
         .until(b'G')
-        .ask(frames().copy_data(b"10\ta\t1\n").copy_data(b"11\tb").copy_data(b"\t2\n").copy_done())
+        .ask(
+            frames()
+                .copy_data(b"10\ta\t1\n")
+                .copy_data(b"11\tb")
+                .copy_data(b"\t2\n")
+                .copy_done(),
+        )
         .ask(count())
         .send(frames().query(COPY))
         .until(b'G')
@@ -27,7 +33,15 @@ fn copy_in_by_query() {
         .ask(frames().query(COPY).copy_data(b"12\tc\t1\n").copy_done())
         .ask(count())
         // Sync and Flush mean nothing meanwhile.
-        .ask(frames().query(COPY).copy_data(b"13\tc\t1\n").flush().sync().copy_data(b"14\tc\t1\n").copy_done())
+        .ask(
+            frames()
+                .query(COPY)
+                .copy_data(b"13\tc\t1\n")
+                .flush()
+                .sync()
+                .copy_data(b"14\tc\t1\n")
+                .copy_done(),
+        )
         .ask(count());
     same(SETUP, script);
 }
@@ -35,15 +49,36 @@ fn copy_in_by_query() {
 #[test]
 fn copy_in_by_query_that_fails() {
     let script = Script::new()
-        .ask(frames().query(COPY).copy_data(b"20\ta\t1\n").copy_fail("no more"))
+        .ask(
+            frames()
+                .query(COPY)
+                .copy_data(b"20\ta\t1\n")
+                .copy_fail("no more"),
+        )
         .ask(count())
         // The server finds the mistake; the client goes on sending.
         .ask(frames().query(COPY).copy_data(b"20\ta\t1\nwrong\n"))
-        .ask(frames().copy_data(b"21\ta\t1\n").copy_done().query("SELECT 1"))
-        .ask(frames().query(COPY).copy_data(b"wrong\n").copy_data(b"21\ta\t1\n").copy_done())
+        .ask(
+            frames()
+                .copy_data(b"21\ta\t1\n")
+                .copy_done()
+                .query("SELECT 1"),
+        )
+        .ask(
+            frames()
+                .query(COPY)
+                .copy_data(b"wrong\n")
+                .copy_data(b"21\ta\t1\n")
+                .copy_done(),
+        )
         .ask(count())
         // It never begins; the data comes all the same.
-        .ask(frames().query("COPY absent FROM STDIN").copy_data(b"1\n").copy_done())
+        .ask(
+            frames()
+                .query("COPY absent FROM STDIN")
+                .copy_data(b"1\n")
+                .copy_done(),
+        )
         .ask(count())
         .queries(&["BEGIN"])
         .ask(frames().query(COPY).copy_data(b"wrong\n").copy_done())
@@ -161,7 +196,17 @@ fn long_data_passes_in_pieces() {
     line.extend_from_slice(b"\t1\n");
     let script = Script::new()
         .ask(frames().query(COPY).copy_data(&line).copy_done())
-        .ask(frames().prepared(COPY, &[]).sync().copy_data(&[b"6", &line[1..]].concat()).copy_done().sync())
-        .queries(&["SELECT id, length(name) FROM item ORDER BY id", "SELECT name FROM item WHERE id = 60"]);
+        .ask(
+            frames()
+                .prepared(COPY, &[])
+                .sync()
+                .copy_data(&[b"6", &line[1..]].concat())
+                .copy_done()
+                .sync(),
+        )
+        .queries(&[
+            "SELECT id, length(name) FROM item ORDER BY id",
+            "SELECT name FROM item WHERE id = 60",
+        ]);
     same(SETUP, script);
 }

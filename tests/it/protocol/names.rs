@@ -12,11 +12,22 @@ fn a_name_that_is_taken_is_refused() {
     let script = Script::new()
         .ask(frames().parse("s", "SELECT 1").sync())
         .ask(frames().parse("s", "SELECT 2").sync())
-        .ask(frames().parse("s", "SELECT 1").bind("", "s", &[]).execute("", 0).sync())
+        .ask(
+            frames()
+                .parse("s", "SELECT 1")
+                .bind("", "s", &[])
+                .execute("", 0)
+                .sync(),
+        )
         .ask(frames().bind("", "s", &[]).execute("", 0).sync())
         .ask(frames().parse("s", "SELEC 2").sync())
         .ask(frames().parse("s", "SELECT * FROM absent").sync())
-        .ask(frames().parse("t", "SELECT 1").parse("t", "SELECT 2").sync())
+        .ask(
+            frames()
+                .parse("t", "SELECT 1")
+                .parse("t", "SELECT 2")
+                .sync(),
+        )
         .ask(frames().bind("", "t", &[]).execute("", 0).sync())
         .queries(&["BEGIN"])
         .ask(frames().parse("s", "SELECT 3").sync())
@@ -39,34 +50,81 @@ fn unknown_names_are_refused() {
         .ask(frames().describe_portal("").sync())
         .ask(frames().execute("absent", 0).sync())
         .ask(frames().execute("", 0).sync())
-        .ask(frames().close_statement("absent").close_portal("absent").sync())
+        .ask(
+            frames()
+                .close_statement("absent")
+                .close_portal("absent")
+                .sync(),
+        )
         .ask(frames().close_statement("").close_portal("").sync())
         .queries(&["BEGIN"])
         .ask(frames().bind("", "absent", &[]).sync())
         .ask(frames().bind("", "absent", &[]).sync())
         .queries(&["ROLLBACK"])
-        .ask(frames().parse("s", "SELECT 1").bind("p", "s", &[]).bind("p", "s", &[]).sync())
+        .ask(
+            frames()
+                .parse("s", "SELECT 1")
+                .bind("p", "s", &[])
+                .bind("p", "s", &[])
+                .sync(),
+        )
         .ask(frames().parse("pgditto_1", "SELECT 1").sync())
-        .ask(frames().bind("", "pgditto_1", &[]).execute("", 0).bind("", "pgditto_2", &[]).sync());
+        .ask(
+            frames()
+                .bind("", "pgditto_1", &[])
+                .execute("", 0)
+                .bind("", "pgditto_2", &[])
+                .sync(),
+        );
     same(SETUP, script);
 }
 
 #[test]
 fn a_closed_name_is_free_again() {
     let script = Script::new()
-        .ask(frames().parse("s", "SELECT 1").close_statement("s").parse("s", "SELECT 2").sync())
+        .ask(
+            frames()
+                .parse("s", "SELECT 1")
+                .close_statement("s")
+                .parse("s", "SELECT 2")
+                .sync(),
+        )
         .ask(frames().bind("", "s", &[]).execute("", 0).sync())
         .ask(frames().close_statement("s").sync())
-        .ask(frames().parse("s", "SELECT 3").bind("", "s", &[]).execute("", 0).sync())
-        .ask(frames().bind("", "s", &[]).close_statement("s").execute("", 0).sync())
+        .ask(
+            frames()
+                .parse("s", "SELECT 3")
+                .bind("", "s", &[])
+                .execute("", 0)
+                .sync(),
+        )
+        .ask(
+            frames()
+                .bind("", "s", &[])
+                .close_statement("s")
+                .execute("", 0)
+                .sync(),
+        )
         .ask(frames().bind("", "s", &[]).sync())
         // What comes after an error is not done.
         .ask(frames().parse("kept", "SELECT 4").sync())
-        .ask(frames().bind("", "absent", &[]).close_statement("kept").parse("never", "SELECT 5").sync())
+        .ask(
+            frames()
+                .bind("", "absent", &[])
+                .close_statement("kept")
+                .parse("never", "SELECT 5")
+                .sync(),
+        )
         .ask(frames().bind("", "kept", &[]).execute("", 0).sync())
         .ask(frames().bind("", "never", &[]).execute("", 0).sync())
         // What came before it is.
-        .ask(frames().parse("made", "SELECT 6").close_statement("kept").bind("", "absent", &[]).sync())
+        .ask(
+            frames()
+                .parse("made", "SELECT 6")
+                .close_statement("kept")
+                .bind("", "absent", &[])
+                .sync(),
+        )
         .ask(frames().bind("", "made", &[]).execute("", 0).sync())
         .ask(frames().bind("", "kept", &[]).execute("", 0).sync());
     same(SETUP, script);
@@ -112,7 +170,12 @@ fn the_unnamed_statement_is_dropped_by_a_query_and_by_a_failed_parse() {
         .ask(frames().parse("", "SELECT * FROM absent").sync())
         .ask(unnamed())
         .ask(parse())
-        .ask(frames().bind("", "absent", &[]).parse("", "SELECT 7").sync())
+        .ask(
+            frames()
+                .bind("", "absent", &[])
+                .parse("", "SELECT 7")
+                .sync(),
+        )
         .ask(unnamed())
         .ask(frames().close_statement("").sync())
         .ask(unnamed());
@@ -167,7 +230,11 @@ fn deallocate_drops_statements_of_the_protocol() {
 fn sql_and_protocol_share_names() {
     let script = Script::new()
         .ask(frames().parse("s", "SELECT $1::int + 1").sync())
-        .queries(&["EXECUTE s(41)", "EXECUTE s(1); EXECUTE s(2)", "EXECUTE absent"])
+        .queries(&[
+            "EXECUTE s(41)",
+            "EXECUTE s(1); EXECUTE s(2)",
+            "EXECUTE absent",
+        ])
         .ask(frames().prepared("EXECUTE s(5)", &[]).sync())
         .ask(frames().bind("", "s", &["7"]).execute("", 0).sync())
         .queries(&["PREPARE q AS SELECT 'sql'", "EXECUTE q", "EXECUTE s(3)"])
@@ -193,7 +260,11 @@ fn a_statement_is_read_under_the_settings_of_its_session() {
         .ask(ask())
         .ask(frames().bind("", "dmy", &[]).execute("", 0).sync())
         .ask(frames().bind("", "mdy", &[]).execute("", 0).sync())
-        .queries(&["CREATE SCHEMA a", "CREATE TABLE a.item (x text)", "SET search_path = a"])
+        .queries(&[
+            "CREATE SCHEMA a",
+            "CREATE TABLE a.item (x text)",
+            "SET search_path = a",
+        ])
         .ask(frames().parse("a", "SELECT * FROM item").sync())
         .queries(&["SET search_path = public"])
         .ask(frames().parse("b", "SELECT * FROM item").sync())
@@ -205,9 +276,22 @@ fn a_statement_is_read_under_the_settings_of_its_session() {
 fn a_statement_prepared_after_a_change_of_the_table_sees_it() {
     let query = "SELECT * FROM item WHERE id = 1";
     let script = Script::new()
-        .ask(frames().parse("before", query).bind("", "before", &[]).execute("", 0).sync())
+        .ask(
+            frames()
+                .parse("before", query)
+                .bind("", "before", &[])
+                .execute("", 0)
+                .sync(),
+        )
         .queries(&["ALTER TABLE item ADD COLUMN more text DEFAULT 'm'"])
-        .ask(frames().parse("after", query).describe_statement("after").bind("", "after", &[]).execute("", 0).sync())
+        .ask(
+            frames()
+                .parse("after", query)
+                .describe_statement("after")
+                .bind("", "after", &[])
+                .execute("", 0)
+                .sync(),
+        )
         .ask(frames().bind("", "before", &[]).execute("", 0).sync())
         .queries(&["DROP TABLE item"])
         .ask(frames().parse("gone", query).sync())

@@ -13,8 +13,9 @@ fn insert(id: i32) -> Frames {
 }
 
 fn join(all: impl IntoIterator<Item = Frames>) -> Frames {
-    all.into_iter()
-        .fold(frames(), |whole, part| whole.bytes_as_they_are(part.bytes()))
+    all.into_iter().fold(frames(), |whole, part| {
+        whole.bytes_as_they_are(part.bytes())
+    })
 }
 
 #[test]
@@ -33,8 +34,13 @@ fn error_in_the_middle_skips_to_sync() {
 
 #[test]
 fn several_syncs_in_one_write() {
-    let frames = insert(10).sync().bytes_as_they_are(insert(1).sync().bytes());
-    let frames = frames.bytes_as_they_are(insert(11).sync().bytes()).sync().sync();
+    let frames = insert(10)
+        .sync()
+        .bytes_as_they_are(insert(1).sync().bytes());
+    let frames = frames
+        .bytes_as_they_are(insert(11).sync().bytes())
+        .sync()
+        .sync();
     let script = Script::new()
         .send(frames)
         .ready(5)
@@ -53,9 +59,17 @@ fn transaction_in_one_unit() {
         .ask(unit(&["BEGIN", "COMMIT", "BEGIN", "ROLLBACK"]))
         .ask(unit(&["BEGIN", "SELECT 1/0", "COMMIT"]))
         .ask(unit(&["COMMIT"]))
-        .ask(unit(&["INSERT INTO item VALUES (22)", "BEGIN", "INSERT INTO item VALUES (23)"]))
+        .ask(unit(&[
+            "INSERT INTO item VALUES (22)",
+            "BEGIN",
+            "INSERT INTO item VALUES (23)",
+        ]))
         .ask(unit(&["ROLLBACK"]))
-        .ask(unit(&["INSERT INTO item VALUES (24)", "COMMIT", "SELECT 1/0"]))
+        .ask(unit(&[
+            "INSERT INTO item VALUES (24)",
+            "COMMIT",
+            "SELECT 1/0",
+        ]))
         .ask(unit(&["BEGIN", "COMMIT", "SELECT 1/0"]))
         .queries(&["SELECT id FROM item ORDER BY id"]);
     same(SETUP, script);
@@ -64,7 +78,12 @@ fn transaction_in_one_unit() {
 #[test]
 fn flush_asks_for_what_there_is() {
     let script = Script::new()
-        .send(frames().parse("s", "SELECT id FROM item ORDER BY id").describe_statement("s").flush())
+        .send(
+            frames()
+                .parse("s", "SELECT id FROM item ORDER BY id")
+                .describe_statement("s")
+                .flush(),
+        )
         .until(b'T')
         .send(frames().bind("", "s", &[]).execute("", 2).flush())
         .until(b's')
@@ -85,7 +104,12 @@ fn error_before_flush_waits_for_sync() {
     let script = Script::new()
         .send(frames().parse("s", "SELEC").flush())
         .until(b'E')
-        .send(frames().parse("t", "SELECT 1").flush().query("SELECT 'skipped'"))
+        .send(
+            frames()
+                .parse("t", "SELECT 1")
+                .flush()
+                .query("SELECT 'skipped'"),
+        )
         .ask(frames().bind("", "t", &[]).execute("", 0).sync())
         .ask(frames().prepared("SELECT 1", &[]).sync())
         .send(frames().bind("", "absent", &[]).flush())
@@ -98,14 +122,24 @@ fn error_before_flush_waits_for_sync() {
 #[test]
 fn query_after_messages_without_sync() {
     let script = Script::new()
-        .ask(frames().parse("s", "SELECT 1").bind("p", "s", &[]).query("SELECT 2"))
+        .ask(
+            frames()
+                .parse("s", "SELECT 1")
+                .bind("p", "s", &[])
+                .query("SELECT 2"),
+        )
         .ask(frames().bind("", "s", &[]).execute("", 0).sync())
         .ask(insert(30).query("SELECT count(*) FROM item"))
         .ask(insert(31).query("SELECT 1/0"))
         .queries(&["SELECT count(*) FROM item"])
         // An error before it: the Query, too, is skipped.
         .ask(insert(1).query("SELECT 'skipped'").sync())
-        .ask(insert(1).query("SELECT 'skipped'").query("SELECT 'too'").sync())
+        .ask(
+            insert(1)
+                .query("SELECT 'skipped'")
+                .query("SELECT 'too'")
+                .sync(),
+        )
         .ask(insert(32).function_call(154, &["7", "2"]))
         .ask(insert(1).function_call(154, &["7", "2"]).sync())
         .queries(&["SELECT count(*) FROM item"]);
@@ -135,11 +169,21 @@ fn five_hundred_statements_in_one_unit() {
         .ask(
             join((0..500).map(|n| {
                 let (name, sql) = (format!("n{n}"), format!("SELECT {n}"));
-                frames().parse(&name, &sql).bind("", &name, &[]).execute("", 0)
+                frames()
+                    .parse(&name, &sql)
+                    .bind("", &name, &[])
+                    .execute("", 0)
             }))
             .sync(),
         )
-        .ask(join((0..500).rev().map(|n| frames().bind("", &format!("n{n}"), &[]).execute("", 0))).sync());
+        .ask(
+            join(
+                (0..500)
+                    .rev()
+                    .map(|n| frames().bind("", &format!("n{n}"), &[]).execute("", 0)),
+            )
+            .sync(),
+        );
     same(SETUP, script);
 }
 
@@ -151,7 +195,10 @@ fn five_hundred_units_in_one_write() {
         2 => frames().parse(&format!("n{n}"), "SELECT 2").sync(),
         _ => frames().prepared("SELECT $1::int", &["3"]).sync(),
     };
-    same(SETUP, Script::new().send(join((0..500).map(unit))).ready(500));
+    same(
+        SETUP,
+        Script::new().send(join((0..500).map(unit))).ready(500),
+    );
 }
 
 #[test]

@@ -177,14 +177,23 @@ fn several_queries_in_one_write() {
 #[test]
 fn stray_copy_messages_are_dropped() {
     let script = Script::new()
-        .ask(Frames::new().copy_data(b"stray").copy_done().query("SELECT 1"))
+        .ask(
+            Frames::new()
+                .copy_data(b"stray")
+                .copy_done()
+                .query("SELECT 1"),
+        )
         .ask(Frames::new().copy_fail("stray").sync());
     same(SETUP, script);
 }
 
 #[test]
 fn unknown_message_types_end_the_session() {
-    let after = |before: Frames| Script::new().send(before.raw(b'?', b"what").query("SELECT 1")).end();
+    let after = |before: Frames| {
+        Script::new()
+            .send(before.raw(b'?', b"what").query("SELECT 1"))
+            .end()
+    };
     same(SETUP, after(Frames::new()));
     same(SETUP, after(Frames::new().query("SELECT 1")));
     same(SETUP, after(Frames::new().parse("", "SELECT 1")));
