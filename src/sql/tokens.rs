@@ -315,7 +315,7 @@ impl Rewriter<'_> {
                 1
             }
             "for" => self.lock(),
-            "into" if !self.is_any(before, &["insert", "merge"]) => self.into_target(),
+            "into" if !self.is_any(before, &["insert", "merge"]) => self.select_into(),
             "overriding"
                 if self.is_any(index + 1, &["system", "user"]) && self.is(index + 2, "value") =>
             {
@@ -423,7 +423,7 @@ impl Rewriter<'_> {
     }
 
     /// `INTO [TEMP …] [TABLE] name` of SELECT.
-    fn into_target(&mut self) -> usize {
+    fn select_into(&mut self) -> usize {
         self.out.into = true;
         let mut end = self.position + 1;
         while self.is_any(
