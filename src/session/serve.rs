@@ -181,7 +181,7 @@ impl Session {
             Kind::Empty => backend::empty_query(out),
             Kind::Begin { isolation, .. } if self.may_begin_here() => {
                 self.tx = Transaction::begun_here(Bytes::copy_from_slice(sql), *isolation);
-                backend::command_complete(out, "BEGIN");
+                backend::command_complete(out, begin_tag(sql));
             }
             Kind::Commit { chain: false } if self.tx.failed_here => {
                 self.end_transaction_here();
@@ -312,6 +312,20 @@ impl Session {
                     let Some(statement) = self.staged_name(staged, bind.statement) else {
                         return Err(forward());
                     };
+                    // A named portal of a transaction is there for later units as well, and one
+                    // that is not executed now is there for nothing else.
+                    if (!bind.portal.is_empty() && staged.status != TransactionStatus::Idle)
+                        || !executed_later(frames, at, bind.portal)
+                    {
+                        return Err(Miss::bypass(Bypass::OpenPortal));
+                    }
+                    if is_control(&statement)
+                        && !(self.answerable_kind(&statement)
+                            && bind.parameters.is_empty()
+                            && bind.parameter_formats.len() <= 1)
+                    {
+                        return Err(forward());
+                    }
                     staged.portals.push((
                         Bytes::copy_from_slice(bind.portal),
                         Portal {
@@ -364,6 +378,8 @@ impl Session {
                         executes == 0 && single_execute(frames),
                     )
                     .await?;
+                    // It has given all its rows.
+                    staged.portals.retain(|(name, _)| name != execute.portal);
                     executes += 1;
                 }
                 tag::CLOSE => {
@@ -477,7 +493,7 @@ impl Session {
             {
                 staged.begun = Some(Some((sql.clone(), *isolation)));
                 staged.status = TransactionStatus::InBlock;
-                backend::command_complete(&mut staged.out, "BEGIN");
+                backend::command_complete(&mut staged.out, begin_tag(sql));
             }
             Kind::Commit { chain: false } | Kind::Rollback { chain: false } if unsent => {
                 staged.begun = Some(None);
@@ -496,10 +512,7 @@ impl Session {
     }
 
     fn answerable_kind(&self, statement: &Statement) -> bool {
-        matches!(
-            statement.analysis.kind(),
-            Some(Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Empty)
-        )
+        is_control(statement) && statement.parameter_types.is_empty()
     }
 
     fn staged_name(&self, staged: &Staged, name: &[u8]) -> Option<Arc<Statement>> {
@@ -635,6 +648,46 @@ impl Session {
         }
         self.tx.locked |= meaning.locks;
     }
+}
+
+/// What is answered here without a look at the cache, if at all.
+fn is_control(statement: &Statement) -> bool {
+    matches!(
+        statement.analysis.kind(),
+        Some(Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Empty)
+    )
+}
+
+/// The tag that the server gives to this BEGIN or START TRANSACTION.
+fn begin_tag(sql: &[u8]) -> &'static str {
+    let text = std::str::from_utf8(sql).unwrap_or_default();
+    let scan = crate::sql::scan(text, true);
+    let starts = scan.statements.first().is_some_and(|statement| {
+        statement
+            .get(..5)
+            .is_some_and(|word| word.eq_ignore_ascii_case("start"))
+    });
+    if starts { "START TRANSACTION" } else { "BEGIN" }
+}
+
+/// The portal that is bound at `at` is executed before it is bound or closed again.
+fn executed_later(frames: &[Frame], at: usize, portal: &[u8]) -> bool {
+    for frame in &frames[at + 1..] {
+        let named = match frame.tag() {
+            tag::EXECUTE => match frontend::Execute::read(frame.body()) {
+                Ok(execute) if execute.portal == portal => return true,
+                _ => None,
+            },
+            tag::BIND => frontend::Bind::read(frame.body())
+                .ok()
+                .map(|bind| bind.portal),
+            _ => None,
+        };
+        if named == Some(portal) {
+            return false;
+        }
+    }
+    false
 }
 
 fn staged_portal(staged: &Staged, name: &[u8]) -> Option<Portal> {

@@ -27,18 +27,32 @@ impl Statement {
     }
 }
 
+/// With which the names of all statements on upstream connections begin.
+pub const UPSTREAM_PREFIX: &str = "pgditto_";
+
 /// The name under which upstream connections know the statement `id`.
 pub fn upstream_name(id: u64) -> String {
-    format!("pgditto_{id}")
+    format!("{UPSTREAM_PREFIX}{id}")
+}
+
+/// What the server goes by when it reads a text: two texts that differ in it
+/// may mean different things, so they are different statements.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reading {
+    /// Who reads, under which settings.
+    pub context: Bytes,
+    /// The version of the catalogue; zero if it is not known.
+    pub catalogue: u64,
+    pub standard_strings: bool,
+    /// The bytes are characters that we know: the client's encoding is UTF8, or they are ASCII.
+    pub readable: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct TextKey {
     sql: Bytes,
     parameter_types: Box<[u32]>,
-    standard_strings: bool,
-    /// The bytes are characters that we know: the client's encoding is UTF8, or they are ASCII.
-    readable: bool,
+    reading: Reading,
 }
 
 /// All statement texts of this process, bounded in bytes.
@@ -69,30 +83,39 @@ impl StatementTexts {
         sql: &[u8],
         parameter_types: &[u32],
         analyser: &Analyser,
-        standard_strings: bool,
-        readable: bool,
+        reading: Reading,
     ) -> Arc<Statement> {
         let key = TextKey {
             sql: Bytes::copy_from_slice(sql),
             parameter_types: parameter_types.into(),
-            standard_strings,
-            readable,
+            reading,
         };
         if let Some(known) = self.texts.get(&key) {
             return known;
         }
-        let statement = Arc::new(Statement {
+        let statement = self.private(sql, parameter_types, analyser, &key.reading);
+        self.texts.insert(key, statement.clone());
+        statement
+    }
+
+    /// A statement that nobody else is given.
+    pub fn private(
+        &self,
+        sql: &[u8],
+        parameter_types: &[u32],
+        analyser: &Analyser,
+        reading: &Reading,
+    ) -> Arc<Statement> {
+        Arc::new(Statement {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            sql: key.sql.clone(),
-            parameter_types: key.parameter_types.clone(),
-            analysis: if readable {
-                analyser.analyse(sql, standard_strings)
+            sql: Bytes::copy_from_slice(sql),
+            parameter_types: parameter_types.into(),
+            analysis: if reading.readable {
+                analyser.analyse(sql, reading.standard_strings)
             } else {
                 Analysis::not_understood()
             },
-        });
-        self.texts.insert(key, statement.clone());
-        statement
+        })
     }
 }
 
@@ -105,6 +128,11 @@ pub struct ClientStatements {
 impl ClientStatements {
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         self.by_name.get(name)
+    }
+
+    /// Some name leads to the statement `id`.
+    pub fn holds(&self, id: u64) -> bool {
+        self.by_name.values().any(|statement| statement.id == id)
     }
 
     pub fn insert(&mut self, name: &[u8], statement: Arc<Statement>) {
