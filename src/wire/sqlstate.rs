@@ -34,12 +34,14 @@ impl SqlState {
     pub const OUT_OF_MEMORY: SqlState = SqlState(*b"53200");
     pub const TOO_MANY_CONNECTIONS: SqlState = SqlState(*b"53300");
     pub const PROGRAM_LIMIT_EXCEEDED: SqlState = SqlState(*b"54000");
+    pub const NOT_IN_PREREQUISITE_STATE: SqlState = SqlState(*b"55000");
     pub const CANNOT_CHANGE_PARAMETER: SqlState = SqlState(*b"55P02");
     pub const QUERY_CANCELED: SqlState = SqlState(*b"57014");
     pub const ADMIN_SHUTDOWN: SqlState = SqlState(*b"57P01");
     pub const CRASH_SHUTDOWN: SqlState = SqlState(*b"57P02");
     pub const CANNOT_CONNECT_NOW: SqlState = SqlState(*b"57P03");
     pub const IDLE_SESSION_TIMEOUT: SqlState = SqlState(*b"57P05");
+    pub const CONFIG_FILE_ERROR: SqlState = SqlState(*b"F0000");
     pub const INTERNAL_ERROR: SqlState = SqlState(*b"XX000");
 
     /// The five characters; `XX000` if they are no SQLSTATE at all.
