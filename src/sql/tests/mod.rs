@@ -1,0 +1,2 @@
+mod kind;
+mod scan;
