@@ -44,8 +44,9 @@ const SESSION_SETTINGS: &[&str] = &[
 ];
 
 pub(super) fn is_session_setting(key: &str) -> bool {
-    let is_it = |known: &&str| known.eq_ignore_ascii_case(key);
-    SESSION_SETTINGS.iter().any(|known| is_it(&known))
+    SESSION_SETTINGS
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(key))
 }
 
 /// An answer that is always the same.
