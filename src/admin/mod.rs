@@ -11,6 +11,6 @@ pub mod http;
 mod show;
 mod table;
 
-pub use house::House;
+pub use house::*;
 pub use show::Show;
 pub use table::{Cell, Column, Kind, Table};

@@ -19,7 +19,7 @@ pub use slow::SlowStatement;
 
 use crate::config::SlowLogConfig;
 use crate::metrics::{Metrics, Outcome, Timing};
-use crate::sql::{self, ShapeId};
+use crate::sql::ShapeId;
 use crate::wire::SqlState;
 use shapes::Shapes;
 use slow::SlowLog;
@@ -45,15 +45,22 @@ pub struct Event<'a> {
 /// Collects [`Event`]s.
 pub struct Insight {
     config: ArcSwap<SlowLogConfig>,
+    normalise: fn(&str) -> String,
     slow: SlowLog,
     shapes: Shapes,
     metrics: Arc<Metrics>,
 }
 
 impl Insight {
-    pub fn new(config: &SlowLogConfig, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// `normalise` takes the literals out of a statement (`sql::shape_text`).
+    pub fn new(
+        config: &SlowLogConfig,
+        normalise: fn(&str) -> String,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config: ArcSwap::from_pointee(config.clone()),
+            normalise,
             slow: SlowLog::default(),
             shapes: Shapes::default(),
             metrics,
@@ -65,28 +72,28 @@ impl Insight {
         self.config.store(Arc::new(config.clone()));
     }
 
-    /// Notes one statement; `text` is the text as it came, asked for only if needed.
+    /// Notes one statement; `sql` is its text as it came, asked for only if needed.
     ///
     /// The counters of [`Metrics`] are the caller's to move. Never waits for anything
     /// but, for a slow statement, the log's writer.
-    pub fn record<'s>(&self, event: &Event<'_>, text: impl FnOnce() -> &'s str) {
+    pub fn record<'s>(&self, event: &Event<'_>, sql: impl FnOnce() -> &'s str) {
         let config = self.config.load();
         let slow = slow::severity(&config, event.timing.total);
         let known = self.shapes.count(event);
         if known && slow.is_none() {
             return;
         }
-        let text = text();
+        let sql = sql();
         if !known {
-            self.shapes.admit(event, || without_literals(text));
+            self.shapes.admit(event, || self.text(sql));
         }
         if let Some(severity) = slow {
             let literals = config.literals;
             let statement = || {
                 if literals {
-                    slow::capped(text.to_owned())
+                    slow::capped(sql.to_owned())
                 } else {
-                    without_literals(text)
+                    self.text(sql)
                 }
             };
             let written = self.slow.note(&config, severity, event, statement);
@@ -108,8 +115,8 @@ impl Insight {
     pub fn find_shape(&self, text: &str) -> Option<ShapeId> {
         self.shapes.find(text)
     }
-}
 
-fn without_literals(text: &str) -> String {
-    slow::capped(sql::shape_text(text))
+    fn text(&self, sql: &str) -> String {
+        slow::capped((self.normalise)(sql))
+    }
 }

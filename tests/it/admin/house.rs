@@ -24,7 +24,7 @@ impl Played {
     pub fn new() -> Arc<Self> {
         let metrics = Metrics::new(&["listen", "temporary_objects"]).unwrap();
         let config = SlowLogConfig::default();
-        let insight = Insight::new(&config, Arc::clone(&metrics));
+        let insight = Insight::new(&config, pgditto::sql::shape_text, Arc::clone(&metrics));
         let timing = Timing {
             wait: Duration::from_millis(1),
             upstream: Duration::from_millis(1200),
