@@ -1,3 +1,11 @@
-//! One binary for every integration test.
+//! One binary for every integration test: the real program, a real PostgreSQL, a real Redis.
+
+mod fixture;
 
 mod admin;
+mod cli;
+mod deploy;
+mod drivers;
+mod redis_tier;
+mod servers;
+mod upstream;

@@ -158,7 +158,7 @@ fn report(error: &CommandError) -> ErrorReport {
         | CommandError::NoSuchTable(_)
         | CommandError::NoSuchShape(_) => SqlState::UNDEFINED_OBJECT,
         CommandError::AlreadyPaused | CommandError::NotPaused => {
-            SqlState::NOT_IN_PREREQUISITE_STATE
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
         }
         CommandError::InvalidValue { .. } => SqlState::INVALID_PARAMETER_VALUE,
         CommandError::NeedsRestart(_) => SqlState::CANNOT_CHANGE_PARAMETER,

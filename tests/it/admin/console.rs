@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::house::Played;
-use super::pgbouncer::PgBouncer;
 use super::raw::{Raw, answer, tags};
+use crate::fixture::PgBouncer;
 
 /// A console in front of a played house, until the test's runtime ends.
 struct Served {
@@ -98,7 +98,7 @@ async fn psql(port: u16, user: &str, arguments: &[&str]) -> Said {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_show_begins_with_pgbouncers_own_columns() {
-    let (ours, real) = (serve().await, PgBouncer::start().await);
+    let (ours, real) = (serve().await, PgBouncer::console_only());
     let (mut ours, _) = Raw::connect(ours.port, "adm").await;
     let (mut real, _) = Raw::connect(real.port, "adm").await;
     let mut compared = Vec::new();
@@ -142,7 +142,7 @@ async fn every_show_begins_with_pgbouncers_own_columns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_totals_and_config_have_pgbouncers_rows_first() {
-    let (ours, real) = (serve().await, PgBouncer::start().await);
+    let (ours, real) = (serve().await, PgBouncer::console_only());
     let (mut ours, _) = Raw::connect(ours.port, "adm").await;
     let (mut real, _) = Raw::connect(real.port, "adm").await;
     for sql in ["SHOW LISTS", "SHOW TOTALS"] {
@@ -167,7 +167,7 @@ async fn lists_totals_and_config_have_pgbouncers_rows_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_end_with_pgbouncers_tags() {
-    let (served, real) = (serve().await, PgBouncer::start().await);
+    let (served, real) = (serve().await, PgBouncer::console_only());
     let (mut ours, _) = Raw::connect(served.port, "adm").await;
     let (mut real, _) = Raw::connect(real.port, "adm").await;
     for sql in [

@@ -3,5 +3,4 @@
 mod console;
 mod house;
 mod http;
-mod pgbouncer;
 mod raw;

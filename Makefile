@@ -1,0 +1,43 @@
+# What people type and what .ci/run calls are the same targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo build test unit lint fmt deny audit deps-demo deps-test clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: deps-demo ## Watch pgditto in front of a throwaway PostgreSQL (SECONDS_OF_LOAD=20 CLIENTS=64 KEEP=1)
+	@scripts/demo.sh
+
+build: ## Build the release binary, target/release/pgditto
+	cargo build --release --locked --bin pgditto
+
+test: deps-test ## Run every test against real servers
+	cargo test --locked --quiet --doc
+	@scripts/test.sh
+
+unit: ## Run the tests that need no server
+	cargo test --locked --lib
+
+lint: ## Check the format and the lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt
+
+deny: ## Check licences, sources and bans of the dependencies (deny.toml)
+	@scripts/deny.sh bans licenses sources
+
+audit: ## Check the dependencies for known vulnerabilities (needs the advisory database's host)
+	@scripts/deny.sh advisories
+
+deps-demo: ## Install the Debian packages that the demo lacks
+	@scripts/deps.sh demo
+
+deps-test: ## Install the Debian packages that the tests lack
+	@scripts/deps.sh test
+
+clean: ## Remove what was built
+	cargo clean
