@@ -203,6 +203,27 @@ pub(crate) fn verdict(name: &str, argument_count: usize, volatile: bool, stable:
     }
 }
 
+/// A word of a function's body that makes the function's answer depend on the clock, the
+/// session or the server.
+pub(crate) fn is_circumstance(word: &str) -> bool {
+    matches!(
+        word,
+        "current_catalog"
+            | "current_date"
+            | "current_role"
+            | "current_schema"
+            | "current_time"
+            | "current_timestamp"
+            | "current_user"
+            | "information_schema"
+            | "localtime"
+            | "localtimestamp"
+            | "session_user"
+            | "system_user"
+            | "tablesample"
+    ) || (word.starts_with("pg_") && word != "pg_catalog")
+}
+
 /// An expression of the grammar that is written like a function.
 pub(crate) fn is_syntax(name: &str) -> bool {
     SYNTAX.contains(&name)
@@ -316,10 +337,13 @@ const QUIET_EXTENSIONS: &[&str] = &[
     "h3",
     "hll",
     "hstore",
+    "insert_username",
     "intarray",
     "ip4r",
     "isn",
+    "lo",
     "ltree",
+    "moddatetime",
     "old_snapshot",
     "pageinspect",
     "pg_buffercache",
@@ -338,6 +362,7 @@ const QUIET_EXTENSIONS: &[&str] = &[
     "seg",
     "semver",
     "sslinfo",
+    "tcn",
     "tsm_system_rows",
     "tsm_system_time",
     "unaccent",

@@ -213,12 +213,7 @@ impl Catalog {
             if self.is_trusted(function.oid) {
                 continue;
             }
-            let full_name = format!("{}.{}", function.schema, function.name);
-            if !scope
-                .vouched_functions
-                .iter()
-                .any(|v| v == name || *v == full_name)
-            {
+            if !scope.vouches(&function.schema, name) {
                 return Err(Bypass::UserFunction);
             }
             let reads = match function.extension {

@@ -139,7 +139,7 @@ impl Catalog {
     /// statement is.
     pub(super) fn reach_code(&self, facts: &Facts, scope: &NameScope, reach: &mut Reach) {
         for function in &facts.functions {
-            self.reach_function(function, reach);
+            self.reach_function(function, scope, reach);
         }
         for operator in &facts.operators {
             self.reach_functions(self.index.operator_functions(operator).to_vec(), reach);
@@ -199,7 +199,7 @@ impl Catalog {
         }
     }
 
-    fn reach_function(&self, used: &FunctionUse, reach: &mut Reach) {
+    fn reach_function(&self, used: &FunctionUse, scope: &NameScope, reach: &mut Reach) {
         let name = used.name.name.as_str();
         let mut known = false;
         for function in self.index.functions_called(name) {
@@ -210,7 +210,9 @@ impl Catalog {
                 .is_none_or(|s| *s == function.schema)
             {
                 known = true;
-                reach.add(self.outcomes.of(function.oid));
+                if function.extension.is_none() || !scope.vouches(&function.schema, name) {
+                    reach.add(self.outcomes.of(function.oid));
+                }
             }
         }
         if used

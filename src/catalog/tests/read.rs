@@ -223,9 +223,22 @@ fn a_vouched_function_brings_the_relations_in_its_text() {
         "select id from public.users",
     );
     b.plpgsql("dynamic", "begin execute 'select 1 from users'; end");
+    b.plpgsql("writes", "begin delete from users; end");
+    b.plpgsql("clock", "begin return now(); end");
+    b.plpgsql("tenant", "begin return current_setting('app.tenant'); end");
+    b.extension_function("opaque", "somewhere", Volatility::Volatile);
     let catalog = b.build();
     let vouched = NameScope {
-        vouched_functions: vec!["total".into(), "public.dynamic".into()],
+        vouched_functions: [
+            "total",
+            "public.dynamic",
+            "writes",
+            "clock",
+            "tenant",
+            "opaque",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         ..scope()
     };
     let call = |function: &str| {
@@ -237,7 +250,10 @@ fn a_vouched_function_brings_the_relations_in_its_text() {
         [users, orders]
     );
     assert_eq!(call("helper"), Err(Bypass::UserFunction));
-    assert_eq!(call("dynamic"), Err(Bypass::UserFunction));
+    for function in ["dynamic", "writes", "clock", "tenant"] {
+        assert_eq!(call(function), Err(Bypass::UserFunction), "{function}");
+    }
+    assert!(call("opaque").expect("vouched").dependencies.is_empty());
 }
 
 #[test]
