@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::lexer::{Lexer, Token, TokenKind, fold, unquote};
+use super::lexer::{Lexer, Token, TokenKind, fold, folds_alike, unquote};
 use super::literal::decode;
 
 pub(super) struct Cursor<'a> {
@@ -44,7 +44,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// The byte at which the next token begins.
-    #[allow(dead_code)]
     pub fn position(&mut self) -> usize {
         self.peek(0).map_or(self.text.len(), |token| token.start)
     }
@@ -112,7 +111,7 @@ impl<'a> Cursor<'a> {
     pub fn name(&mut self) -> Option<String> {
         let token = self.peek(0)?;
         let name = match token.kind {
-            TokenKind::Word => fold(self.text(token)),
+            TokenKind::Word if folds_alike(self.text(token)) => fold(self.text(token)),
             TokenKind::Quoted { unicode: false } => unquote(self.text(token)),
             _ => return None,
         };

@@ -91,15 +91,16 @@ fn behind_with(cursor: &mut Cursor<'_>) -> Option<Kind> {
 /// MERGE stand before it.
 fn select_into(cursor: &mut Cursor<'_>) -> Option<Kind> {
     loop {
-        let passed = ["as", "insert", "merge"]
-            .into_iter()
-            .any(|word| cursor.is(0, word))
-            || cursor.is_symbol(0, b'.');
-        cursor.next()?;
-        if passed {
-            cursor.word("into");
-        } else if cursor.word("into") {
+        if cursor.word("into") {
             break;
+        }
+        let naming = cursor.is(0, "as") || cursor.is_symbol(0, b'.');
+        let changing = cursor.is(0, "insert") || cursor.is(0, "merge");
+        cursor.next()?;
+        if naming {
+            cursor.next()?;
+        } else if changing {
+            cursor.word("into");
         }
     }
     let temporary = temporary(cursor);

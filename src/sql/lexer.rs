@@ -404,6 +404,15 @@ pub(super) fn fold(word: &str) -> String {
     name
 }
 
+/// Whether every server folds the word as we do: in a database of a single-byte encoding capitals beyond ASCII are folded
+/// too, by its locale.
+pub(super) fn folds_alike(word: &str) -> bool {
+    word.is_ascii()
+        || !word
+            .chars()
+            .any(|character| !character.is_ascii() && character.is_uppercase())
+}
+
 /// The name in a `"…"` token.
 pub(super) fn unquote(token: &str) -> String {
     let inside = token

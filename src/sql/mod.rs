@@ -16,6 +16,10 @@ mod scan;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod tokens;
+mod utility;
+mod vocabulary;
+mod walk;
 
 pub use analyse::analyse;
 pub use facts::{Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse};
