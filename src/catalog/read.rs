@@ -42,6 +42,8 @@ pub(crate) struct Closure {
     /// With views, in the order in which they were met.
     pub met: Vec<RelationOid>,
     pub custom_settings: Vec<String>,
+    /// PostgreSQL may choose among answers.
+    pub open: bool,
 }
 
 impl Closure {
@@ -56,6 +58,7 @@ impl Closure {
         self.custom_settings
             .extend_from_slice(&other.custom_settings);
         other.met.iter().for_each(|&oid| self.meet(oid));
+        self.open |= other.open;
     }
 }
 
@@ -85,8 +88,12 @@ impl Catalog {
             dependencies,
             custom_settings: closure.custom_settings,
             relation_names: names.collect(),
-            // The facts do not tell about LIMIT, aggregates or ORDER BY.
-            order: Order::Undetermined,
+            // By what it is ordered the facts do not tell, so that it is never total.
+            order: if closure.open {
+                Order::Undetermined
+            } else {
+                Order::Multiset
+            },
         })
     }
 
@@ -97,8 +104,10 @@ impl Catalog {
         scope: &NameScope,
         closure: &mut Closure,
     ) -> Result<(), Bypass> {
-        if let Some(hazard) = facts.hazard {
-            return Err(hazard);
+        match facts.hazard {
+            Some(Bypass::DatetimeText) if self.converts_no_text(facts, scope) => {}
+            Some(hazard) => return Err(hazard),
+            None => {}
         }
         if !facts.complete {
             return Err(Bypass::Unparsed);
@@ -133,10 +142,53 @@ impl Catalog {
         for operator in &facts.operators {
             self.check_operator(operator)?;
         }
-        facts
-            .types
+        closure.open |= facts.limited || self.rounds_or_picks(facts, closure);
+        let mut types = facts.types.iter();
+        types.try_for_each(|name| self.check_type(name, scope))
+    }
+
+    /// Each column that is converted to a date or time is one already, or a number.
+    fn converts_no_text(&self, facts: &Facts, scope: &NameScope) -> bool {
+        let Some(columns) = &facts.datetime_columns else {
+            return false;
+        };
+        columns.iter().all(|column| {
+            // A name that the statement defines may stand for any expression.
+            if facts.defined.contains(&column.name) {
+                return false;
+            }
+            let mut types = facts
+                .relations
+                .iter()
+                .flat_map(|used| self.candidates(&used.name, scope))
+                .filter_map(|oid| self.index.relation(oid))
+                .flat_map(|relation| relation.columns.iter().filter(|c| c.name == column.name))
+                .peekable();
+            types.peek().is_some() && types.all(|c| builtin::converts_without_text(c.type_oid))
+        })
+    }
+
+    /// It holds an aggregate or window function whose result depends on the order of rows.
+    fn rounds_or_picks(&self, facts: &Facts, closure: &Closure) -> bool {
+        const FLOATS: [u32; 4] = [700, 701, 1021, 1022];
+        let relations = closure
+            .met
             .iter()
-            .try_for_each(|name| self.check_type(name, scope))
+            .filter_map(|&oid| self.index.relation(oid));
+        let mut type_oids = relations
+            .flat_map(|r| &r.columns)
+            .map(|column| column.type_oid);
+        let floats = type_oids.any(|oid| FLOATS.contains(&oid))
+            || facts
+                .types
+                .iter()
+                .any(|t| matches!(t.name.as_str(), "float4" | "float8"));
+        facts.functions.iter().any(|function| {
+            let name = function.name.name.as_str();
+            builtin::depends_on_order(name)
+                || (builtin::sums(name) && floats)
+                || self.index.functions_called(name).next().is_some()
+        })
     }
 
     /// Adds a relation with its descendants and, for views, what they read.

@@ -45,19 +45,22 @@ impl Ops {
 
     /// What the statement does to its targets. With a single target the kind tells;
     /// where several are named (data-modifying WITH), which is done to which is not known.
+    /// One relation that is a target twice is named once, so any name that the statement
+    /// defines counts as a WITH.
     fn of(facts: &Facts) -> Ops {
         let targets = facts
             .relations
             .iter()
             .filter(|r| r.access == Access::Write)
             .count();
+        let plain = targets == 1 && facts.defined.iter().all(|name| name == "excluded");
         match facts.kind {
             Kind::Truncate => Ops::TRUNCATE,
-            // INSERT may carry ON CONFLICT DO UPDATE.
-            Kind::Insert if targets == 1 => Ops::UPDATE,
             Kind::CopyFrom => Ops::INSERT,
-            Kind::Update if targets == 1 => Ops::UPDATE,
-            Kind::Delete if targets == 1 => Ops::DELETE,
+            // INSERT may carry ON CONFLICT DO UPDATE.
+            Kind::Insert if plain => Ops::UPDATE,
+            Kind::Update if plain => Ops::UPDATE,
+            Kind::Delete if plain => Ops::DELETE,
             _ => Ops::ALL,
         }
     }
