@@ -455,6 +455,9 @@ impl Catalog {
         let is_row = rows.iter().any(|(alias, _)| *alias == name);
         let known = match column.qualifier.last() {
             None => in_some || defined || is_row,
+            // A field of an expression. It is a row's column, or else a built-in by its name, and
+            // of those none with a column's name looks further than its argument.
+            Some(qualifier) if qualifier.is_empty() => in_some || defined,
             Some(qualifier) => {
                 let mut of_row = rows
                     .iter()
