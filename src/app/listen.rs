@@ -34,9 +34,17 @@ impl Listeners {
     ///
     /// # Errors
     /// An address that cannot be bound; the text names it.
-    pub async fn bind(addr: &str, port: u16, unix_dir: Option<&Path>) -> Result<Self, (String, io::Error)> {
+    pub async fn bind(
+        addr: &str,
+        port: u16,
+        unix_dir: Option<&Path>,
+    ) -> Result<Self, (String, io::Error)> {
         let mut tcp = Vec::new();
-        for host in addr.split(',').map(str::trim).filter(|host| !host.is_empty()) {
+        for host in addr
+            .split(',')
+            .map(str::trim)
+            .filter(|host| !host.is_empty())
+        {
             let host = if host == "*" { "::" } else { host };
             let bound = match TcpListener::bind((host, port)).await {
                 // A machine without IPv6.
@@ -46,7 +54,9 @@ impl Listeners {
             tcp.push(bound.map_err(|error| (format!("{host}:{port}"), error))?);
         }
         let unix = match unix_dir {
-            Some(dir) => Some(bind_unix(dir, port).map_err(|error| (dir.display().to_string(), error))?),
+            Some(dir) => {
+                Some(bind_unix(dir, port).map_err(|error| (dir.display().to_string(), error))?)
+            }
             None => None,
         };
         Ok(Self { tcp, unix })
@@ -54,9 +64,16 @@ impl Listeners {
 
     /// The first TCP address, for the log.
     pub fn describe(&self) -> String {
-        let tcp = self.tcp.iter().filter_map(|listener| listener.local_addr().ok());
+        let tcp = self
+            .tcp
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok());
         let mut places: Vec<String> = tcp.map(|address| address.to_string()).collect();
-        places.extend(self.unix.iter().map(|(_, file)| file.0.display().to_string()));
+        places.extend(
+            self.unix
+                .iter()
+                .map(|(_, file)| file.0.display().to_string()),
+        );
         places.join(", ")
     }
 
@@ -152,7 +169,11 @@ impl House {
                 self.shared.metrics.refused(refusal(&error));
                 tracing::debug!(%error, "login refused");
             }
-            Ok(Ok(Greeting::Cancel { pid, key, connection })) => {
+            Ok(Ok(Greeting::Cancel {
+                pid,
+                key,
+                connection,
+            })) => {
                 self.shared.registry.cancel(pid, &key).await;
                 // libpq waits for the end of this connection as the sign that it is done.
                 drop(connection);
@@ -174,7 +195,14 @@ impl House {
             Err((mut login, report)) => {
                 wire::backend::error(&mut login.connection.output, &report);
                 let _ = login.connection.flush().await;
-                tracing::info!(user, database, peer, code = report.code.as_str(), "session refused: {}", report.message);
+                tracing::info!(
+                    user,
+                    database,
+                    peer,
+                    code = report.code.as_str(),
+                    "session refused: {}",
+                    report.message
+                );
                 return;
             }
         };
@@ -188,7 +216,9 @@ impl House {
         };
         let ended = session.close(ending).await;
         if log.log_disconnections {
-            let reason = ended.report.map_or("closed by the client".into(), |report| report.message);
+            let reason = ended
+                .report
+                .map_or("closed by the client".into(), |report| report.message);
             tracing::info!(user, database, peer, %reason, "disconnected");
         }
     }
@@ -199,7 +229,10 @@ async fn turn_away(stream: Stream) {
     let mut connection = client::Connection::new(stream);
     wire::backend::error(
         &mut connection.output,
-        &ErrorReport::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"),
+        &ErrorReport::fatal(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "sorry, too many clients already",
+        ),
     );
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connection.flush()).await;
 }

@@ -1,28 +1,32 @@
 //! The composition root: builds every room from the configuration and runs
 //! them until the drain is over.
 
+mod commands;
+mod explain;
 mod introduction;
 mod listen;
+mod rows;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
-use crate::authority::Authority;
+use crate::authority::{Authority, ControlTarget, Setup};
 use crate::cache::{Cache, CacheError, Tags};
 use crate::client::UserDirectory;
-use crate::config::{Config, ConfigErrors, Source};
+use crate::config::{Config, ConfigErrors, Secret, Source};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
-use crate::sql;
 use crate::session::analysis::Analyser;
 use crate::session::registry::Registry;
 use crate::session::{Database, Databases, Phase, Shared, StatementTexts, shared, state::Pin};
+use crate::sql;
 use crate::tls::{self, TlsError};
-use crate::upstream::Pools;
+use crate::upstream::{Pools, Target};
 use introduction::Doorman;
 use listen::Listeners;
 
@@ -48,7 +52,8 @@ pub enum AppError {
 /// The whole: what sessions share, and what only the front door and the operator need.
 pub struct House {
     pub shared: Arc<Shared>,
-    source: Source,
+    /// Loaded again on SIGHUP and RELOAD; the console's SET adds to it.
+    source: Mutex<Source>,
     phase: watch::Sender<Phase>,
     users: ArcSwap<UserDirectory>,
     client_tls: ArcSwap<Option<Arc<rustls::ServerConfig>>>,
@@ -73,8 +78,12 @@ pub async fn serve(source: Source) -> Result<(), AppError> {
     let places = listeners.describe();
     let mut signals = Signals::new().map_err(AppError::Signals)?;
     house.shared.cache.start();
+    house.open_default_database();
     listeners.run(&house);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "pgditto listens on {places}");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        "pgditto listens on {places}"
+    );
     house.until_stopped(&mut signals).await;
     Ok(())
 }
@@ -102,10 +111,9 @@ impl House {
                 .build(),
             phase: phase_seen,
             shadow: Default::default(),
-            databases: Databases::new(Box::new(|target| {
-                let name = format!("{}/{}", target.address(), target.dbname);
-                let tags = Tags::new().expect("the operating system gives random numbers");
-                Arc::new(Database::new(name.into(), tags, Arc::new(Authority)))
+            databases: Databases::new(Box::new({
+                let config = config.clone();
+                move |target| Arc::new(open_database(&config, target))
             })),
         });
         doorman.serve(&shared);
@@ -114,9 +122,23 @@ impl House {
             client_tls: ArcSwap::from_pointee(tls::server(&config.client_tls)?),
             clients: Arc::new(Semaphore::new(config.listen.max_client_conn)),
             shared,
-            source,
+            source: Mutex::new(source),
             phase,
         }))
+    }
+
+    /// The upstream URL's own database is looked after from the start, so that
+    /// its guard stands and its catalogue is read before the first client comes.
+    fn open_default_database(&self) {
+        let config = self.shared.config.load();
+        let Some(user) = &config.upstream.user else {
+            return;
+        };
+        let dbname = config.upstream.dbname.as_ref().unwrap_or(user);
+        let pools = &self.shared.pools;
+        if let (Ok(target), Ok(_pool)) = (pools.target(dbname, user), pools.get(dbname, user)) {
+            self.shared.databases.open(&target);
+        }
     }
 
     /// Waits for the signals of the operator; returns when the process may end.
@@ -128,11 +150,11 @@ impl House {
                     if *self.phase.borrow() != Phase::Serving {
                         break;
                     }
-                    self.drain();
+                    self.begin_drain();
                 }
-                _ = signals.interrupt.recv() => self.drain(),
+                _ = signals.interrupt.recv() => self.begin_drain(),
                 _ = signals.quit.recv() => break,
-                _ = signals.hangup.recv() => self.reload(),
+                _ = signals.hangup.recv() => self.reload_on_signal(),
                 _ = signals.user1.recv() => self.shared.pools.all().iter().for_each(|pool| pool.pause()),
                 _ = signals.user2.recv() => self.shared.pools.all().iter().for_each(|pool| pool.resume()),
                 () = self.drained(&mut phase) => break,
@@ -146,19 +168,38 @@ impl House {
     }
 
     /// No new clients; sessions end once their transaction has.
-    pub fn drain(&self) {
+    pub fn begin_drain(&self) {
         if *self.phase.borrow() == Phase::Serving {
             tracing::info!("draining: transactions may end, then sessions are closed");
             self.phase.send_replace(Phase::Draining);
         }
     }
 
-    /// Resolves when a drain has come to its end, by itself or by `drain_timeout`.
+    /// Resolves when the end has come: by itself, by order, or by `drain_timeout`.
     async fn drained(&self, phase: &mut watch::Receiver<Phase>) {
-        let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
-        let timeout = self.shared.config.load().listen.drain_timeout;
-        if tokio::time::timeout(timeout, self.clients_gone()).await.is_err() {
-            tracing::warn!(left = self.shared.registry.len(), "drain_timeout is over with sessions left");
+        loop {
+            let now = *phase.borrow_and_update();
+            let ended = async {
+                match now {
+                    Phase::Serving => std::future::pending().await,
+                    Phase::Closing => self.clients_gone().await,
+                    Phase::Draining => {
+                        let timeout = self.shared.config.load().listen.drain_timeout;
+                        if tokio::time::timeout(timeout, self.clients_gone())
+                            .await
+                            .is_err()
+                        {
+                            let left = self.shared.registry.len();
+                            tracing::warn!(left, "drain_timeout is over with sessions left");
+                        }
+                    }
+                    Phase::Stopping => {}
+                }
+            };
+            tokio::select! {
+                () = ended => return,
+                _ = phase.changed() => {}
+            }
         }
     }
 
@@ -168,7 +209,87 @@ impl House {
         }
     }
 
-    fn reload(&self) {}
+    /// SHUTDOWN WAIT_FOR_CLIENTS: no new clients; those that are here end when they like.
+    fn wait_for_clients(&self) {
+        tracing::info!("shutting down when the last client has left");
+        self.phase.send_replace(Phase::Closing);
+    }
+
+    fn reload_on_signal(&self) {
+        let source = self.source.lock().clone();
+        match source.load() {
+            Ok(config) => {
+                if let Err(error) = self.apply(&config) {
+                    tracing::error!("{error}");
+                }
+            }
+            // The old one stays in force.
+            Err(errors) => tracing::error!("the configuration was not reloaded: {errors}"),
+        }
+    }
+
+    /// False while every pool that was asked last could not connect.
+    fn upstream_reachable(&self) -> bool {
+        let pools = self.shared.pools.all();
+        pools.is_empty()
+            || pools.iter().any(|pool| {
+                let stats = pool.stats();
+                stats.sv_active + stats.sv_idle + stats.sv_used > 0
+                    || stats.connect_errors_total == 0
+            })
+    }
+}
+
+/// The guard, the catalogue and the tags of the database that `target` leads to.
+/// Control connections log in as the upstream URL's user where there is one, else as
+/// the user of the client that came first.
+fn open_database(config: &Arc<Config>, target: &Target) -> Database {
+    let name: Arc<str> = format!("{}/{}", target.address(), target.dbname).into();
+    let tags =
+        Tags::new().expect("the operating system gave random numbers at start, and still does");
+    let user = config
+        .upstream
+        .user
+        .clone()
+        .unwrap_or_else(|| target.user.clone());
+    let authority = Authority::start(Setup {
+        target: control_target(config, target, &user),
+        login: Arc::new({
+            let (config, target) = (config.clone(), target.clone());
+            move |user| Some(control_target(&config, &target, user))
+        }),
+        users: Vec::new(),
+        tags: tags.clone(),
+        cache: config.cache.clone(),
+        state_dir: config.upstream.state_dir.clone(),
+    });
+    Database::new(name, tags, authority)
+}
+
+/// How to log in as `user` where `target` leads.
+fn control_target(config: &Config, target: &Target, user: &str) -> ControlTarget {
+    ControlTarget {
+        host: target.host.clone(),
+        port: target.port,
+        dbname: target.dbname.clone(),
+        user: user.to_owned(),
+        password: if target.user == user {
+            target.password.clone()
+        } else {
+            password(config, user)
+        },
+        sslmode: target.sslmode,
+        tls: target.tls.clone(),
+        connect_timeout: config.upstream.server_connect_timeout,
+    }
+}
+
+fn password(config: &Config, user: &str) -> Option<Secret> {
+    if config.upstream.user.as_deref() == Some(user) {
+        return config.upstream.password.clone();
+    }
+    let entry = config.users.iter().find(|entry| entry.name == user)?;
+    entry.password.clone()
 }
 
 /// The signals that `conventions` name.
@@ -198,6 +319,6 @@ impl Signals {
 ///
 /// # Errors
 /// When the server cannot be reached, since what names mean is only known there.
-pub async fn explain(_config: Arc<Config>, _sql: &str) -> Result<String, AppError> {
-    Err(AppError::Explain("not yet wired".into()))
+pub async fn explain(config: Arc<Config>, sql: &str) -> Result<String, AppError> {
+    explain::explain(&config, sql).await
 }

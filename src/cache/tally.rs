@@ -56,22 +56,33 @@ pub struct ShapeTally {
 
 /// Counts by name.
 #[derive(Debug)]
-struct Named<K>(RwLock<HashMap<K, Arc<Counts>>>);
+struct Named<K> {
+    names: RwLock<HashMap<K, Arc<Counts>>>,
+    /// Names that came when there was no room.
+    refused: AtomicU64,
+}
 
 impl<K> Default for Named<K> {
     fn default() -> Self {
-        Self(RwLock::default())
+        Self {
+            names: RwLock::default(),
+            refused: AtomicU64::new(0),
+        }
     }
 }
 
 impl<K: Eq + Hash + Clone> Named<K> {
     fn of(&self, name: K) -> Option<Arc<Counts>> {
-        if let Some(counts) = self.0.read().get(&name) {
+        if let Some(counts) = self.names.read().get(&name) {
             return Some(Arc::clone(counts));
         }
-        let mut names = self.0.write();
+        let mut names = self.names.write();
         if names.len() >= NAMES_MAX {
-            names.retain(|_, counts| counts.entries.load(Ordering::Relaxed) > 0);
+            // Looking for names without entries is long work: not for every newcomer.
+            let refused = self.refused.fetch_add(1, Ordering::Relaxed);
+            if refused.is_multiple_of(1024) {
+                names.retain(|_, counts| counts.entries.load(Ordering::Relaxed) > 0);
+            }
         }
         if names.len() >= NAMES_MAX {
             return None;
@@ -80,7 +91,7 @@ impl<K: Eq + Hash + Clone> Named<K> {
     }
 
     fn each<T>(&self, with: impl Fn(&K, Tally) -> T) -> Vec<T> {
-        let names = self.0.read();
+        let names = self.names.read();
         names
             .iter()
             .map(|(name, counts)| with(name, counts.tally()))

@@ -10,7 +10,7 @@ use super::analysis::Analysis;
 use super::shared::JudgementKey;
 use super::state::Pin;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
-use crate::catalog::{Effects, Footprint, Judgement, ReadFacts};
+use crate::catalog::{Effects, Footprint, Judgement, Order, ReadFacts};
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
 use crate::wire::frontend::Bind;
@@ -34,7 +34,7 @@ pub struct Meaning {
 /// A read that may be answered from the cache.
 pub struct ReadPlan {
     pub key: Key,
-    pub judgement: Arc<Judgement>,
+    pub order: Order,
     pub picture: Picture,
     pub options: StoreOptions,
     pub terms: Terms,
@@ -67,9 +67,9 @@ impl Session {
                         catalog: catalog.version,
                         scope: self.scope.digest,
                     };
-                    self.database.judgements.get_with(key, || {
-                        Arc::new(catalog.judge(facts, &self.scope.names))
-                    })
+                    self.database
+                        .judgements
+                        .get_with(key, || Arc::new(catalog.judge(facts, &self.scope.names)))
                 }
             };
             meaning.footprint.merge(&judgement.footprint);
@@ -117,7 +117,12 @@ impl Session {
             return Err(Bypass::ClockValue);
         }
         if let Some(bind) = bind {
-            if bind.parameters.iter().flatten().any(|value| sql::clock_text(value)) {
+            if bind
+                .parameters
+                .iter()
+                .flatten()
+                .any(|value| sql::clock_text(value))
+            {
                 return Err(Bypass::ClockValue);
             }
         }
@@ -131,7 +136,7 @@ impl Session {
             .or_else(|| rule.and_then(|rule| rule.level))
             .unwrap_or(self.config.cache.level);
         if level == Level::Strict {
-            self.database.authority.may_serve()?;
+            self.database.authority.may_serve(Moment::now())?;
         }
         let ttl = analysis
             .hints
@@ -153,9 +158,13 @@ impl Session {
         Ok(ReadPlan {
             key,
             picture: meaning.picture,
-            judgement,
+            order: read.order,
             options,
-            terms: Terms { level, ttl, catalogue },
+            terms: Terms {
+                level,
+                ttl,
+                catalogue,
+            },
         })
     }
 
@@ -180,7 +189,10 @@ impl Session {
         if !self.effects.is_empty() {
             return Err(Bypass::SettingsUnknown);
         }
-        if matches!(self.settings.get("pgditto.cache"), Some("off" | "false" | "0" | "no")) {
+        if matches!(
+            self.settings.get("pgditto.cache"),
+            Some("off" | "false" | "0" | "no")
+        ) {
             return Err(Bypass::Session);
         }
         if !self.standard_strings() {
@@ -196,12 +208,20 @@ impl Session {
         self.config.cache.rules.iter().find(|rule| {
             (rule.users.is_empty() || rule.users.iter().any(|user| wildcard(user, &self.user)))
                 && (rule.databases.is_empty()
-                    || rule.databases.iter().any(|name| wildcard(name, &self.database.name)))
-                && rule.shape.as_ref().is_none_or(|shape| *shape == analysis.shape.to_string())
+                    || rule
+                        .databases
+                        .iter()
+                        .any(|name| wildcard(name, &self.database.name)))
+                && rule
+                    .shape
+                    .as_ref()
+                    .is_none_or(|shape| *shape == analysis.shape.to_string())
                 && (rule.tables.is_empty()
                     || (!read.relation_names.is_empty()
                         && read.relation_names.iter().all(|relation| {
-                            rule.tables.iter().any(|pattern| names_relation(pattern, relation))
+                            rule.tables
+                                .iter()
+                                .any(|pattern| names_relation(pattern, relation))
                         })))
         })
     }
@@ -291,7 +311,8 @@ fn names_relation(pattern: &str, relation: &str) -> bool {
 
 fn takes_advisory_lock(facts: &Facts) -> bool {
     facts.functions.iter().any(|function| {
-        function.name.name.starts_with("pg_advisory") || function.name.name.starts_with("pg_try_advisory")
+        function.name.name.starts_with("pg_advisory")
+            || function.name.name.starts_with("pg_try_advisory")
     })
 }
 

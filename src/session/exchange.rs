@@ -13,7 +13,7 @@ use crate::wire::{
 };
 
 /// A name that no client and nobody else gives to a statement: describing it fails on purpose.
-pub const ABSENT: &[u8] = b"pgditto_absent";
+const ABSENT: &[u8] = b"pgditto_absent";
 
 /// A reply that is due, in the order in which the server will give it.
 #[derive(Debug)]
@@ -21,13 +21,24 @@ pub enum Expect {
     /// A query of our own: nothing of it is shown.
     Hidden,
     /// A Query or FunctionCall: everything up to ReadyForQuery.
-    Simple { fill: Option<usize> },
-    Parse { statement: Option<u64>, visible: bool },
+    Simple {
+        fill: Option<usize>,
+    },
+    Parse {
+        statement: Option<u64>,
+        visible: bool,
+    },
     Bind,
-    DescribeStatement { statement: Option<Arc<Statement>> },
+    DescribeStatement {
+        statement: Option<Arc<Statement>>,
+    },
     DescribePortal,
-    Execute { fill: Option<usize> },
-    Close { visible: bool },
+    Execute {
+        fill: Option<usize>,
+    },
+    Close {
+        visible: bool,
+    },
     /// Answered here, in its place among the others.
     Given(Bytes),
     /// The server is made to fail in this place, and the client is told this instead.
@@ -40,8 +51,6 @@ pub enum Expect {
 pub struct NameChange {
     pub name: Bytes,
     pub before: Option<Arc<Statement>>,
-    /// The statement as upstream connections know it, if this change sent a Parse of it.
-    pub parsed: Option<u64>,
 }
 
 /// What the replies told.
@@ -121,14 +130,19 @@ impl Exchange {
         self.name_changes.push_back(change);
     }
 
-    /// In place of the client's unit the server is made to fail, so that its
+    /// In place of the client's message the server is made to fail, so that its
     /// transaction fails with it; the client is told `error`.
-    pub fn refuse(&mut self, error: &ErrorReport) {
+    pub fn fail(&mut self, error: &ErrorReport) {
         let mut told = BytesMut::new();
         backend::error(&mut told, error);
         frontend::describe(&mut self.outgoing, frontend::Target::Statement, ABSENT);
-        frontend::sync(&mut self.outgoing);
         self.expects.push_back(Expect::Failure(told.freeze()));
+    }
+
+    /// [`Exchange::fail`] in place of the whole unit.
+    pub fn refuse(&mut self, error: &ErrorReport) {
+        self.fail(error);
+        frontend::sync(&mut self.outgoing);
         self.expects.push_back(Expect::Sync);
     }
 
@@ -240,7 +254,9 @@ impl Exchange {
                 self.collect(frame);
                 if !hidden {
                     self.outcome.last_tag.clear();
-                    self.outcome.last_tag.extend_from_slice(backend::command_tag(body)?);
+                    self.outcome
+                        .last_tag
+                        .extend_from_slice(backend::command_tag(body)?);
                 }
                 self.executed();
             }
@@ -249,7 +265,11 @@ impl Exchange {
                 self.executed();
             }
             tag::PARSE_COMPLETE => {
-                if let Some(Expect::Parse { visible: shown, statement }) = self.expects.pop_front() {
+                if let Some(Expect::Parse {
+                    visible: shown,
+                    statement,
+                }) = self.expects.pop_front()
+                {
                     visible = shown;
                     if let Some(id) = statement {
                         self.pending_parses.retain(|pending| *pending != id);
@@ -313,12 +333,18 @@ impl Exchange {
         match self.expects.front() {
             Some(Expect::DescribeStatement { .. }) => {
                 let parameters = self.parameter_description.take();
-                if let (Some(Expect::DescribeStatement { statement: Some(statement) }), Some(parameters)) =
-                    (self.expects.pop_front(), parameters)
+                if let (
+                    Some(Expect::DescribeStatement {
+                        statement: Some(statement),
+                    }),
+                    Some(parameters),
+                ) = (self.expects.pop_front(), parameters)
                 {
-                    self.outcome
-                        .descriptions
-                        .push((statement, parameters, Bytes::copy_from_slice(frame)));
+                    self.outcome.descriptions.push((
+                        statement,
+                        parameters,
+                        Bytes::copy_from_slice(frame),
+                    ));
                 }
             }
             Some(Expect::DescribePortal) => {
@@ -426,7 +452,10 @@ impl Exchange {
     }
 
     fn confirm_name(&mut self, given: &[u8]) {
-        if matches!(given.first(), Some(&(tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE))) {
+        if matches!(
+            given.first(),
+            Some(&(tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE))
+        ) {
             self.name_changes.pop_front();
         }
     }

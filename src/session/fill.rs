@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::cache::{Answer, Entry, Key, Leader, Stamp, StoreOptions};
+use crate::catalog::Order;
 
 /// Collects the frames of one answer while they pass to the client.
 pub struct Fill {
@@ -13,8 +14,9 @@ pub struct Fill {
     pub stamp: Stamp,
     pub options: StoreOptions,
     pub leader: Option<Leader>,
-    /// What the cache would have served in its place (`cache.mode = "shadow"`).
-    pub shadow: Option<Arc<Entry>>,
+    /// What the cache would have served in its place (`cache.mode = "shadow"`),
+    /// and how far the two can be compared.
+    pub shadow: Option<(Arc<Entry>, Order)>,
     row_description: Option<Bytes>,
     body: BytesMut,
     rows: u64,
@@ -33,7 +35,9 @@ enum State {
 
 impl std::fmt::Debug for Fill {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fill").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Fill")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -121,6 +125,6 @@ pub struct Finished {
     pub stamp: Stamp,
     pub options: StoreOptions,
     pub leader: Option<Leader>,
-    pub shadow: Option<Arc<Entry>>,
+    pub shadow: Option<(Arc<Entry>, Order)>,
     pub answer: Answer,
 }

@@ -2,18 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 
-use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::analysis::Analysis;
 use super::decide;
+use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::registry::Activity;
 use super::serve::Miss;
 use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
+use crate::cache::Fit;
 use crate::catalog::Effects;
+use crate::metrics::Invalidation;
 use crate::sql::Kind;
-use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
+use crate::upstream::{Lease, Pumped, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
 
 /// What is forwarded.
@@ -24,7 +26,10 @@ pub(super) enum Work<'a> {
     },
     FunctionCall(&'a Frame),
     /// `open`: the unit did not end with Sync.
-    Extended { frames: &'a [Frame], open: bool },
+    Extended {
+        frames: &'a [Frame],
+        open: bool,
+    },
 }
 
 /// While the client has not taken what it was sent, no more of the unit is read from it.
@@ -62,9 +67,7 @@ impl Session {
         report.bypass = miss.bypass;
         let open = matches!(work, Work::Extended { open: true, .. });
         if report.cancelled {
-            return self
-                .fail_here(&cancelled(), open)
-                .await;
+            return self.fail_here(&cancelled(), open).await;
         }
         if self.tx.failed_here {
             return self.fail_here(&aborted(), open).await;
@@ -89,7 +92,13 @@ impl Session {
         }
         drop(miss);
         if self.writer.is_some() {
-            self.database.authority.wait_before_first_write().await;
+            self.database.announce_writes().await;
+        }
+        // The stamps are taken: a connection that has outlived the guard may lead to
+        // a server that is none any more, and what it reads must not be kept.
+        let generation = lease.admission.generation;
+        if !generation.is_some_and(|generation| self.database.authority.may_fill(generation)) {
+            exchange.fills.clear();
         }
         let handle = self.registration.handle.clone();
         handle.set_activity(Activity::Active);
@@ -109,10 +118,14 @@ impl Session {
         self.commit_inside = false;
         self.executes_sent = 0;
         self.discards = false;
-        self.ddl = false;
         self.single_control = false;
         self.ran_ddl = false;
-        self.catalog_at_start = self.database.authority.catalog().map(|catalog| catalog.version);
+        self.prepared_gid = None;
+        self.catalog_at_start = self
+            .database
+            .authority
+            .catalog()
+            .map(|catalog| catalog.version);
         self.status_before = self.tx.status;
     }
 
@@ -168,6 +181,11 @@ impl Session {
             };
             report.waited = started.elapsed();
             let mut lease = lease.map_err(|error| statement_error(error.report()))?;
+            if !self.is_proven(&lease) && Instant::now() < deadline {
+                // It leads to where the guard stood before, or came in before there was one.
+                lease.finish(false);
+                continue;
+            }
             match self.restore(&mut lease).await {
                 Ok(()) => break lease,
                 Err(error @ UpstreamError::Server { .. }) => {
@@ -187,6 +205,14 @@ impl Session {
         Ok(lease)
     }
 
+    /// While a guard stands, only connections that were proved to lead to its server are used.
+    fn is_proven(&self, lease: &Lease) -> bool {
+        match self.database.authority.proof_now() {
+            Some(proof) => lease.admission.generation == Some(proof.generation),
+            None => true,
+        }
+    }
+
     /// Brings the session's settings onto the connection, and what it reports to the client.
     async fn restore(&mut self, lease: &mut Lease) -> Result<(), UpstreamError> {
         if let Some(sql) = restore_sql(&lease.applied, &self.settings) {
@@ -196,7 +222,9 @@ impl Session {
             lease.applied = self.settings.clone();
         }
         self.report_parameters(lease);
-        self.registration.handle.set_cancel_target(Some(lease.cancel_handle()));
+        self.registration
+            .handle
+            .set_cancel_target(Some(lease.cancel_handle()));
         Ok(())
     }
 
@@ -299,7 +327,8 @@ impl Session {
             }
             let header = wire::frame_header(&self.client.input).map_err(Broken::Protocol)?;
             let Some(header) = header else { return Ok(()) };
-            if header.tag == tag::frontend::COPY_DATA && header.frame_len > self.client.input.len() {
+            if header.tag == tag::frontend::COPY_DATA && header.frame_len > self.client.input.len()
+            {
                 if header.frame_len > self.limits.frame_len_max {
                     return Err(Broken::Protocol(wire::WireError::TooLong {
                         len: header.frame_len,
@@ -413,17 +442,14 @@ impl Session {
 
     /// The end of §3: before ReadyForQuery passes, versions move and marks come off.
     fn settle(&mut self, status: TransactionStatus, failed: bool, last_tag: &[u8]) {
-        let ddl = std::mem::take(&mut self.ddl);
+        let authority = &self.database.authority;
         if status != TransactionStatus::Idle {
             // A transaction goes on; what it wrote stays pending. Where the unit
             // held a commit point as well, a part of it may have happened.
             if let Some(writer) = &mut self.writer {
                 if writer.is_marked() {
-                    writer.release(self.commit_inside);
+                    authority.release(writer, self.commit_inside);
                 }
-            }
-            if ddl {
-                self.database.authority.settled();
             }
             return;
         }
@@ -435,17 +461,23 @@ impl Session {
         // failed; or a COMMIT or ROLLBACK on its own that the server answers with ROLLBACK.
         let surely_aborted = failed && !self.commit_inside || rolled_back && self.single_control;
         let touched = writer.touched();
-        if !surely_aborted && touched.catalogue {
-            // Whoever waited behind the change may have run with a new trigger.
-            self.database.tags.widen_in_flight();
+        authority.mark(&mut writer);
+        if let Some(gid) = self.prepared_gid.take().filter(|_| !failed && !rolled_back) {
+            // Whoever decides it, and when: the marks stay until it is decided.
+            authority.follow_prepared(writer.keep(), gid);
+            return;
         }
-        if touched.shared_catalogue && !surely_aborted {
+        authority.settle(writer, !surely_aborted);
+        if surely_aborted {
+            return;
+        }
+        self.shared.metrics.invalidated(match &touched {
+            touched if touched.catalogue => Invalidation::Catalogue,
+            touched if touched.everything => Invalidation::Everything,
+            _ => Invalidation::Write,
+        });
+        if touched.shared_catalogue {
             self.shared.catalogues_changed(&self.database);
-        }
-        writer.mark();
-        writer.settle(!surely_aborted);
-        if ddl {
-            self.database.authority.settled();
         }
     }
 
@@ -495,9 +527,9 @@ impl Session {
             let Some(finished) = fill.finish(now) else {
                 continue;
             };
-            if let Some(entry) = &finished.shadow {
-                let holds = self.database.tags.fit(&entry.stamp) == crate::cache::Fit::Fresh;
-                report.shadow(entry, &finished.answer, holds);
+            if let Some((entry, order)) = &finished.shadow {
+                let holds = self.database.tags.fit(&entry.stamp) == Fit::Fresh;
+                report.shadow(entry, &finished.answer, *order, holds);
             }
             let entry = self.shared.cache.store(
                 &finished.key,
@@ -524,7 +556,10 @@ impl Session {
             .union(Effects::CURSORS)
             .union(Effects::LOAD);
         // A pin is looked at again whenever something ran that may have ended it.
-        let pinned = self.pins.iter().any(|pin| !matches!(pin, Pin::SessionPooling));
+        let pinned = self
+            .pins
+            .iter()
+            .any(|pin| !matches!(pin, Pin::SessionPooling));
         if !effects.intersects(relevant) && !(pinned && self.ran_ddl) {
             self.effects = Effects::NONE;
             return true;
@@ -569,12 +604,18 @@ impl Session {
         lease: &mut Lease,
         deadline: Instant,
     ) -> Result<state::ReadBack, UpstreamError> {
-        let rows = lease.simple(&state::read_back_sql(&self.custom), deadline.into()).await?;
+        let rows = lease
+            .simple(&state::read_back_sql(&self.custom), deadline.into())
+            .await?;
         Ok(state::read_back(&rows))
     }
 
     /// `currval` and `lastval` must meet the state of this session, never another's.
-    async fn check_sequences(&mut self, work: &Work<'_>, lease: &mut Lease) -> Result<(), ErrorReport> {
+    async fn check_sequences(
+        &mut self,
+        work: &Work<'_>,
+        lease: &mut Lease,
+    ) -> Result<(), ErrorReport> {
         let me = u64::from(self.registration.handle.number);
         if lease.holds_state_of == Some(me)
             || (lease.holds_state_of.is_none() && !self.touched_sequences)
@@ -603,13 +644,15 @@ impl Session {
     }
 
     fn reads_sequences(&self, work: &Work<'_>) -> bool {
-        let reads = |analysis: &Analysis| analysis.statements.iter().any(decide::reads_sequence_state);
+        let reads =
+            |analysis: &Analysis| analysis.statements.iter().any(decide::reads_sequence_state);
         match work {
             Work::Query { analysis, .. } => reads(analysis),
             Work::FunctionCall(_) => false,
             Work::Extended { frames, .. } => frames.iter().any(|frame| match frame.tag() {
-                tag::frontend::PARSE => frontend::Parse::read(frame.body())
-                    .is_ok_and(|parse| reads(&self.intern(parse.sql, &parse.parameter_types).analysis)),
+                tag::frontend::PARSE => frontend::Parse::read(frame.body()).is_ok_and(|parse| {
+                    reads(&self.intern(parse.sql, &parse.parameter_types).analysis)
+                }),
                 tag::frontend::BIND => frontend::Bind::read(frame.body()).is_ok_and(|bind| {
                     self.statements
                         .get(bind.statement)
@@ -697,11 +740,20 @@ impl Session {
             writer.settle(false);
             return;
         }
-        self.database.authority.resolve_unknown(writer.keep(), lease.pid);
+        self.shared
+            .metrics
+            .invalidated(Invalidation::UnknownOutcome);
+        self.database
+            .authority
+            .resolve_unknown(writer.keep(), lease.pid, self.prepared_gid.take());
     }
 
     /// Tells the client of an error that the server never saw.
-    pub(super) async fn fail_here(&mut self, error: &ErrorReport, open: bool) -> Result<(), Ending> {
+    pub(super) async fn fail_here(
+        &mut self,
+        error: &ErrorReport,
+        open: bool,
+    ) -> Result<(), Ending> {
         if error.severity == wire::Severity::Fatal {
             return Err(Ending::Fatal(error.clone()));
         }
@@ -743,8 +795,14 @@ impl Session {
                     self.discards = true;
                     self.ran_ddl = true;
                 }
+                Kind::PrepareTransaction { gid } => self.prepared_gid = Some(gid.clone()),
                 Kind::Load => self.loads = true,
-                Kind::Ddl | Kind::TemporaryDdl | Kind::Do | Kind::Call | Kind::Unknown | Kind::DiscardOther => {
+                Kind::Ddl
+                | Kind::TemporaryDdl
+                | Kind::Do
+                | Kind::Call
+                | Kind::Unknown
+                | Kind::DiscardOther => {
                     self.ran_ddl = true;
                 }
                 _ => {}
@@ -784,7 +842,10 @@ fn statement_error(report: ErrorReport) -> ErrorReport {
 }
 
 fn cancelled() -> ErrorReport {
-    ErrorReport::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+    ErrorReport::error(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to user request",
+    )
 }
 
 fn killed() -> ErrorReport {

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-pub use open::{Ended, open};
+pub use open::{Ended, open, search_path};
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
 
@@ -121,7 +121,8 @@ pub struct Session {
     executes_sent: usize,
     discards: bool,
     ran_ddl: bool,
-    ddl: bool,
+    /// PREPARE TRANSACTION is under way.
+    prepared_gid: Option<String>,
     catalog_at_start: Option<CatalogVersion>,
     status_before: TransactionStatus,
 }
@@ -158,7 +159,10 @@ impl Session {
                 self.reply(&out, &mut report).await?;
             }
             Served::Miss(miss) => {
-                let work = Work::Query { frame, analysis: &analysis };
+                let work = Work::Query {
+                    frame,
+                    analysis: &analysis,
+                };
                 self.forward(work, miss, &mut report).await?;
             }
         }
@@ -169,7 +173,8 @@ impl Session {
     async fn function_call(&mut self, frame: &wire::Frame) -> Result<(), Ending> {
         let mut report = UnitReport::new();
         let miss = serve::Miss::bypass(crate::sql::Bypass::FunctionCall);
-        self.forward(Work::FunctionCall(frame), miss, &mut report).await
+        self.forward(Work::FunctionCall(frame), miss, &mut report)
+            .await
     }
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
@@ -182,7 +187,10 @@ impl Session {
         match served {
             Served::Whole(out) => self.reply(&out, &mut report).await?,
             Served::Miss(miss) => {
-                let work = Work::Extended { frames, open: end != End::Sync };
+                let work = Work::Extended {
+                    frames,
+                    open: end != End::Sync,
+                };
                 self.forward(work, miss, &mut report).await?;
             }
         }

@@ -56,7 +56,11 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
     let ignored = &config.listen.ignore_startup_parameters;
     let mut startup = state::startup_settings(&login.parameters)
         .map_err(|message| ErrorReport::fatal(SqlState::INVALID_PARAMETER_VALUE, message))?;
-    startup.retain(|(name, _)| !ignored.iter().any(|ignored| ignored.eq_ignore_ascii_case(name)));
+    startup.retain(|(name, _)| {
+        !ignored
+            .iter()
+            .any(|ignored| ignored.eq_ignore_ascii_case(name))
+    });
     if startup.len() > STARTUP_SETTINGS_MAX {
         return Err(ErrorReport::fatal(
             SqlState::PROGRAM_LIMIT_EXCEEDED,
@@ -96,7 +100,12 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
             }
         }
     };
-    Ok(Prepared { pool, database, greeting, startup })
+    Ok(Prepared {
+        pool,
+        database,
+        greeting,
+        startup,
+    })
 }
 
 fn build(
@@ -104,7 +113,12 @@ fn build(
     login: Login,
     prepared: Prepared,
 ) -> Result<Session, (Login, ErrorReport)> {
-    let Prepared { pool, database, greeting, startup } = prepared;
+    let Prepared {
+        pool,
+        database,
+        greeting,
+        startup,
+    } = prepared;
     let application_name = startup
         .iter()
         .find(|(name, _)| name == "application_name")
@@ -116,7 +130,10 @@ fn build(
         peer: login.connection.peer.to_string(),
         application_name,
     };
-    let registration = match shared.registry.register(identity, wire::cancel_key_len(login.minor)) {
+    let registration = match shared
+        .registry
+        .register(identity, wire::cancel_key_len(login.minor))
+    {
         Ok(registration) => registration,
         Err(_) => {
             let report = ErrorReport::fatal(
@@ -172,7 +189,7 @@ fn build(
         executes_sent: 0,
         discards: false,
         ran_ddl: false,
-        ddl: false,
+        prepared_gid: None,
         catalog_at_start: None,
         status_before: TransactionStatus::Idle,
         config,
@@ -222,7 +239,10 @@ pub fn search_path(path: &str, role: &str) -> Vec<String> {
     let mut schemas = Vec::new();
     let mut characters = path.chars().peekable();
     while characters.peek().is_some() {
-        while characters.next_if(|c| c.is_whitespace() || *c == ',').is_some() {}
+        while characters
+            .next_if(|c| c.is_whitespace() || *c == ',')
+            .is_some()
+        {}
         let mut name = String::new();
         if characters.next_if_eq(&'"').is_some() {
             while let Some(c) = characters.next() {
@@ -255,7 +275,10 @@ mod tests {
     #[test]
     fn search_path_is_read_as_postgres_reads_it() {
         assert_eq!(search_path(r#""$user", public"#, "ann"), ["ann", "public"]);
-        assert_eq!(search_path(r#"A,"B""c", $user"#, "ann"), ["a", "B\"c", "ann"]);
+        assert_eq!(
+            search_path(r#"A,"B""c", $user"#, "ann"),
+            ["a", "B\"c", "ann"]
+        );
         assert_eq!(search_path(r#""""#, "ann"), Vec::<String>::new());
     }
 }

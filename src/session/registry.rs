@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -110,7 +110,11 @@ pub struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.handle.set_cancel_target(None);
-        self.registry.inner.lock().sessions.remove(&self.handle.number);
+        self.registry
+            .inner
+            .lock()
+            .sessions
+            .remove(&self.handle.number);
     }
 }
 

@@ -1,6 +1,5 @@
 //! What one unit did, for the metrics and the slow-query log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use bytes::BytesMut;
 use super::Session;
 use super::analysis::Analysis;
 use crate::cache::{Answer, Entry};
+use crate::catalog::Order;
 use crate::insight::Event;
 use crate::metrics::{ErrorOrigin, Outcome, Tier, Timing};
 use crate::sql::{Bypass, Kind};
@@ -109,7 +109,9 @@ impl UnitReport {
             _ if self.planned && self.bypass.is_none() => Outcome::Miss,
             (_, Some(Bypass::NotSelect)) => Outcome::Write,
             (_, reason) => {
-                let reads = analysis.single().is_none_or(|facts| facts.kind == Kind::Select);
+                let reads = analysis
+                    .single()
+                    .is_none_or(|facts| facts.kind == Kind::Select);
                 match reason {
                     Some(reason) if reads => Outcome::Bypass(reason),
                     _ => Outcome::Write,
@@ -127,13 +129,16 @@ impl UnitReport {
     }
 
     /// Compares the answer that came with the one that the cache held; `holds`: its tags still stand.
-    pub fn shadow(&mut self, entry: &Arc<Entry>, answer: &Answer, holds: bool) {
-        self.shadows.push(if !holds {
-            Shadow::NotJudged
-        } else if entry.answer.body == answer.body || same_rows(&entry.answer.body, &answer.body) {
-            Shadow::Match
-        } else {
-            Shadow::Mismatch
+    pub fn shadow(&mut self, entry: &Entry, answer: &Answer, order: Order, holds: bool) {
+        let same = match order {
+            Order::Total => entry.answer.body == answer.body,
+            Order::Multiset => same_rows(&entry.answer.body, &answer.body),
+            Order::Undetermined => true,
+        };
+        self.shadows.push(match (holds, order, same) {
+            (false, ..) | (_, Order::Undetermined, _) => Shadow::NotJudged,
+            (true, _, true) => Shadow::Match,
+            (true, _, false) => Shadow::Mismatch,
         });
     }
 }

@@ -302,7 +302,9 @@ impl Session {
                     {
                         return Err(forward());
                     }
-                    staged.names.push((Bytes::copy_from_slice(parse.name), Some(statement)));
+                    staged
+                        .names
+                        .push((Bytes::copy_from_slice(parse.name), Some(statement)));
                     backend::parse_complete(&mut staged.out);
                 }
                 tag::BIND => {
@@ -312,7 +314,10 @@ impl Session {
                     };
                     staged.portals.push((
                         Bytes::copy_from_slice(bind.portal),
-                        Portal { statement, frame: frame.clone() },
+                        Portal {
+                            statement,
+                            frame: frame.clone(),
+                        },
                     ));
                     backend::bind_complete(&mut staged.out);
                 }
@@ -351,15 +356,23 @@ impl Session {
                         return Err(Miss::bypass(Bypass::RowLimit));
                     }
                     let described = at > 0 && describes_portal(&frames[at - 1], execute.portal);
-                    self.stage_execute(&portal, described, staged, report, executes == 0 && single_execute(frames))
-                        .await?;
+                    self.stage_execute(
+                        &portal,
+                        described,
+                        staged,
+                        report,
+                        executes == 0 && single_execute(frames),
+                    )
+                    .await?;
                     executes += 1;
                 }
                 tag::CLOSE => {
                     let close = frontend::Close::read(frame.body()).map_err(|_| forward())?;
                     match close.target {
                         frontend::Target::Statement => {
-                            staged.names.push((Bytes::copy_from_slice(close.name), None));
+                            staged
+                                .names
+                                .push((Bytes::copy_from_slice(close.name), None));
                         }
                         frontend::Target::Portal => {
                             staged.portals.retain(|(name, _)| name != close.name);
@@ -407,7 +420,12 @@ impl Session {
             }
         }
         let plan = self
-            .read_plan(&statement.analysis, &meaning, &statement.parameter_types, Some(&bind))
+            .read_plan(
+                &statement.analysis,
+                &meaning,
+                &statement.parameter_types,
+                Some(&bind),
+            )
             .map_err(Miss::bypass)?;
         let (entry, tier) = if may_lead {
             self.find(plan, described, report).await?
@@ -431,7 +449,11 @@ impl Session {
         if self.config.cache.mode == CacheMode::Shadow {
             return None;
         }
-        match self.shared.cache.lookup(&plan.key, &self.database.tags, &plan.terms, Moment::now()) {
+        match self
+            .shared
+            .cache
+            .lookup(&plan.key, &self.database.tags, &plan.terms, Moment::now())
+        {
             Lookup::Hit(entry) => {
                 (!needs_description || entry.answer.row_description.is_some()).then_some(entry)
             }
@@ -496,7 +518,7 @@ impl Session {
             return None;
         }
         let catalog = self.database.authority.catalog()?;
-        self.database.authority.may_serve().ok()?;
+        self.database.authority.may_serve(Moment::now()).ok()?;
         let key = DescriptionKey {
             context: self.context.clone(),
             statement: statement.id,
@@ -535,35 +557,62 @@ impl Session {
         for frame in frames {
             match frame.tag() {
                 tag::PARSE => {
-                    let Ok(parse) = frontend::Parse::read(frame.body()) else { return };
+                    let Ok(parse) = frontend::Parse::read(frame.body()) else {
+                        return;
+                    };
                     let statement = self.intern(parse.sql, &parse.parameter_types);
                     names.push((Bytes::copy_from_slice(parse.name), Some(statement)));
                 }
                 tag::BIND => {
-                    let Ok(bind) = frontend::Bind::read(frame.body()) else { return };
-                    let statement = match names.iter().rev().find(|(name, _)| name == bind.statement) {
-                        Some((_, statement)) => statement.clone(),
-                        None => self.statements.get(bind.statement).cloned(),
+                    let Ok(bind) = frontend::Bind::read(frame.body()) else {
+                        return;
                     };
+                    let statement =
+                        match names.iter().rev().find(|(name, _)| name == bind.statement) {
+                            Some((_, statement)) => statement.clone(),
+                            None => self.statements.get(bind.statement).cloned(),
+                        };
                     let Some(statement) = statement else { return };
                     portals.push((
                         Bytes::copy_from_slice(bind.portal),
-                        Portal { statement, frame: frame.clone() },
+                        Portal {
+                            statement,
+                            frame: frame.clone(),
+                        },
                     ));
                 }
                 tag::EXECUTE => {
-                    let Ok(execute) = frontend::Execute::read(frame.body()) else { return };
-                    let portal = portals.iter().rev().find(|(name, _)| name == execute.portal);
+                    let Ok(execute) = frontend::Execute::read(frame.body()) else {
+                        return;
+                    };
+                    let portal = portals
+                        .iter()
+                        .rev()
+                        .find(|(name, _)| name == execute.portal);
                     let Some((_, portal)) = portal else { return };
                     if execute.max_rows != 0 {
                         return;
                     }
                     let analysis = &portal.statement.analysis;
-                    let control = matches!(analysis.kind(), Some(Kind::Begin { isolation: None | Some(Isolation::ReadCommitted | Isolation::ReadUncommitted), .. }));
+                    let control = matches!(
+                        analysis.kind(),
+                        Some(Kind::Begin {
+                            isolation: None
+                                | Some(Isolation::ReadCommitted | Isolation::ReadUncommitted),
+                            ..
+                        })
+                    );
                     if !control {
-                        let Ok(bind) = frontend::Bind::read(portal.frame.body()) else { return };
+                        let Ok(bind) = frontend::Bind::read(portal.frame.body()) else {
+                            return;
+                        };
                         let meaning = self.meaning(analysis);
-                        match self.read_plan(analysis, &meaning, &portal.statement.parameter_types, Some(&bind)) {
+                        match self.read_plan(
+                            analysis,
+                            &meaning,
+                            &portal.statement.parameter_types,
+                            Some(&bind),
+                        ) {
                             Ok(plan) => plans.push((place, plan)),
                             Err(_) => return,
                         }
@@ -640,5 +689,9 @@ fn describes_portal(frame: &Frame, portal: &[u8]) -> bool {
 }
 
 fn single_execute(frames: &[Frame]) -> bool {
-    frames.iter().filter(|frame| frame.tag() == tag::EXECUTE).count() == 1
+    frames
+        .iter()
+        .filter(|frame| frame.tag() == tag::EXECUTE)
+        .count()
+        == 1
 }

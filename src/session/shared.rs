@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,7 +16,7 @@ use super::registry::Registry;
 use super::report::ShadowCounts;
 use super::statements::StatementTexts;
 use crate::authority::Authority;
-use crate::cache::{Cache, Tags};
+use crate::cache::{Cache, Moment, Tags};
 use crate::catalog::{CatalogVersion, Judgement};
 use crate::config::Config;
 use crate::insight::Insight;
@@ -28,6 +29,8 @@ use bytes::Bytes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Serving,
+    /// No new clients; those that are here stay as long as they like.
+    Closing,
     /// Transactions may end; sessions close with 57P01 once idle.
     Draining,
     /// Sessions end at once.
@@ -65,7 +68,12 @@ pub struct Database {
     pub authority: Arc<Authority>,
     pub judgements: Bounded<JudgementKey, Arc<Judgement>>,
     pub descriptions: Bounded<DescriptionKey, Arc<Description>>,
+    /// Other sidecars could not be told of our writes, and nobody waits for it any more.
+    unannounced: AtomicBool,
 }
+
+/// How long a first write waits until other sidecars on the database know of this one.
+const ANNOUNCE_WAIT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct JudgementKey {
@@ -106,6 +114,29 @@ impl Database {
                     u32::try_from(bytes).unwrap_or(u32::MAX)
                 })
                 .build(),
+            unannounced: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns when writes may leave: when other sidecars on this database know of
+    /// us. Where the guard cannot stand that cannot be, and writes must not wait
+    /// for ever: after one wait they go on, and count for the others as writes from outside.
+    pub async fn announce_writes(&self) {
+        if self.authority.may_write(Moment::now()) {
+            self.unannounced.store(false, Ordering::Relaxed);
+            return;
+        }
+        if self.unannounced.load(Ordering::Relaxed) {
+            return;
+        }
+        let wait = self.authority.wait_before_first_write();
+        if tokio::time::timeout(ANNOUNCE_WAIT, wait).await.is_err()
+            && !self.unannounced.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                database = %self.name,
+                "the guard does not stand: another pgditto on this database could not be told of our writes"
+            );
         }
     }
 }
@@ -154,7 +185,10 @@ impl Databases {
     /// nobody fills the map with names that he made up.
     pub fn forget(&self, target: &Target) {
         let mut open = self.open.lock();
-        if open.get(&place(target)).is_some_and(|known| Arc::strong_count(known) == 1) {
+        if open
+            .get(&place(target))
+            .is_some_and(|known| Arc::strong_count(known) == 1)
+        {
             open.remove(&place(target));
         }
     }
@@ -185,9 +219,7 @@ impl Shared {
         self.greetings.invalidate_all();
         for database in self.databases.all() {
             if !Arc::ptr_eq(&database, origin) {
-                database.authority.invalidate();
-                database.tags.widen_in_flight();
-                database.authority.settled();
+                database.authority.catalogue_changed();
             }
         }
     }

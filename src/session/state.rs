@@ -241,18 +241,25 @@ fn parse_options(options: &str, settings: &mut Vec<(String, String)>) -> Result<
     let mut words = split_options(options).into_iter();
     while let Some(word) = words.next() {
         let assignment = if word == "-c" {
-            words.next().ok_or("invalid command-line argument for server process: -c")?
+            words
+                .next()
+                .ok_or("invalid command-line argument for server process: -c")?
         } else if let Some(rest) = word.strip_prefix("--") {
             rest.to_owned()
         } else if let Some(rest) = word.strip_prefix("-c") {
             rest.to_owned()
         } else {
-            return Err(format!("invalid command-line argument for server process: {word}"));
+            return Err(format!(
+                "invalid command-line argument for server process: {word}"
+            ));
         };
         let Some((name, value)) = assignment.split_once('=') else {
             return Err(format!("-c {assignment} requires a value"));
         };
-        settings.push((name.replace('-', "_").to_ascii_lowercase(), value.to_owned()));
+        settings.push((
+            name.replace('-', "_").to_ascii_lowercase(),
+            value.to_owned(),
+        ));
     }
     Ok(())
 }
@@ -318,7 +325,11 @@ mod tests {
     #[test]
     fn equal_answers_share_a_key_whatever_the_timeouts() {
         let plain = Settings::default().with("timezone", "UTC").unwrap();
-        let timed = plain.with("statement_timeout", "5").unwrap().with("app.user", "7").unwrap();
+        let timed = plain
+            .with("statement_timeout", "5")
+            .unwrap()
+            .with("app.user", "7")
+            .unwrap();
         assert_eq!(key_settings(&plain), key_settings(&timed));
         assert_ne!(key_settings(&plain), key_settings(&Settings::default()));
     }

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use super::Session;
 use super::decide::Meaning;
-use super::exchange::{ABSENT, Exchange, Expect, NameChange};
+use super::exchange::{Exchange, Expect, NameChange};
 use super::fill::Fill;
 use super::serve::Miss;
 use super::statements::{Statement, upstream_name};
-use super::Session;
 use crate::cache::{Moment, Picture};
 use crate::catalog::{Effects, Footprint};
 use crate::sql::Kind;
@@ -20,6 +20,9 @@ use crate::wire::{
     ErrorReport, Frame, SqlState, TransactionStatus, WireError, backend, frontend,
     tag::frontend as tag,
 };
+
+/// Named statements that one client may have at once.
+const CLIENT_STATEMENTS_MAX: usize = 100_000;
 
 impl Session {
     /// Queues a Query.
@@ -99,7 +102,11 @@ impl Session {
         Ok(())
     }
 
-    fn translate_in_copy(&mut self, frame: &Frame, exchange: &mut Exchange) -> Result<(), WireError> {
+    fn translate_in_copy(
+        &mut self,
+        frame: &Frame,
+        exchange: &mut Exchange,
+    ) -> Result<(), WireError> {
         match frame.tag() {
             tag::COPY_DONE | tag::COPY_FAIL => {
                 exchange.copy_in = false;
@@ -127,19 +134,28 @@ impl Session {
         let name = Bytes::copy_from_slice(parse.name);
         if name.is_empty() {
             exchange.outgoing.extend_from_slice(frame.bytes());
-            exchange.expects.push_back(Expect::Parse { statement: None, visible: true });
+            exchange.expects.push_back(Expect::Parse {
+                statement: None,
+                visible: true,
+            });
             self.unnamed_upstream = Some(statement.id);
         } else if self.statements.get(&name).is_some() {
-            let mut report = BytesMut::new();
-            let message = format!(
-                "prepared statement \"{}\" already exists",
-                String::from_utf8_lossy(&name)
-            );
-            backend::error(&mut report, &ErrorReport::error(SqlState::DUPLICATE_STATEMENT, message));
-            frontend::describe(&mut exchange.outgoing, frontend::Target::Statement, ABSENT);
-            exchange.expects.push_back(Expect::Failure(report.freeze()));
+            let name = String::from_utf8_lossy(&name);
+            let message = format!("prepared statement \"{name}\" already exists");
+            exchange.fail(&ErrorReport::error(SqlState::DUPLICATE_STATEMENT, message));
             return Ok(());
-        } else if connection.prepared.contains(statement.id) && self.tx.status != TransactionStatus::Failed {
+        } else if self.statements.len() >= CLIENT_STATEMENTS_MAX {
+            exchange.fail(
+                &ErrorReport::error(
+                    SqlState::PROGRAM_LIMIT_EXCEEDED,
+                    "too many prepared statements in one session",
+                )
+                .with_hint("Close those that are no longer used."),
+            );
+            return Ok(());
+        } else if connection.prepared.contains(statement.id)
+            && self.tx.status != TransactionStatus::Failed
+        {
             let mut complete = BytesMut::new();
             backend::parse_complete(&mut complete);
             exchange.expects.push_back(Expect::Given(complete.freeze()));
@@ -150,7 +166,6 @@ impl Session {
         exchange.note_name_change(NameChange {
             name: name.clone(),
             before,
-            parsed: None,
         });
         self.statements.insert(&name, statement);
         Ok(())
@@ -204,7 +219,10 @@ impl Session {
                     &statement.sql,
                     &statement.parameter_types,
                 );
-                exchange.expects.push_back(Expect::Parse { statement: None, visible: false });
+                exchange.expects.push_back(Expect::Parse {
+                    statement: None,
+                    visible: false,
+                });
                 self.unnamed_upstream = Some(statement.id);
             }
             return Some((statement, Vec::new()));
@@ -262,7 +280,9 @@ impl Session {
                         None
                     }
                 };
-                exchange.expects.push_back(Expect::DescribeStatement { statement });
+                exchange
+                    .expects
+                    .push_back(Expect::DescribeStatement { statement });
             }
         }
         Ok(())
@@ -318,7 +338,6 @@ impl Session {
                 exchange.note_name_change(NameChange {
                     name: Bytes::copy_from_slice(close.name),
                     before,
-                    parsed: None,
                 });
                 self.statements.remove(close.name);
                 let mut complete = BytesMut::new();
@@ -330,22 +349,40 @@ impl Session {
     }
 
     /// Begins to collect the answer of the Execute at `place`, if it was planned.
-    fn begin_fill(&mut self, place: usize, exchange: &mut Exchange, miss: &mut Miss) -> Option<usize> {
-        let at = miss.plans.iter().position(|(planned, _)| *planned == place)?;
+    fn begin_fill(
+        &mut self,
+        place: usize,
+        exchange: &mut Exchange,
+        miss: &mut Miss,
+    ) -> Option<usize> {
+        let at = miss
+            .plans
+            .iter()
+            .position(|(planned, _)| *planned == place)?;
         let (_, mut plan) = miss.plans.swap_remove(at);
         if self.tx.wrote {
             return None;
         }
         // Before the bytes leave: the snapshot is taken at Bind.
         plan.options.read_at = Moment::now();
-        let stamp = self.database.tags.stamp(&plan.options.relations, plan.picture);
+        let stamp = self
+            .database
+            .tags
+            .stamp(&plan.options.relations, plan.picture);
         let leader = if place == 0 { miss.leader.take() } else { None };
         if let Some(leader) = &leader {
             leader.sent(&stamp);
         }
         let bytes_max = self.shared.cache.entry_bytes_max();
-        let mut fill = Fill::new(plan.key, stamp, plan.options, leader, bytes_max, Instant::now());
-        fill.shadow = miss.shadow.take();
+        let mut fill = Fill::new(
+            plan.key,
+            stamp,
+            plan.options,
+            leader,
+            bytes_max,
+            Instant::now(),
+        );
+        fill.shadow = miss.shadow.take().map(|entry| (entry, plan.order));
         exchange.fills.push(fill);
         Some(exchange.fills.len() - 1)
     }
@@ -372,10 +409,9 @@ impl Session {
     }
 
     fn touch_footprint(&mut self, footprint: &Footprint, picture: Picture) {
-        let tags = &self.database.tags;
-        self.writer
-            .get_or_insert_with(|| tags.writer())
-            .touch(footprint, picture);
+        let database = &self.database;
+        let writer = self.writer.get_or_insert_with(|| database.tags.writer());
+        database.authority.touch(writer, footprint, picture);
     }
 
     /// Marks what this transaction touched, if what was just queued may commit it.
@@ -392,12 +428,7 @@ impl Session {
 
     pub(super) fn mark_now(&mut self) {
         if let Some(writer) = &mut self.writer {
-            let touched = writer.touched();
-            if touched.catalogue || touched.shared_catalogue {
-                self.ddl = true;
-                self.database.authority.invalidate();
-            }
-            writer.mark();
+            self.database.authority.mark(writer);
         }
     }
 }

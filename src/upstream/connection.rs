@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::cancel::CancelGate;
 use super::error::UpstreamError;
+use super::introduction::Admission;
 use super::prepared::PreparedSet;
 use super::settings::Settings;
 use super::standing::Standing;
@@ -19,8 +20,10 @@ use super::stream::{Stream, Waiting};
 use super::target::Target;
 use crate::wire::{Frame, TransactionStatus, backend, frontend, tag, take_frame};
 
-/// Room that is made for the next read.
+/// Room that is made for reading when less than the minimum is left: making it
+/// for every read would cost an allocation for each.
 const READ_BYTES: usize = 16 << 10;
+const READ_BYTES_MIN: usize = 4 << 10;
 /// The longest message that an idle connection may send of itself.
 const IDLE_FRAME_BYTES_MAX: usize = 64 << 10;
 
@@ -47,6 +50,11 @@ pub struct Connection {
     pub holds_state_of: Option<u64>,
     /// A digest of the login defaults, if somebody has asked for them.
     pub defaults: Option<u64>,
+    /// What its introduction found out.
+    pub admission: Admission,
+    /// NotificationResponse messages that came amid control statements, for the
+    /// session to pass on.
+    pub notifications: Vec<Frame>,
     /// As of the last ReadyForQuery that this room has read.
     pub status: TransactionStatus,
     pub(super) target: Arc<Target>,
@@ -78,6 +86,8 @@ impl Connection {
             prepared,
             holds_state_of: None,
             defaults: None,
+            admission: Admission::default(),
+            notifications: Vec::new(),
             status: TransactionStatus::Idle,
             target,
             gate: Arc::new(CancelGate::default()),
@@ -210,7 +220,9 @@ impl Connection {
 
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.poll_flush(context)?;
-        self.input.reserve(READ_BYTES);
+        if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
+            self.input.reserve(READ_BYTES);
+        }
         // Made anew at each poll: it keeps nothing between two of them.
         pin!(self.stream.read_buf(&mut self.input)).poll(context)
     }
@@ -251,14 +263,15 @@ impl Connection {
     /// Whether there is reason to look before the connection is used again,
     /// even if it was idle for a moment only.
     pub(super) fn has_news(&self) -> bool {
-        !self.input.is_empty() || self.stream.seems_readable()
+        !self.input.is_empty() || !self.notifications.is_empty() || self.stream.seems_readable()
     }
 
     /// Looks without waiting whether the server has said something while the
     /// connection was idle. Changed parameters and notices are fine; an error,
     /// the end of the stream or anything else breaks it. True if it still stands.
     pub(super) fn is_still_good(&mut self) -> bool {
-        let good = !self.broken && self.take_idle_messages().is_some();
+        let good =
+            !self.broken && self.notifications.is_empty() && self.take_idle_messages().is_some();
         self.broken |= !good;
         good
     }

@@ -74,6 +74,8 @@ impl Connection {
                     self.status = backend::ready_status(frame.body())?;
                     return Ok(failure.map_or(Ok(rows), Err));
                 }
+                // Bounded with the rest of the answer.
+                tag::backend::NOTIFICATION => self.notifications.push(frame),
                 tag::backend::NOTICE
                 | tag::backend::ROW_DESCRIPTION
                 | tag::backend::COMMAND_COMPLETE

@@ -6,6 +6,15 @@ use super::connection::Connection;
 use super::error::UpstreamError;
 use super::standing::ServerInfo;
 
+/// What a connection's introduction found out; the pool only keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Admission {
+    /// The generation of proofs under which it was let in; `None`: let in without.
+    pub generation: Option<u64>,
+    /// `backend_start`, in microseconds since 1970 by the server's clock.
+    pub started_us: i64,
+}
+
 /// Called for every pooled connection, right after its login and before its
 /// first use: the place to prove that it leads to the same server, and to
 /// write its process id down.

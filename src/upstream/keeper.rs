@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
+use super::counter::Worn;
 use super::limits::Limits;
-use super::pool::{Condition, Desk, Pool, Wish, Worn};
+use super::pool::{Condition, Desk, Held, Pool, Wish};
 use super::standing::{PoolRoom, Slot};
 
 /// How long a connection stays on the shelf before bb8 gets it.
@@ -87,7 +88,7 @@ impl Pool {
             tokio::spawn(open(Arc::clone(self)));
         }
         if blocked {
-            self.room.database.ask_for_room(self);
+            self.room.database.ask_for_room(self, starving);
         }
         alarm.0
     }
@@ -101,7 +102,7 @@ impl Pool {
         now: Instant,
         alarm: &mut Alarm,
         worn: &mut Worn,
-    ) -> Vec<super::pool::Held> {
+    ) -> Vec<Held> {
         let unfit = desk.shelf.take_worn(|held| !self.blueprint.is_fit(held));
         worn.0.extend(unfit);
         let mut excess = self
@@ -157,7 +158,9 @@ impl Pool {
                 false => alarm.set(reserve_from),
             }
         }
-        let wanted = |desk: &Desk| queue > desk.opening || self.room.taken() < limits.min;
+        let starving = self.room.database.is_anybody_starving();
+        let fewer_than_min = || self.room.taken() < limits.min && !starving;
+        let wanted = |desk: &Desk| queue > desk.opening || fewer_than_min();
         while wanted(desk) && desk.opening < LOGINS_AT_ONCE && self.counted(desk, limits) < size {
             if let Some(failure) = &desk.failure
                 && failure.until > now
@@ -165,8 +168,7 @@ impl Pool {
                 alarm.set(failure.until);
                 break;
             }
-            let others_first = self.room.database.is_anybody_starving() && !desk.starving;
-            if others_first && self.room.taken() > 0 {
+            if starving && !desk.starving && self.room.taken() > 0 {
                 break;
             }
             match self.room.take() {

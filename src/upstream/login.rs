@@ -27,7 +27,7 @@ impl Connection {
     ///
     /// TLS is asked for as `sslmode` says; `allow` and `prefer` try the other
     /// way if the server refuses the first with 28000, as its pg_hba.conf may
-    /// admit only one of them.
+    /// admit only one of them; `prefer` also if the handshake fails.
     ///
     /// # Errors
     /// Every failure, the server's own refusal as [`UpstreamError::Refused`];
@@ -65,9 +65,13 @@ fn attempts(target: &Target) -> &'static [Encryption] {
     }
 }
 
+/// Whether the other way may be open, where there is one.
 fn asks_otherwise(error: &UpstreamError) -> bool {
-    matches!(error, UpstreamError::Refused { sqlstate, .. }
-        if *sqlstate == SqlState::INVALID_AUTHORIZATION)
+    match error {
+        UpstreamError::Refused { sqlstate, .. } => *sqlstate == SqlState::INVALID_AUTHORIZATION,
+        UpstreamError::Tls { .. } => true,
+        _ => false,
+    }
 }
 
 async fn attempt(

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::connector::{Connector, Plan};
+use super::counter::Worn;
 use super::error::LeaseError;
 use super::limits::Limits;
-use super::pool::{Condition, Desk, Pool, Worn};
+use super::pool::{Condition, Desk, Pool};
 use super::standing::ServerInfo;
 use crate::config::PoolMode;
 
@@ -104,11 +105,14 @@ impl Pool {
         drop(desk);
     }
 
-    /// Closes the connection that has been idle longest; false if none is idle.
-    pub(super) fn close_one_idle(&self) -> bool {
+    /// Closes the connection that has been idle longest; false if none is idle,
+    /// or too few are there and the minimum counts.
+    pub(super) fn close_one_idle(&self, below_minimum: bool) -> bool {
         let mut worn = Worn::default();
+        let minimum = self.limits.load().min;
         let mut desk = self.desk.lock();
-        if desk.shelf.queue_len() > 0 {
+        let too_few = self.room.taken() <= minimum && !below_minimum;
+        if too_few || desk.shelf.queue_len() > 0 {
             return false;
         }
         self.fetch_all_spare(&mut desk);
@@ -203,12 +207,6 @@ impl Pool {
     pub(super) fn is_unused(&self) -> bool {
         let unused = |desk: &Desk| desk.leased == 0 && desk.shelf.queue_len() == 0;
         self.room.taken() == 0 && unused(&self.desk.lock())
-    }
-
-    /// Whether anybody has or awaits a lease.
-    pub(super) fn is_busy(&self) -> bool {
-        let desk = self.desk.lock();
-        desk.leased > 0 || desk.shelf.queue_len() > 0 || desk.opening > 0
     }
 
     pub(super) fn connected(&self) {

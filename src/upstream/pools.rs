@@ -14,8 +14,8 @@ use super::pool::Pool;
 use super::standing::DatabaseRoom;
 use super::target::{ConnectOptions, Target};
 use crate::config::{Config, DatabaseConfig, UserConfig};
-use crate::wire::{ErrorReport, SqlState};
 use crate::tls::{self, TlsError};
+use crate::wire::{ErrorReport, SqlState};
 
 /// More pools than this is somebody trying out names.
 const POOLS_MAX: usize = 1000;
@@ -145,8 +145,8 @@ impl Pools {
     }
 
     /// A reload. New sizes count at once; connections to another place are
-    /// replaced as they become idle; pools that nobody uses are dropped; those of
-    /// a database that is gone are killed.
+    /// replaced as they become idle; pools without connections that nobody uses
+    /// are dropped; those of a database that is gone are killed.
     ///
     /// # Errors
     /// If the files of `[server_tls]` cannot be used: then nothing has changed.
@@ -154,14 +154,14 @@ impl Pools {
         let settings = Snapshot::new(config)?;
         let mut gone = Vec::new();
         let mut map = self.map.lock();
-        let idle = |pool: &Arc<Pool>| Arc::strong_count(pool) == 1 && !pool.is_busy();
+        map.drop_unused();
         map.pools.retain(|(database, user), pool| {
             let resolved = settings.resolve(database, user);
             match resolved {
-                Ok((plan, limits)) if !idle(pool) => pool.update(plan, limits),
-                _ => gone.push((Arc::clone(pool), resolved.is_err())),
+                Ok((plan, limits)) => pool.update(plan, limits),
+                Err(_) => gone.push(Arc::clone(pool)),
             }
-            gone.last().is_none_or(|(last, _)| !Arc::ptr_eq(last, pool))
+            gone.last().is_none_or(|last| !Arc::ptr_eq(last, pool))
         });
         for room in map.rooms.values().filter_map(Weak::upgrade) {
             room.set_limit(settings.config.pool.max_db_connections);
@@ -169,11 +169,8 @@ impl Pools {
         map.rooms.retain(|_, room| room.strong_count() > 0);
         self.settings.store(Arc::new(settings));
         drop(map);
-        for (pool, is_unknown) in gone {
-            match is_unknown {
-                true => pool.kill(),
-                false => pool.close_idle(),
-            }
+        for pool in gone {
+            pool.kill();
         }
         Ok(())
     }

@@ -59,11 +59,12 @@ impl DatabaseRoom {
     }
 
     /// Closes an idle connection of another user's pool, so that `asking` can
-    /// open one; its keeper is told when the place is free.
-    pub fn ask_for_room(&self, asking: &Arc<Pool>) {
+    /// open one; its keeper is told when the place is free. Only the `starving`
+    /// may cut into another's minimum.
+    pub fn ask_for_room(&self, asking: &Arc<Pool>, starving: bool) {
         let pools: Vec<_> = self.pools.lock().iter().filter_map(Weak::upgrade).collect();
         let mut others = pools.iter().filter(|pool| !Arc::ptr_eq(pool, asking));
-        others.any(|pool| pool.close_one_idle());
+        others.any(|pool| pool.close_one_idle(starving));
     }
 
     pub fn set_limit(&self, limit: usize) {

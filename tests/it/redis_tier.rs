@@ -1,8 +1,6 @@
 //! The second tier against a real Redis: slow, stopped, killed, restarted, and lying.
 
 use std::io::Write;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,59 +15,30 @@ use pgditto::config::{CacheConfig, Level, RedisConfig, Secret};
 use pgditto::sql::ShapeId;
 use smallvec::SmallVec;
 
-/// A Redis of this test's own.
-struct Server {
-    child: Option<Child>,
-    dir: tempfile::TempDir,
-    port: u16,
-}
+use crate::fixture::{Redis, eventually_async};
+
+/// A Redis with a user whose password must not be seen anywhere.
+struct Server(Redis);
 
 impl Server {
     fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let mut server = Self {
-            child: None,
-            dir: tempfile::tempdir().unwrap(),
-            port,
-        };
-        server.restart();
+        let server = Self(Redis::start());
+        server.let_in();
         server
     }
 
     fn restart(&mut self) {
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
-            .args(["--save", "", "--appendonly", "no", "--requirepass", "hush"])
-            .arg("--dir")
-            .arg(self.dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server must be installed");
-        self.child = Some(child);
-        let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(10), "Redis is up");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.0.restart();
+        self.let_in();
+    }
+
+    fn let_in(&self) {
+        let answer = self.0.command("ACL SETUSER someone on >hush ~* &* +@all");
+        assert_eq!(answer, "+OK");
     }
 
     fn url(&self) -> String {
-        format!("redis://:hush@127.0.0.1:{}/", self.port)
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = self.child.as_ref().unwrap().id();
-        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.0.url().replace("://", "://someone:hush@")
     }
 
     fn command(&self, words: &[&[u8]]) -> redis::Value {
@@ -84,12 +53,6 @@ impl Server {
 
     fn names(&self) -> Vec<String> {
         redis::from_redis_value(self.command(&[b"KEYS", b"*"])).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -119,11 +82,7 @@ fn stats(cache: &Cache) -> RedisStats {
 }
 
 async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < Duration::from_secs(10), "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually_async(what, async || so()).await;
 }
 
 fn key(cache: &Cache, number: usize) -> Key {
@@ -357,7 +316,7 @@ async fn a_stopped_redis_costs_a_bounded_wait_and_then_nothing() {
     let (cache, tags) = start(&cfg);
     connected(&cache).await;
     write_one(&cache, &tags, 1, Level::Strict).await;
-    server.signal(rustix::process::Signal::STOP);
+    server.0.pause();
     let began = Instant::now();
     while stats(&cache).connected {
         assert!(second(&cache, &tags, 1, Level::Strict).await.is_none());
@@ -374,9 +333,8 @@ async fn a_stopped_redis_costs_a_bounded_wait_and_then_nothing() {
     assert_eq!(stats(&cache).timeouts, timeouts);
     assert_eq!(stats(&cache).dropped, 1000);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    server.signal(rustix::process::Signal::CONT);
+    server.0.resume();
     connected(&cache).await;
-    until("served again", || stats(&cache).connected).await;
     assert!(second(&cache, &tags, 1, Level::Strict).await.is_some());
     assert_eq!(lines.count("Redis is connected"), 1);
     assert_eq!(lines.count("Redis is away"), 1);
@@ -390,7 +348,7 @@ async fn a_killed_redis_is_left_alone_and_taken_back() {
     let (cache, tags) = start(&redis(&server));
     connected(&cache).await;
     write_one(&cache, &tags, 1, Level::Strict).await;
-    server.kill();
+    server.0.stop();
     until("noticed without a lookup", || !stats(&cache).connected).await;
     assert!(second(&cache, &tags, 1, Level::Strict).await.is_none());
     tokio::time::sleep(Duration::from_millis(500)).await;

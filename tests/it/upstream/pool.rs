@@ -275,3 +275,86 @@ async fn what_is_not_used_goes_to_bb8_and_ages_there() {
     eventually("both are closed", || pool.servers().is_empty());
     assert!(try_lease(&pool).await.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_in_a_storm() {
+    const SIZE: usize = 4;
+    let postgres = Postgres::start(&[]);
+    let pool = pool(&postgres, |config| {
+        config.pool.default_pool_size = SIZE;
+        config.pool.max_pinned_connections = Some(2);
+    });
+    let seed: u64 = 0x9e37_79b9_7f4a_7c15;
+    println!("seed {seed:#x}");
+    let sessions: Vec<_> = (0..32)
+        .map(|session| {
+            let pool = Arc::clone(&pool);
+            let mut state = seed ^ session;
+            let mut random = move |below: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state % below
+            };
+            tokio::spawn(async move {
+                for _ in 0..60 {
+                    let wish = Wish {
+                        session,
+                        ..Wish::default()
+                    };
+                    let lease = pool.lease(&wish, Instant::now() + DEADLINE);
+                    let patience = Duration::from_micros(random(20_000));
+                    let Ok(lease) = tokio::time::timeout(patience, lease).await else {
+                        continue;
+                    };
+                    let mut lease = lease.expect("a lease");
+                    match random(10) {
+                        0 => drop(lease),
+                        1 => {
+                            lease.pin();
+                            assert_eq!(value(&mut lease, "SELECT 1").await, "1");
+                            lease.finish(true);
+                        }
+                        2 => {
+                            lease.holds_state_of = Some(session);
+                            lease.finish(true);
+                        }
+                        3 => pool.reconnect(),
+                        4 => {
+                            let deadline = Instant::now() + Duration::from_micros(random(200));
+                            let clean = lease.simple("SELECT 1", deadline).await.is_ok();
+                            lease.finish(clean);
+                        }
+                        _ => {
+                            assert_eq!(value(&mut lease, "SELECT 1").await, "1");
+                            lease.finish(true);
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for session in sessions {
+        session.await.expect("no session fails");
+    }
+    eventually("the books balance", || {
+        let stats = pool.stats();
+        let idle = stats.sv_idle + stats.sv_used;
+        (
+            stats.sv_active,
+            stats.cl_waiting,
+            stats.pinned,
+            stats.sv_login,
+        ) == (0, 0, 0, 0)
+            && pool.servers().len() == idle
+            && idle <= SIZE
+    });
+    let mut all = Vec::new();
+    for _ in 0..SIZE {
+        all.push(lease(&pool).await);
+    }
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'";
+    eventually("the server counts the same", || {
+        postgres.psql(count) == SIZE.to_string()
+    });
+}

@@ -191,12 +191,17 @@ async fn sizes_change_while_the_pool_works() {
     second.finish(true);
     eventually("the second is closed", || pool.servers().len() == 1);
     held.finish(true);
-    // Nobody holds the pool but the map: it goes.
+    // Its connections are kept as long as they are good for something…
+    pools
+        .update(config_for(postgres.port, small))
+        .expect("valid");
+    assert_eq!(pool.servers().len(), 1);
+    // …and a pool that has none and that nobody holds goes.
+    pool.close_idle();
     drop(pool);
     eventually("unused pools are dropped", || {
-        pools
-            .update(config_for(postgres.port, |_| {}))
-            .expect("valid");
+        let same = config_for(postgres.port, small);
+        pools.update(same).expect("valid");
         pools.all().is_empty()
     });
 }
