@@ -31,3 +31,5 @@ pub mod session;
 pub mod admin;
 
 pub mod app;
+
+pub mod cli;

@@ -1,1 +1,3 @@
-//! The room `admin`.
+//! The operator's side.
+pub mod house;
+pub use house::*;

@@ -1,5 +1,186 @@
-//! A picture of the database: what names mean and what follows from touching them.
+//! A picture of one database: what names mean and what follows from touching them.
+//!
+//! The room owns the closure over the system catalogues: which relations an answer
+//! depends on, which a write may touch, what a statement may leave behind on its
+//! connection. It knows nothing of clients, connections or the cache. A picture comes
+//! from [`Loader`], never changes, and is replaced as a whole when [`CatalogVersion`] does.
+//!
+//! All doubt goes one way: to "not cacheable" for reads, to "everything" for writes.
 
+mod body;
+mod builtin;
 mod footprint;
+mod functions;
+mod index;
+mod judge;
+mod load;
+mod names;
+mod picture;
+mod queries;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::sql::{Bypass, Facts};
+use functions::{Outcome, Outcomes};
+use index::Index;
+use picture::{Cast, FIRST_USER_OID, Owner, Picture, Referred};
+use read::Closure;
 
 pub use footprint::{Effects, Footprint, RelationOid};
+pub use judge::Judgement;
+pub use load::{CatalogError, Loader};
+pub use names::NameScope;
+pub use picture::{Column, Relation, RelationKind};
+pub use read::{Order, ReadFacts};
+
+/// A hash of the watched catalogues: equal versions, equal pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct CatalogVersion(pub u64);
+
+impl std::fmt::Display for CatalogVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Operators that the grammar uses without writing them.
+const IMPLICIT_OPERATORS: &[&str] = &[
+    "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~",
+];
+
+/// A picture of one database at one moment. Immutable.
+#[derive(Debug)]
+pub struct Catalog {
+    pub version: CatalogVersion,
+    index: Index,
+    outcomes: Outcomes,
+    /// What PostgreSQL's own functions in the queries of views and materialised views may do.
+    definitions: HashMap<RelationOid, Outcome>,
+    views: HashMap<RelationOid, Result<Closure, Bypass>>,
+    /// Why no statement of this database is cacheable, if none is.
+    hazard: Option<Bypass>,
+}
+
+impl Catalog {
+    /// `analyse` reads the query of a view.
+    pub(crate) fn assemble(
+        version: CatalogVersion,
+        picture: Picture,
+        analyse: impl Fn(&str) -> Facts,
+    ) -> Self {
+        let index = Index::new(picture);
+        let outcomes = Outcomes::new(&index);
+        let texts = index
+            .picture
+            .relations
+            .iter()
+            .filter_map(|r| Some((r.oid, r.definition.as_ref()?)));
+        let definitions = texts
+            .map(|(oid, text)| (oid, functions::text_outcome(text)))
+            .collect();
+        let mut catalog = Self {
+            version,
+            index,
+            outcomes,
+            definitions,
+            views: HashMap::new(),
+            hazard: None,
+        };
+        catalog.hazard = catalog.find_hazard();
+        catalog.read_views(analyse);
+        catalog
+    }
+
+    pub fn relation(&self, oid: RelationOid) -> Option<&Relation> {
+        self.index.relation(oid)
+    }
+
+    /// `schema.name`
+    pub fn relation_name(&self, oid: RelationOid) -> Option<String> {
+        self.index.relation(oid).map(Relation::qualified_name)
+    }
+
+    /// All relations that are the users' own.
+    pub fn relations(&self) -> impl Iterator<Item = &Relation> {
+        self.index
+            .picture
+            .relations
+            .iter()
+            .filter(|r| !r.is_system())
+    }
+
+    /// A write to the relation fires triggers that users wrote, its ancestors' included.
+    pub fn has_user_triggers(&self, oid: RelationOid) -> bool {
+        self.index
+            .ancestry(oid)
+            .into_iter()
+            .any(|r| !self.index.triggers(r).is_empty())
+    }
+
+    /// Casts and operators that apply without being written make every statement doubtful.
+    fn find_hazard(&self) -> Option<Bypass> {
+        if self
+            .index
+            .picture
+            .casts
+            .iter()
+            .any(|cast| self.is_hazardous(cast))
+        {
+            return Some(Bypass::UserCast);
+        }
+        IMPLICIT_OPERATORS
+            .iter()
+            .find_map(|operator| self.check_operator(operator).err())
+    }
+
+    fn is_hazardous(&self, cast: &Cast) -> bool {
+        if cast.in_out {
+            return self.index.is_datetime(cast.target) || self.index.is_unsafe_type(cast.target);
+        }
+        cast.function >= FIRST_USER_OID && !self.is_trusted(cast.function)
+    }
+
+    /// Views before those that are made of them. A view that is reached while it is being
+    /// read is made of itself; PostgreSQL refuses to run it, and so it is left unknown.
+    fn read_views(&mut self, analyse: impl Fn(&str) -> Facts) {
+        let views = self
+            .index
+            .picture
+            .relations
+            .iter()
+            .filter(|r| r.kind == RelationKind::View);
+        let mut pending: Vec<RelationOid> = views.map(|r| r.oid).collect();
+        let mut entered = HashSet::new();
+        while let Some(&oid) = pending.last() {
+            if entered.insert(oid) {
+                let parts =
+                    self.index
+                        .references(Owner::View(oid))
+                        .iter()
+                        .filter_map(|t| match t {
+                            Referred::Relation(part) => self.index.relation(*part),
+                            _ => None,
+                        });
+                let unread =
+                    parts.filter(|r| r.kind == RelationKind::View && !entered.contains(&r.oid));
+                pending.extend(unread.map(|r| r.oid));
+                continue;
+            }
+            pending.pop();
+            if let Some(text) = self.definition(oid)
+                && !self.views.contains_key(&oid)
+            {
+                let view = self.read_view(oid, &analyse(text));
+                self.views.insert(oid, view);
+            }
+        }
+    }
+
+    fn definition(&self, oid: RelationOid) -> Option<&str> {
+        self.index.relation(oid)?.definition.as_deref()
+    }
+}

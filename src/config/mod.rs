@@ -1,11 +1,44 @@
 //! What an operator may set, with the defaults in one place.
 //!
 //! Every section is a struct of validated values; a room is given the section
-//! that it needs, never the whole. `load` (see [`load`]) merges defaults, file,
-//! environment and flags, and remembers where each value came from.
+//! that it needs, never the whole. [`Source::load`] merges defaults, file,
+//! environment and flags, checks the result as a whole, and remembers where
+//! each value came from.
+//!
+//! A key stands in two places: its field and default here, its row (name, kind,
+//! range, reload, words for users) in [`keys`]. Everything else follows from
+//! the row: the file, the environment, `--set`, `print-config`, `config.toml`
+//! and what a reload may change.
+
+mod check;
+mod check_lists;
+mod error;
+mod file;
+mod hidden;
+pub mod keys;
+mod load;
+mod merge;
+mod nearest;
+mod print;
+mod reload;
+mod secret;
+mod table;
+mod units;
+pub mod url;
+mod value;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use error::{ConfigError, ConfigErrors, Origin, Problem};
+pub(crate) use load::split_address;
+pub use load::{Source, check_text};
+pub use merge::{Loaded, Origins};
+pub use print::{print, reference};
+pub use reload::{Changes, diff, effective};
+pub use secret::{Secret, Watch};
+pub(crate) use units::parse_time;
 
 /// The whole configuration: an immutable snapshot, replaced as one on reload.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +56,8 @@ pub struct Config {
     pub log: LogConfig,
     pub databases: Vec<DatabaseConfig>,
     pub users: Vec<UserConfig>,
+    /// Files whose content counts (secrets, certificates, keys): when one changes, load again ([`Watch`]).
+    pub watched_files: Vec<PathBuf>,
 }
 
 /// `[listen]`: where applications connect.
@@ -50,6 +85,8 @@ pub struct ListenConfig {
     pub ignore_startup_parameters: Vec<String>,
     /// `drain_timeout`: how long SIGTERM waits for transactions to end.
     pub drain_timeout: Duration,
+    /// `workers`: threads that serve clients; `None` is one per core.
+    pub workers: Option<usize>,
 }
 
 impl Default for ListenConfig {
@@ -66,6 +103,7 @@ impl Default for ListenConfig {
             unit_buffer_size: 1 << 20,
             ignore_startup_parameters: Vec::new(),
             drain_timeout: Duration::from_secs(30),
+            workers: None,
         }
     }
 }
@@ -112,6 +150,8 @@ pub enum ClientSslMode {
 /// `[upstream]`: the PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct UpstreamConfig {
+    /// The URL as it was given. Its parts already stand in the fields below and in `[server_tls]`: use those.
+    pub url: Option<Secret>,
     /// Host name, address, or the directory of a Unix socket (begins with `/`).
     pub host: String,
     pub port: u16,
@@ -120,6 +160,10 @@ pub struct UpstreamConfig {
     pub password: Option<Secret>,
     /// The URL's database, where control connections go when no client named one yet.
     pub dbname: Option<String>,
+    /// `application_name` of our own control connections; clients' own names pass unchanged.
+    pub application_name: String,
+    /// `options` of the StartupMessage of every upstream connection (`-c name=value …`), before a client's own.
+    pub options: Option<String>,
     /// `server_connect_timeout`.
     pub server_connect_timeout: Duration,
     /// `query_timeout`: zero is never.
@@ -135,11 +179,14 @@ pub struct UpstreamConfig {
 impl Default for UpstreamConfig {
     fn default() -> Self {
         Self {
+            url: None,
             host: "127.0.0.1".into(),
             port: 5432,
             user: None,
             password: None,
             dbname: None,
+            application_name: "pgditto".into(),
+            options: None,
             server_connect_timeout: Duration::from_secs(15),
             query_timeout: Duration::ZERO,
             cancel_wait_timeout: Duration::from_secs(10),
@@ -272,7 +319,7 @@ impl Default for CacheConfig {
 }
 
 /// One `[[cache.rules]]`: every condition that is given must match; the first rule that matches decides.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheRule {
     /// Every relation of the statement must match one of these (`schema.table`, `table`, `*` as a wildcard).
     pub tables: Vec<String>,
@@ -320,6 +367,7 @@ impl Default for RedisConfig {
 /// `[slow_log]`.
 #[derive(Debug, Clone)]
 pub struct SlowLogConfig {
+    /// Zero is never, for both.
     pub warn: Duration,
     pub error: Duration,
     /// `literals = true` keeps the statement as it came.
@@ -386,18 +434,22 @@ impl Default for LogConfig {
 }
 
 /// One `[[databases]]`: a name that clients may ask for, and where it leads.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatabaseConfig {
+    /// The name clients ask for; `*` is every name that has no entry of its own.
     pub name: String,
+    /// As `upstream.host`; `None` is the server of `[upstream]`.
     pub host: Option<String>,
+    /// `None`: `upstream.port` where `host` is `None` too, else 5432.
     pub port: Option<u16>,
+    /// The database's name on the server; `None` is the name the client asked for.
     pub dbname: Option<String>,
     pub pool_mode: Option<PoolMode>,
     pub pool_size: Option<usize>,
 }
 
 /// One `[[users]]`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserConfig {
     pub name: String,
     pub password: Option<Secret>,
@@ -405,24 +457,4 @@ pub struct UserConfig {
     pub scram_secret: Option<Secret>,
     pub pool_mode: Option<PoolMode>,
     pub pool_size: Option<usize>,
-}
-
-/// A string that never prints itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-    /// The secret itself; never pass it to a log, an error or a metric.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(***)")
-    }
 }

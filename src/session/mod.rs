@@ -1,1 +1,463 @@
-//! The room `session`.
+//! One client's session: the only room that sees both sides.
+//!
+//! The loop reads as a contents page: the next unit; can it be answered here
+//! ([`serve`]); if not, forward it ([`forward`]). What a statement means is
+//! decided in [`decide`], what was sent and which replies are due is kept in
+//! [`exchange`], what the session leaves on its connection in [`state`].
+
+pub mod analysis;
+mod decide;
+mod exchange;
+mod fill;
+mod forward;
+pub mod greeting;
+mod open;
+pub mod registry;
+pub mod report;
+mod request;
+mod serve;
+pub mod shared;
+pub mod state;
+mod statements;
+mod transaction;
+mod translate;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+pub use open::{Ended, open, search_path};
+pub use shared::{Database, Databases, Phase, Shared};
+pub use statements::StatementTexts;
+
+use crate::cache::Writer;
+use crate::catalog::{CatalogVersion, Effects, NameScope};
+use crate::client;
+use crate::config::Config;
+use crate::metrics::DatabaseMetrics;
+use crate::sql::Isolation;
+use crate::upstream::{Lease, Pool, Settings};
+use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
+use analysis::Analysis;
+use exchange::Exchange;
+use forward::Work;
+use greeting::Defaults;
+use registry::{Activity, Registration};
+use report::UnitReport;
+use request::{Assembler, End, Limits, Unit};
+use serve::Served;
+use state::{CustomNames, Pin};
+use statements::{ClientStatements, Statement};
+use transaction::Transaction;
+
+/// Why a session ends.
+#[derive(Debug)]
+pub enum Ending {
+    /// The client said goodbye or vanished.
+    ClientGone,
+    /// The client was told everything already.
+    Closed,
+    /// The client is told this, then closed.
+    Fatal(ErrorReport),
+    /// The client's bytes make no sense.
+    Protocol(WireError),
+}
+
+/// How names are resolved in a session, with a digest for cache keys.
+#[derive(Debug)]
+struct Scope {
+    names: NameScope,
+    digest: u64,
+}
+
+/// One client's session.
+pub struct Session {
+    shared: Arc<Shared>,
+    /// The configuration as it stood when the current unit began.
+    config: Arc<Config>,
+    database: Arc<Database>,
+    pool: Arc<Pool>,
+    registration: Registration,
+    metrics: Arc<DatabaseMetrics>,
+    user: String,
+    client: client::Connection,
+    limits: Limits,
+    assembler: Assembler,
+
+    statements: ClientStatements,
+    /// Portals of the current transaction, by name; `None` where the statement is not known.
+    portals: HashMap<Bytes, Option<Arc<Statement>>>,
+    tx: Transaction,
+    writer: Option<Writer>,
+
+    /// The session's settings, beyond what connections start with.
+    settings: Settings,
+    /// What the client asked for at login.
+    baseline: Settings,
+    defaults: Arc<Defaults>,
+    custom: CustomNames,
+    /// A custom setting whose name is not known may have been set.
+    custom_lost: bool,
+    scope: Scope,
+    /// What of the session stands in every cache key.
+    context: Bytes,
+    /// ParameterStatus as the client knows it.
+    reported: BTreeMap<String, String>,
+    pins: BTreeSet<Pin>,
+    /// What has been left on the connection since it was last read back.
+    effects: Effects,
+    touched_sequences: bool,
+    loads: bool,
+
+    lease: Option<Lease>,
+    /// The statement that is the unnamed one on the leased connection.
+    unnamed_upstream: Option<u64>,
+
+    // What the unit in flight has done so far.
+    commit_inside: bool,
+    single_control: bool,
+    executes_sent: usize,
+    discards: bool,
+    ran_ddl: bool,
+    /// PREPARE TRANSACTION is under way.
+    prepared_gid: Option<String>,
+    catalog_at_start: Option<CatalogVersion>,
+    status_before: TransactionStatus,
+}
+
+impl Session {
+    /// Serves the client until one side ends the session.
+    pub async fn run(&mut self) -> Ending {
+        loop {
+            let unit = match self.next_unit().await {
+                Ok(unit) => unit,
+                Err(ending) => return ending,
+            };
+            self.config = self.shared.config.load_full();
+            self.registration.handle.note_request();
+            let done = match unit {
+                Unit::Terminate => return Ending::ClientGone,
+                Unit::Query(frame) => self.query(&frame).await,
+                Unit::FunctionCall(frame) => self.function_call(&frame).await,
+                Unit::Extended { frames, end } => self.extended(&frames, end).await,
+            };
+            if let Err(ending) = done {
+                return ending;
+            }
+        }
+    }
+
+    async fn query(&mut self, frame: &wire::Frame) -> Result<(), Ending> {
+        let query = frontend::Query::read(frame.body()).map_err(Ending::Protocol)?;
+        let analysis = self.analyse(query.sql);
+        let mut report = UnitReport::new();
+        match self.serve_query(query.sql, &analysis, &mut report).await {
+            Served::Whole(out) => {
+                report.here = true;
+                self.reply(&out, &mut report).await?;
+            }
+            Served::Miss(miss) => {
+                let work = Work::Query {
+                    frame,
+                    analysis: &analysis,
+                };
+                self.forward(work, miss, &mut report).await?;
+            }
+        }
+        self.record(&report, &analysis, query.sql);
+        Ok(())
+    }
+
+    async fn function_call(&mut self, frame: &wire::Frame) -> Result<(), Ending> {
+        let mut report = UnitReport::new();
+        let miss = serve::Miss::bypass(crate::sql::Bypass::FunctionCall);
+        self.forward(Work::FunctionCall(frame), miss, &mut report)
+            .await
+    }
+
+    async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
+        let mut report = UnitReport::new();
+        let served = if end == End::Sync {
+            self.serve_extended(frames, &mut report).await
+        } else {
+            Served::Miss(serve::Miss::bypass(crate::sql::Bypass::Streamed))
+        };
+        match served {
+            Served::Whole(out) => self.reply(&out, &mut report).await?,
+            Served::Miss(miss) => {
+                let work = Work::Extended {
+                    frames,
+                    open: end != End::Sync,
+                };
+                self.forward(work, miss, &mut report).await?;
+            }
+        }
+        if let Some(statement) = self.last_statement(frames) {
+            self.record(&report, &statement.analysis, &statement.sql);
+        }
+        Ok(())
+    }
+
+    /// Sends what was answered here.
+    async fn reply(&mut self, out: &[u8], report: &mut UnitReport) -> Result<(), Ending> {
+        self.client.output.extend_from_slice(out);
+        wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
+        report.bytes += out.len() as u64;
+        let sending = Instant::now();
+        let flushed = self.client.flush().await;
+        report.sending += sending.elapsed();
+        flushed.map_err(|_| Ending::ClientGone)
+    }
+
+    /// Waits for the client's next unit; what the server says meanwhile on a
+    /// connection that the session holds goes to the client.
+    async fn next_unit(&mut self) -> Result<Unit, Ending> {
+        let handle = self.registration.handle.clone();
+        let mut phase = self.shared.phase.clone();
+        let idle_since = Instant::now();
+        loop {
+            match self.assembler.next(&mut self.client.input, &self.limits) {
+                Ok(Some(unit)) => return Ok(unit),
+                Ok(None) => {}
+                Err(error) => return Err(Ending::Protocol(error)),
+            }
+            let now = *phase.borrow_and_update();
+            if now == Phase::Stopping
+                || (now == Phase::Draining && self.tx.status == TransactionStatus::Idle)
+            {
+                return Err(Ending::Fatal(ErrorReport::fatal(
+                    SqlState::ADMIN_SHUTDOWN,
+                    "terminating connection due to administrator command",
+                )));
+            }
+            let deadline = self.idle_deadline(idle_since);
+            let holds = self.lease.is_some();
+            tokio::select! {
+                read = self.client.fill() => {
+                    if !matches!(read, Ok(n) if n > 0) {
+                        return Err(Ending::ClientGone);
+                    }
+                }
+                read = fill_lease(&mut self.lease), if holds => self.overhear(read).await?,
+                _ = phase.changed() => {}
+                () = handle.kill.notified() => {
+                    return Err(Ending::Fatal(ErrorReport::fatal(
+                        SqlState::ADMIN_SHUTDOWN,
+                        "terminating connection due to administrator command",
+                    )));
+                }
+                () = tokio::time::sleep_until(deadline.0.into()), if deadline.1.is_some() => {
+                    return Err(Ending::Fatal(deadline.1.unwrap_or_else(|| {
+                        ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout")
+                    })));
+                }
+            }
+        }
+    }
+
+    /// When waiting for the client ends, and what it is told then.
+    fn idle_deadline(&self, since: Instant) -> (Instant, Option<ErrorReport>) {
+        let (timeout, report) = if self.tx.status == TransactionStatus::Idle {
+            (
+                self.config.listen.client_idle_timeout,
+                ErrorReport::fatal(
+                    SqlState::IDLE_SESSION_TIMEOUT,
+                    "terminating connection due to idle-session timeout",
+                ),
+            )
+        } else {
+            (
+                self.idle_transaction_timeout(),
+                ErrorReport::fatal(
+                    SqlState::IDLE_IN_TRANSACTION_TIMEOUT,
+                    "terminating connection due to idle-in-transaction timeout",
+                ),
+            )
+        };
+        if timeout.is_zero() {
+            (since, None)
+        } else {
+            (since + timeout, Some(report))
+        }
+    }
+
+    /// Ours, or where the server cannot enforce it because it has not seen BEGIN, the session's own.
+    fn idle_transaction_timeout(&self) -> Duration {
+        let ours = self.config.listen.idle_transaction_timeout;
+        if self.tx.unsent_begin.is_none() {
+            return ours;
+        }
+        let theirs = self
+            .settings
+            .get("idle_in_transaction_session_timeout")
+            .and_then(|value| value.parse().ok())
+            .map_or(Duration::ZERO, Duration::from_millis);
+        match (ours.is_zero(), theirs.is_zero()) {
+            (_, true) => ours,
+            (true, false) => theirs,
+            (false, false) => ours.min(theirs),
+        }
+    }
+
+    /// Passes on what the server says between units: notices, notifications,
+    /// changed parameters, or that it ends the connection.
+    async fn overhear(&mut self, read: std::io::Result<usize>) -> Result<(), Ending> {
+        let Some(lease) = &mut self.lease else {
+            return Ok(());
+        };
+        let connection = &mut **lease;
+        let mut exchange = Exchange::overhearing();
+        let mut sides = exchange::Sides {
+            upstream_parameters: &mut connection.parameters,
+            client_parameters: &mut self.reported,
+        };
+        let heard = exchange.interpret(&mut connection.input, &mut sides, &mut self.client.output);
+        let lost = !matches!(read, Ok(n) if n > 0) || heard.is_err();
+        if exchange.outcome.fatal {
+            let _ = self.client.flush().await;
+            return Err(Ending::Closed);
+        }
+        if lost {
+            return Err(Ending::Fatal(ErrorReport::fatal(
+                SqlState::CONNECTION_FAILURE,
+                "the upstream connection was lost",
+            )));
+        }
+        self.client.flush().await.map_err(|_| Ending::ClientGone)
+    }
+
+    fn analyse(&self, sql: &[u8]) -> Analysis {
+        if !self.is_utf8() && !sql.is_ascii() {
+            // In another encoding the same bytes are other characters.
+            return Analysis::not_understood();
+        }
+        self.shared.analyser.analyse(sql, self.standard_strings())
+    }
+
+    fn intern(&self, sql: &[u8], parameter_types: &[u32]) -> Arc<Statement> {
+        self.shared.statements.intern(
+            sql,
+            parameter_types,
+            &self.shared.analyser,
+            self.standard_strings(),
+            self.is_utf8() || sql.is_ascii(),
+        )
+    }
+
+    fn standard_strings(&self) -> bool {
+        self.reported
+            .get("standard_conforming_strings")
+            .is_none_or(|value| value == "on")
+    }
+
+    fn is_utf8(&self) -> bool {
+        self.reported
+            .get("client_encoding")
+            .is_some_and(|value| value == "UTF8")
+    }
+
+    fn default_isolation(&self) -> Isolation {
+        let name = self
+            .settings
+            .get("default_transaction_isolation")
+            .unwrap_or(&self.defaults.transaction_isolation);
+        match name {
+            "serializable" => Isolation::Serializable,
+            "repeatable read" => Isolation::RepeatableRead,
+            "read uncommitted" => Isolation::ReadUncommitted,
+            _ => Isolation::ReadCommitted,
+        }
+    }
+
+    /// Takes over settings that the server reported, and what follows from them.
+    fn adopt_settings(&mut self, settings: Settings) {
+        if let Some(name) = settings.get("application_name") {
+            name.clone_into(&mut self.registration.handle.application_name.lock());
+        }
+        self.settings = settings;
+        self.rescope();
+    }
+
+    /// Computes anew how names are resolved and what stands in cache keys.
+    fn rescope(&mut self) {
+        let role = self.settings.get("role").unwrap_or(&self.user).to_owned();
+        let path = self
+            .settings
+            .get("search_path")
+            .unwrap_or(&self.defaults.search_path);
+        let names = NameScope {
+            search_path: open::search_path(path, &role),
+            role: role.clone(),
+            temporary_objects: self.pins.contains(&Pin::TemporaryObjects),
+            vouched_functions: self.shared.vouched_functions(),
+        };
+        let mut bytes = Vec::new();
+        for part in names.search_path.iter().chain(&names.vouched_functions) {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        bytes.extend_from_slice(names.role.as_bytes());
+        bytes.push(u8::from(names.temporary_objects));
+        self.scope = Scope {
+            names,
+            digest: xxhash_rust::xxh3::xxh3_64(&bytes),
+        };
+        let mut context = Vec::new();
+        for part in [self.user.as_bytes(), role.as_bytes()] {
+            context.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            context.extend_from_slice(part);
+        }
+        context.extend_from_slice(&self.defaults.digest.to_be_bytes());
+        context.extend_from_slice(&state::key_settings(&self.settings));
+        self.context = context.into();
+    }
+
+    /// The statement of the unit's last Execute, Describe or Parse, for the log.
+    fn last_statement(&self, frames: &[wire::Frame]) -> Option<Arc<Statement>> {
+        use wire::tag::frontend as tag;
+        frames.iter().rev().find_map(|frame| match frame.tag() {
+            tag::BIND => frontend::Bind::read(frame.body())
+                .ok()
+                .and_then(|bind| self.statements.get(bind.statement).cloned()),
+            tag::PARSE => frontend::Parse::read(frame.body())
+                .ok()
+                .map(|parse| self.intern(parse.sql, &parse.parameter_types)),
+            _ => None,
+        })
+    }
+
+    /// Tells the client why, as far as that still reaches it, and gives back what the session holds.
+    pub async fn close(&mut self, ending: Ending) -> Ended {
+        let report = match &ending {
+            Ending::ClientGone | Ending::Closed => None,
+            Ending::Fatal(report) => Some(report.clone()),
+            Ending::Protocol(error) => Some(ErrorReport {
+                severity: wire::Severity::Fatal,
+                ..error.report()
+            }),
+        };
+        if let Some(report) = &report {
+            wire::backend::error(&mut self.client.output, report);
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.flush()).await;
+        }
+        self.registration.handle.set_activity(Activity::Idle);
+        if let Some(lease) = self.lease.take() {
+            self.keep_unknown(&lease);
+            self.registration.handle.set_cancel_target(None);
+            lease.finish(false);
+        }
+        Ended { report }
+    }
+}
+
+/// How long a goodbye may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+async fn fill_lease(lease: &mut Option<Lease>) -> std::io::Result<usize> {
+    match lease {
+        Some(lease) => lease.fill().await,
+        None => std::future::pending().await,
+    }
+}

@@ -147,6 +147,15 @@ pub struct Facts {
     pub defined: Vec<String>,
     /// Why the statement is not cacheable whatever the catalogue says.
     pub hazard: Option<Bypass>,
+    /// With the hazard [`Bypass::DatetimeText`]: the columns that are converted to a date or time. If each of them is of a
+    /// date or time type (not `time` to `timetz`), no text is converted and there is no hazard. `None`: there is one in any case.
+    pub datetime_columns: Option<Vec<ColumnUse>>,
+    /// `*` or `t.*` stands somewhere, or a whole row may be meant.
+    pub wildcard: bool,
+    /// The outermost query has an ORDER BY.
+    pub ordered: bool,
+    /// LIMIT, OFFSET, FETCH FIRST or DISTINCT ON stands somewhere: without a total order any rows may be answered.
+    pub limited: bool,
     /// It writes at some depth (INSERT, UPDATE, DELETE, MERGE, SELECT INTO, …) or its kind does.
     pub writes: bool,
     /// It locks rows or relations (FOR UPDATE/SHARE, LOCK).
@@ -169,10 +178,30 @@ impl Facts {
             columns: Vec::new(),
             defined: Vec::new(),
             hazard: Some(Bypass::Unparsed),
+            datetime_columns: None,
+            wildcard: false,
+            ordered: false,
+            limited: false,
             writes: true,
             locks: true,
             complete: false,
             literal_dependent: false,
         }
+    }
+
+    /// Facts of a statement that touches no relation and calls nothing.
+    pub fn harmless(kind: Kind) -> Self {
+        Self {
+            hazard: Some(Bypass::NotSelect),
+            writes: false,
+            locks: false,
+            complete: true,
+            ..Self::unknown(kind)
+        }
+    }
+
+    /// It neither writes nor locks as far as its own text says; what its functions do, only the catalogue knows.
+    pub fn read_only(&self) -> bool {
+        self.complete && !self.writes && !self.locks
     }
 }

@@ -1,10 +1,33 @@
 //! SQL text → shape, kind, relations, functions: pure, and without a catalogue.
+//!
+//! [`scan`] is for every text that comes by: one pass over its bytes. [`analyse`] is for the first text of a shape: it
+//! parses. Neither knows which session asks, and both are total.
 
+mod analyse;
+mod control;
+mod cursor;
 mod facts;
+mod hints;
+mod kind;
+mod lexer;
+mod literal;
 mod reason;
+mod scan;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod utility;
+mod vocabulary;
+mod walk;
 
+pub use analyse::analyse;
 pub use facts::{Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse};
+pub use hints::Hints;
+pub use literal::clock_text;
 pub use reason::Bypass;
+pub use scan::{Scan, scan};
+pub use shape::shape_text;
 
 /// A statement's shape: what is left of it when the literals are taken out, as a 128-bit fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

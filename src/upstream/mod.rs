@@ -1,1 +1,41 @@
-//! The room `upstream`.
+//! PostgreSQL's side: connections, the pools that keep them, and leases.
+//!
+//! Owns connecting and authenticating as a client, what is known of a
+//! connection's state, who gets it next, and cancelling. Knows neither the cache
+//! nor what the statements mean. A *lease* comes back idle and clean or not at
+//! all.
+
+mod cancel;
+mod connection;
+mod connector;
+mod control;
+mod counter;
+mod error;
+mod introduction;
+mod keeper;
+mod lease;
+mod limits;
+mod login;
+mod orders;
+mod pool;
+mod pools;
+mod prepared;
+mod settings;
+mod shelf;
+mod standing;
+mod stream;
+mod target;
+
+pub use cancel::{CancelHandle, cancel};
+pub use connection::{Connection, Pumped};
+pub use error::{LeaseError, UpstreamError};
+pub use introduction::{Admission, Introduction};
+pub use lease::Lease;
+pub use orders::PoolStats;
+pub use pool::{Condition, Pool, Wish};
+pub use pools::{Pools, PoolsError};
+pub use prepared::PreparedSet;
+pub use settings::{Settings, SettingsError, restore_sql};
+pub use standing::{ServerInfo, ServerState};
+pub use stream::Stream;
+pub use target::{ConnectOptions, Target};

@@ -34,6 +34,7 @@ impl SqlState {
     pub const OUT_OF_MEMORY: SqlState = SqlState(*b"53200");
     pub const TOO_MANY_CONNECTIONS: SqlState = SqlState(*b"53300");
     pub const PROGRAM_LIMIT_EXCEEDED: SqlState = SqlState(*b"54000");
+    pub const OBJECT_NOT_IN_PREREQUISITE_STATE: SqlState = SqlState(*b"55000");
     pub const CANNOT_CHANGE_PARAMETER: SqlState = SqlState(*b"55P02");
     pub const QUERY_CANCELED: SqlState = SqlState(*b"57014");
     pub const ADMIN_SHUTDOWN: SqlState = SqlState(*b"57P01");

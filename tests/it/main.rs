@@ -2,6 +2,12 @@
 
 mod fixture;
 
+mod authority;
+mod catalog;
+mod cli;
 mod deploy;
 mod drivers;
+mod protocol;
+mod redis_tier;
 mod servers;
+mod upstream;

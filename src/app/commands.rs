@@ -1,0 +1,275 @@
+//! What operators may order: the console's and the HTTP side's door to the process.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::House;
+use crate::admin::{
+    self, CacheFlush, CacheRuleRow, CacheTableRow, ClientRow, CommandError, ConfigRow, PinRow,
+    Reloaded, Role, ServerRow, Shutdown, UserRow,
+};
+use crate::cache::Flush;
+use crate::catalog::Catalog;
+use crate::client::UserDirectory;
+use crate::config::keys::{self, Effect};
+use crate::config::{self, Config, Source};
+use crate::insight::Insight;
+use crate::metrics::{Invalidation, Metrics, Snapshot};
+use crate::session::{Database, Phase};
+use crate::tls;
+use crate::upstream::{Condition, Pool};
+
+#[async_trait]
+impl admin::House for House {
+    fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    fn insight(&self) -> &Insight {
+        &self.shared.insight
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.take_snapshot()
+    }
+
+    fn role(&self, user: &str) -> Option<Role> {
+        let config = self.shared.config.load();
+        Role::of(user, &config.auth, config.upstream.user.as_deref())
+    }
+
+    fn clients(&self) -> Vec<ClientRow> {
+        self.client_rows()
+    }
+
+    fn servers(&self) -> Vec<ServerRow> {
+        self.server_rows()
+    }
+
+    fn users(&self) -> Vec<UserRow> {
+        self.user_rows()
+    }
+
+    fn config_rows(&self) -> Vec<ConfigRow> {
+        self.configuration_rows()
+    }
+
+    fn cache_tables(&self) -> Vec<CacheTableRow> {
+        self.cache_table_rows()
+    }
+
+    fn cache_rules(&self) -> Vec<CacheRuleRow> {
+        self.cache_rule_rows()
+    }
+
+    fn pins(&self) -> Vec<PinRow> {
+        self.pin_rows()
+    }
+
+    async fn pause(&self, database: Option<&str>) -> Result<(), CommandError> {
+        let pools = self.pools(database)?;
+        if !pools.is_empty()
+            && pools
+                .iter()
+                .all(|pool| *pool.condition().borrow() == Condition::Paused)
+        {
+            return Err(CommandError::AlreadyPaused);
+        }
+        for pool in &pools {
+            pool.pause();
+        }
+        for pool in &pools {
+            pool.drained().await;
+        }
+        Ok(())
+    }
+
+    async fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
+        let pools = self.pools(database)?;
+        if pools
+            .iter()
+            .all(|pool| *pool.condition().borrow() == Condition::Open)
+        {
+            return Err(CommandError::NotPaused);
+        }
+        for pool in pools {
+            pool.resume();
+        }
+        Ok(())
+    }
+
+    async fn reconnect(&self, database: Option<&str>) -> Result<(), CommandError> {
+        for pool in self.pools(database)? {
+            pool.reconnect();
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, database: Option<&str>) -> Result<(), CommandError> {
+        for pool in self.pools(database)? {
+            pool.kill();
+        }
+        for session in self.shared.registry.all() {
+            if database.is_none_or(|database| session.database == database) {
+                session.kill.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    async fn kill_client(&self, id: u64) -> Result<(), CommandError> {
+        let session = u32::try_from(id)
+            .ok()
+            .and_then(|number| self.shared.registry.get(number));
+        let session = session.ok_or(CommandError::NoSuchClient(id))?;
+        session.kill.notify_one();
+        Ok(())
+    }
+
+    async fn reload(&self) -> Result<Reloaded, CommandError> {
+        let source = self.source.lock().clone();
+        let config = source
+            .load()
+            .map_err(|errors| CommandError::NotReloaded(errors.to_string()))?;
+        let changes = self.apply(&config)?;
+        Ok(Reloaded {
+            needs_restart: changes
+                .needs_restart
+                .iter()
+                .map(|key| (*key).to_owned())
+                .collect(),
+        })
+    }
+
+    async fn shutdown(&self, mode: Shutdown) -> Result<(), CommandError> {
+        match mode {
+            Shutdown::Immediate => drop(self.phase.send_replace(Phase::Stopping)),
+            Shutdown::WaitForClients => self.wait_for_clients(),
+            Shutdown::WaitForServers => self.begin_drain(),
+        }
+        Ok(())
+    }
+
+    async fn drain(&self) -> Result<(), CommandError> {
+        self.begin_drain();
+        Ok(())
+    }
+
+    async fn set(&self, key: &str, value: &str) -> Result<(), CommandError> {
+        let full = full_key(key).ok_or_else(|| CommandError::UnknownKey {
+            key: key.to_owned(),
+            nearest: None,
+        })?;
+        if keys::find(full).is_some_and(|key| key.effect == Effect::Restart) {
+            return Err(CommandError::NeedsRestart(full.to_owned()));
+        }
+        let mut source: Source = self.source.lock().clone();
+        source.set_from_console(full, value);
+        let config = source.load().map_err(|errors| CommandError::InvalidValue {
+            key: full.to_owned(),
+            why: errors.to_string(),
+        })?;
+        self.apply(&config)?;
+        Ok(())
+    }
+
+    async fn cache_flush(&self, what: CacheFlush) -> Result<(), CommandError> {
+        let flushes = match what {
+            CacheFlush::All => vec![Flush::All],
+            CacheFlush::Tag(label) => vec![Flush::Label(label)],
+            CacheFlush::Shape(text) => match self.shared.insight.find_shape(&text) {
+                Some(shape) => vec![Flush::Shape(shape)],
+                None => return Err(CommandError::NoSuchShape(text)),
+            },
+            CacheFlush::Table { schema, name } => {
+                let databases = self.shared.databases.all();
+                let found: Vec<Flush> = databases
+                    .iter()
+                    .flat_map(|database| relations_named(database, schema.as_deref(), &name))
+                    .collect();
+                if found.is_empty() {
+                    return Err(CommandError::NoSuchTable(name));
+                }
+                found
+            }
+        };
+        for flush in &flushes {
+            self.shared.cache.flush(flush);
+        }
+        self.shared.metrics.invalidated(Invalidation::Flush);
+        Ok(())
+    }
+}
+
+impl House {
+    fn pools(&self, database: Option<&str>) -> Result<Vec<Arc<Pool>>, CommandError> {
+        let pools = &self.shared.pools;
+        match database {
+            None => Ok(pools.all()),
+            Some(name) => {
+                let found = pools.of_database(name);
+                if found.is_empty() {
+                    return Err(CommandError::NoSuchDatabase(name.to_owned()));
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// Puts a newly loaded configuration in force, as far as that goes without a restart.
+    pub(super) fn apply(&self, new: &Config) -> Result<config::Changes, CommandError> {
+        let old = self.shared.config.load_full();
+        let changes = config::diff(&old, new);
+        let config = Arc::new(config::effective(&old, new));
+        let failed = |error: tls::TlsError| CommandError::NotReloaded(error.to_string());
+        let client_tls = tls::server(&config.client_tls).map_err(failed)?;
+        self.shared.pools.update(config.clone()).map_err(failed)?;
+        self.client_tls.store(Arc::new(client_tls));
+        self.users
+            .store(Arc::new(UserDirectory::from_config(&config)));
+        self.shared.insight.reload(&config.slow_log);
+        self.shared.config.store(config);
+        self.shared.greetings.invalidate_all();
+        if !changes.applied.is_empty() {
+            tracing::info!(keys = changes.applied.join(", "), "configuration reloaded");
+        }
+        if !changes.needs_restart.is_empty() {
+            tracing::warn!(
+                keys = changes.needs_restart.join(", "),
+                "these changes take effect after a restart"
+            );
+        }
+        Ok(changes)
+    }
+}
+
+fn relations_named(database: &Arc<Database>, schema: Option<&str>, name: &str) -> Vec<Flush> {
+    let named = |catalog: &Arc<Catalog>| -> Vec<Flush> {
+        catalog
+            .relations()
+            .filter(|relation| {
+                relation.name == name && schema.is_none_or(|schema| relation.schema == schema)
+            })
+            .map(|relation| Flush::Relation(relation.oid))
+            .collect()
+    };
+    database
+        .authority
+        .catalog()
+        .as_ref()
+        .map(named)
+        .unwrap_or_default()
+}
+
+/// `section.key`, or the bare name that PgBouncer has for it, if only one section has it.
+fn full_key(key: &str) -> Option<&'static str> {
+    if let Some(known) = keys::find(key) {
+        return Some(known.full);
+    }
+    let mut named = keys::KEYS.iter().filter(|known| known.name == key);
+    match (named.next(), named.next()) {
+        (Some(known), None) => Some(known.full),
+        _ => None,
+    }
+}

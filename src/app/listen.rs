@@ -1,0 +1,247 @@
+//! Where applications come in: TCP and Unix sockets, one task a client.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use super::House;
+use crate::client::{self, Greeting, Login, Stream};
+use crate::metrics::Refusal;
+use crate::session::{self, Phase};
+use crate::wire::{self, ErrorReport, SqlState};
+
+/// The sockets that clients connect to.
+pub struct Listeners {
+    tcp: Vec<TcpListener>,
+    unix: Option<(UnixListener, SocketFile)>,
+}
+
+/// A socket's file; gone when dropped.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listeners {
+    /// Binds what `[listen]` names.
+    ///
+    /// # Errors
+    /// An address that cannot be bound; the text names it.
+    pub async fn bind(
+        addr: &str,
+        port: u16,
+        unix_dir: Option<&Path>,
+    ) -> Result<Self, (String, io::Error)> {
+        let mut tcp = Vec::new();
+        for host in addr
+            .split(',')
+            .map(str::trim)
+            .filter(|host| !host.is_empty())
+        {
+            let host = if host == "*" { "::" } else { host };
+            let bound = match TcpListener::bind((host, port)).await {
+                // A machine without IPv6.
+                Err(_) if host == "::" => TcpListener::bind(("0.0.0.0", port)).await,
+                bound => bound,
+            };
+            tcp.push(bound.map_err(|error| (format!("{host}:{port}"), error))?);
+        }
+        let unix = match unix_dir {
+            Some(dir) => {
+                Some(bind_unix(dir, port).map_err(|error| (dir.display().to_string(), error))?)
+            }
+            None => None,
+        };
+        Ok(Self { tcp, unix })
+    }
+
+    /// The first TCP address, for the log.
+    pub fn describe(&self) -> String {
+        let tcp = self
+            .tcp
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok());
+        let mut places: Vec<String> = tcp.map(|address| address.to_string()).collect();
+        places.extend(
+            self.unix
+                .iter()
+                .map(|(_, file)| file.0.display().to_string()),
+        );
+        places.join(", ")
+    }
+
+    /// Accepts clients until the phase is no longer serving, then closes the sockets.
+    pub fn run(self, house: &Arc<House>) {
+        for listener in self.tcp {
+            let house = house.clone();
+            tokio::spawn(async move {
+                let mut phase = house.shared.phase.clone();
+                while let Some(accepted) = until_draining(&mut phase, listener.accept()).await {
+                    match accepted.and_then(|(stream, _)| Stream::tcp(stream)) {
+                        Ok(stream) => house.clone().admit(stream),
+                        Err(error) => refused_by_system(&error).await,
+                    }
+                }
+            });
+        }
+        if let Some((listener, file)) = self.unix {
+            let house = house.clone();
+            tokio::spawn(async move {
+                let mut phase = house.shared.phase.clone();
+                while let Some(accepted) = until_draining(&mut phase, listener.accept()).await {
+                    match accepted {
+                        Ok((stream, _)) => house.clone().admit(Stream::Unix(stream)),
+                        Err(error) => refused_by_system(&error).await,
+                    }
+                }
+                drop(file);
+            });
+        }
+    }
+}
+
+/// `None` once no new client is taken.
+async fn until_draining<T>(
+    phase: &mut watch::Receiver<Phase>,
+    accept: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        accepted = accept => Some(accepted),
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => None,
+    }
+}
+
+/// Out of file descriptors, most likely: it passes, and spinning does not help it.
+async fn refused_by_system(error: &io::Error) {
+    tracing::error!(%error, "cannot accept a client");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+}
+
+fn bind_unix(dir: &Path, port: u16) -> io::Result<(UnixListener, SocketFile)> {
+    let path = dir.join(format!(".s.PGSQL.{port}"));
+    // A file that nobody listens on is left from a process that was killed.
+    if path.exists() && std::os::unix::net::UnixStream::connect(&path).is_err() {
+        std::fs::remove_file(&path)?;
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))?;
+    Ok((listener, SocketFile(path)))
+}
+
+impl House {
+    /// Takes a client on a task of its own, if there is room.
+    fn admit(self: Arc<Self>, stream: Stream) {
+        tokio::spawn(async move {
+            let Ok(_place) = self.clients.clone().try_acquire_owned() else {
+                self.shared.metrics.refused(Refusal::TooManyClients);
+                turn_away(stream).await;
+                return;
+            };
+            self.attend(stream).await;
+        });
+    }
+
+    async fn attend(&self, stream: Stream) {
+        let config = self.shared.config.load_full();
+        let users = self.users.load_full();
+        let tls = self.client_tls.load_full();
+        let greeting = tokio::time::timeout(
+            config.listen.client_login_timeout,
+            client::greet(
+                stream,
+                (*tls).clone(),
+                &config.listen,
+                config.auth.auth_type,
+                &users,
+                config.client_tls.sslmode,
+            ),
+        );
+        match greeting.await {
+            Err(_) => self.shared.metrics.refused(Refusal::Timeout),
+            Ok(Err(error)) => {
+                self.shared.metrics.refused(refusal(&error));
+                tracing::debug!(%error, "login refused");
+            }
+            Ok(Ok(Greeting::Cancel {
+                pid,
+                key,
+                connection,
+            })) => {
+                self.shared.registry.cancel(pid, &key).await;
+                // libpq waits for the end of this connection as the sign that it is done.
+                drop(connection);
+            }
+            Ok(Ok(Greeting::Login(login))) => self.serve(login).await,
+        }
+    }
+
+    async fn serve(&self, login: Login) {
+        if matches!(login.database.as_str(), "pgbouncer" | "pgditto") {
+            // The console.
+            return;
+        }
+        let peer = login.connection.peer.to_string();
+        let (user, database) = (login.user.clone(), login.database.clone());
+        let log = self.shared.config.load().log.clone();
+        let mut session = match session::open(self.shared.clone(), login).await {
+            Ok(session) => session,
+            Err((mut login, report)) => {
+                wire::backend::error(&mut login.connection.output, &report);
+                let _ = login.connection.flush().await;
+                tracing::info!(
+                    user,
+                    database,
+                    peer,
+                    code = report.code.as_str(),
+                    "session refused: {}",
+                    report.message
+                );
+                return;
+            }
+        };
+        self.shared.metrics.logged_in();
+        if log.log_connections {
+            tracing::info!(user, database, peer, "connected");
+        }
+        let ending = match session.send_greeting().await {
+            Ok(()) => session.run().await,
+            Err(_) => session::Ending::ClientGone,
+        };
+        let ended = session.close(ending).await;
+        if log.log_disconnections {
+            let reason = ended
+                .report
+                .map_or("closed by the client".into(), |report| report.message);
+            tracing::info!(user, database, peer, %reason, "disconnected");
+        }
+    }
+}
+
+/// One client too many: told so in the protocol, without reading a byte of what it sends.
+async fn turn_away(stream: Stream) {
+    let mut connection = client::Connection::new(stream);
+    wire::backend::error(
+        &mut connection.output,
+        &ErrorReport::fatal(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "sorry, too many clients already",
+        ),
+    );
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connection.flush()).await;
+}
+
+fn refusal(error: &client::ClientError) -> Refusal {
+    use client::ClientError;
+    match error {
+        ClientError::Auth { .. } | ClientError::Mechanism => Refusal::Authentication,
+        ClientError::Handshake(_) | ClientError::TlsRequired | ClientError::NoAlpn => Refusal::Tls,
+        _ => Refusal::Protocol,
+    }
+}

@@ -1,0 +1,324 @@
+//! The composition root: builds every room from the configuration and runs
+//! them until the drain is over.
+
+mod commands;
+mod explain;
+mod introduction;
+mod listen;
+mod rows;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+
+use crate::authority::{Authority, ControlTarget, Setup};
+use crate::cache::{Cache, CacheError, Tags};
+use crate::client::UserDirectory;
+use crate::config::{Config, ConfigErrors, Secret, Source};
+use crate::insight::Insight;
+use crate::metrics::{Metrics, MetricsError};
+use crate::session::analysis::Analyser;
+use crate::session::registry::Registry;
+use crate::session::{Database, Databases, Phase, Shared, StatementTexts, shared, state::Pin};
+use crate::sql;
+use crate::tls::{self, TlsError};
+use crate::upstream::{Pools, Target};
+use introduction::Doorman;
+use listen::Listeners;
+
+/// Why the process cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, std::io::Error),
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+    #[error("{0}")]
+    Explain(String),
+}
+
+/// The whole: what sessions share, and what only the front door and the operator need.
+pub struct House {
+    pub shared: Arc<Shared>,
+    /// Loaded again on SIGHUP and RELOAD; the console's SET adds to it.
+    source: Mutex<Source>,
+    phase: watch::Sender<Phase>,
+    users: ArcSwap<UserDirectory>,
+    client_tls: ArcSwap<Option<Arc<rustls::ServerConfig>>>,
+    clients: Arc<Semaphore>,
+}
+
+/// Serves until it is told to stop. `source` is loaded again on SIGHUP.
+///
+/// # Errors
+/// When the configuration is wrong, or nothing can be listened on.
+pub async fn serve(source: Source) -> Result<(), AppError> {
+    let config = source.load()?;
+    let house = House::build(source, &config)?;
+    let listen = &config.listen;
+    let listeners = Listeners::bind(
+        &listen.listen_addr,
+        listen.listen_port,
+        listen.unix_socket_dir.as_deref(),
+    )
+    .await
+    .map_err(|(place, error)| AppError::Listen(place, error))?;
+    let places = listeners.describe();
+    let mut signals = Signals::new().map_err(AppError::Signals)?;
+    house.shared.cache.start();
+    house.open_default_database();
+    listeners.run(&house);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        "pgditto listens on {places}"
+    );
+    house.until_stopped(&mut signals).await;
+    Ok(())
+}
+
+impl House {
+    fn build(source: Source, config: &Arc<Config>) -> Result<Arc<Self>, AppError> {
+        let doorman = Arc::new(Doorman::default());
+        let pools = Pools::new(config.clone(), Some(doorman.clone()))?;
+        let cache = Cache::new(&config.cache, &config.redis)?;
+        let pins: Vec<&'static str> = Pin::ALL.iter().map(|pin| pin.as_str()).collect();
+        let metrics = Metrics::new(&pins)?;
+        let (phase, phase_seen) = watch::channel(Phase::Serving);
+        let shared = Arc::new(Shared {
+            config: ArcSwap::new(config.clone()),
+            pools,
+            cache,
+            insight: Insight::new(&config.slow_log, sql::shape_text, metrics.clone()),
+            metrics,
+            registry: Arc::new(Registry::default()),
+            analyser: Analyser::new(shared::SHAPES_MAX),
+            statements: StatementTexts::new(shared::STATEMENT_BYTES_MAX),
+            greetings: moka::sync::Cache::builder()
+                .max_capacity(shared::GREETINGS_MAX)
+                .time_to_live(shared::GREETING_TTL)
+                .build(),
+            phase: phase_seen,
+            shadow: Default::default(),
+            databases: Databases::new(Box::new({
+                let config = config.clone();
+                move |target| Arc::new(open_database(&config, target))
+            })),
+        });
+        doorman.serve(&shared);
+        Ok(Arc::new(Self {
+            users: ArcSwap::from_pointee(UserDirectory::from_config(config)),
+            client_tls: ArcSwap::from_pointee(tls::server(&config.client_tls)?),
+            clients: Arc::new(Semaphore::new(config.listen.max_client_conn)),
+            shared,
+            source: Mutex::new(source),
+            phase,
+        }))
+    }
+
+    /// The upstream URL's own database is looked after from the start, so that
+    /// its guard stands and its catalogue is read before the first client comes.
+    fn open_default_database(&self) {
+        let config = self.shared.config.load();
+        let Some(user) = &config.upstream.user else {
+            return;
+        };
+        let dbname = config.upstream.dbname.as_ref().unwrap_or(user);
+        let pools = &self.shared.pools;
+        if let (Ok(target), Ok(_pool)) = (pools.target(dbname, user), pools.get(dbname, user)) {
+            self.shared.databases.open(&target);
+        }
+    }
+
+    /// Waits for the signals of the operator; returns when the process may end.
+    async fn until_stopped(&self, signals: &mut Signals) {
+        let mut phase = self.phase.subscribe();
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => {
+                    if *self.phase.borrow() != Phase::Serving {
+                        break;
+                    }
+                    self.begin_drain();
+                }
+                _ = signals.interrupt.recv() => self.begin_drain(),
+                _ = signals.quit.recv() => break,
+                _ = signals.hangup.recv() => self.reload_on_signal(),
+                _ = signals.user1.recv() => self.shared.pools.all().iter().for_each(|pool| pool.pause()),
+                _ = signals.user2.recv() => self.shared.pools.all().iter().for_each(|pool| pool.resume()),
+                () = self.drained(&mut phase) => break,
+            }
+        }
+        self.phase.send_replace(Phase::Stopping);
+        // Sessions say goodbye; their number falls to nothing in no time.
+        let goodbye = self.clients_gone();
+        let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;
+        self.shared.pools.shut_down();
+    }
+
+    /// No new clients; sessions end once their transaction has.
+    pub fn begin_drain(&self) {
+        if *self.phase.borrow() == Phase::Serving {
+            tracing::info!("draining: transactions may end, then sessions are closed");
+            self.phase.send_replace(Phase::Draining);
+        }
+    }
+
+    /// Resolves when the end has come: by itself, by order, or by `drain_timeout`.
+    async fn drained(&self, phase: &mut watch::Receiver<Phase>) {
+        loop {
+            let now = *phase.borrow_and_update();
+            let ended = async {
+                match now {
+                    Phase::Serving => std::future::pending().await,
+                    Phase::Closing => self.clients_gone().await,
+                    Phase::Draining => {
+                        let timeout = self.shared.config.load().listen.drain_timeout;
+                        if tokio::time::timeout(timeout, self.clients_gone())
+                            .await
+                            .is_err()
+                        {
+                            let left = self.shared.registry.len();
+                            tracing::warn!(left, "drain_timeout is over with sessions left");
+                        }
+                    }
+                    Phase::Stopping => {}
+                }
+            };
+            tokio::select! {
+                () = ended => return,
+                _ = phase.changed() => {}
+            }
+        }
+    }
+
+    async fn clients_gone(&self) {
+        while self.shared.registry.len() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// SHUTDOWN WAIT_FOR_CLIENTS: no new clients; those that are here end when they like.
+    fn wait_for_clients(&self) {
+        tracing::info!("shutting down when the last client has left");
+        self.phase.send_replace(Phase::Closing);
+    }
+
+    fn reload_on_signal(&self) {
+        let source = self.source.lock().clone();
+        match source.load() {
+            Ok(config) => {
+                if let Err(error) = self.apply(&config) {
+                    tracing::error!("{error}");
+                }
+            }
+            // The old one stays in force.
+            Err(errors) => tracing::error!("the configuration was not reloaded: {errors}"),
+        }
+    }
+
+    /// False while every pool that was asked last could not connect.
+    fn upstream_reachable(&self) -> bool {
+        let pools = self.shared.pools.all();
+        pools.is_empty()
+            || pools.iter().any(|pool| {
+                let stats = pool.stats();
+                stats.sv_active + stats.sv_idle + stats.sv_used > 0
+                    || stats.connect_errors_total == 0
+            })
+    }
+}
+
+/// The guard, the catalogue and the tags of the database that `target` leads to.
+/// Control connections log in as the upstream URL's user where there is one, else as
+/// the user of the client that came first.
+fn open_database(config: &Arc<Config>, target: &Target) -> Database {
+    let name: Arc<str> = format!("{}/{}", target.address(), target.dbname).into();
+    let tags =
+        Tags::new().expect("the operating system gave random numbers at start, and still does");
+    let user = config
+        .upstream
+        .user
+        .clone()
+        .unwrap_or_else(|| target.user.clone());
+    let authority = Authority::start(Setup {
+        target: control_target(config, target, &user),
+        login: Arc::new({
+            let (config, target) = (config.clone(), target.clone());
+            move |user| Some(control_target(&config, &target, user))
+        }),
+        users: Vec::new(),
+        tags: tags.clone(),
+        cache: config.cache.clone(),
+        state_dir: config.upstream.state_dir.clone(),
+    });
+    Database::new(name, tags, authority)
+}
+
+/// How to log in as `user` where `target` leads.
+fn control_target(config: &Config, target: &Target, user: &str) -> ControlTarget {
+    ControlTarget {
+        host: target.host.clone(),
+        port: target.port,
+        dbname: target.dbname.clone(),
+        user: user.to_owned(),
+        password: if target.user == user {
+            target.password.clone()
+        } else {
+            password(config, user)
+        },
+        sslmode: target.sslmode,
+        tls: target.tls.clone(),
+        connect_timeout: config.upstream.server_connect_timeout,
+    }
+}
+
+fn password(config: &Config, user: &str) -> Option<Secret> {
+    if config.upstream.user.as_deref() == Some(user) {
+        return config.upstream.password.clone();
+    }
+    let entry = config.users.iter().find(|entry| entry.name == user)?;
+    entry.password.clone()
+}
+
+/// The signals that `conventions` name.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+/// Says why `sql` is or is not answered from the cache.
+///
+/// # Errors
+/// When the server cannot be reached, since what names mean is only known there.
+pub async fn explain(config: Arc<Config>, sql: &str) -> Result<String, AppError> {
+    explain::explain(&config, sql).await
+}

@@ -1,0 +1,433 @@
+//! The running process as the console and `/metrics` see it: what each room
+//! says of itself, put into the rows that operators know.
+
+use std::time::{Duration, SystemTime};
+
+use crate::admin::{
+    CacheRuleRow, CacheTableRow, ClientRow, ClientState, ConfigRow, PinRow, ServerRow, ServerState,
+    UserRow,
+};
+use crate::cache::Moment;
+use crate::config::keys::{Effect, KEYS};
+use crate::config::{Config, DatabaseConfig};
+use crate::metrics::{
+    AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
+    PoolSnapshot, RedisSnapshot, RedisState, Snapshot,
+};
+use crate::session;
+use crate::session::registry::{Activity, SessionHandle};
+use crate::session::state::Pin;
+use crate::upstream::{self, Condition, Pool, PoolStats};
+
+use super::House;
+
+impl House {
+    pub(super) fn take_snapshot(&self) -> Snapshot {
+        let shared = &self.shared;
+        let config = shared.config.load_full();
+        let sessions = shared.registry.all();
+        let pools = shared.pools.all();
+        let stats: Vec<PoolStats> = pools.iter().map(|pool| pool.stats()).collect();
+        let of = |activity: Activity| sessions.iter().filter(|s| s.activity() == activity).count();
+        let logged_in = sessions.len();
+        let connected = config.listen.max_client_conn - self.clients.available_permits();
+        Snapshot {
+            phase: match *self.phase.borrow() {
+                session::Phase::Serving => Phase::Serving,
+                session::Phase::Closing | session::Phase::Draining => Phase::Draining,
+                session::Phase::Stopping => Phase::Stopping,
+            },
+            paused: !stats.is_empty()
+                && stats.iter().all(|pool| pool.condition == Condition::Paused),
+            upstream_reachable: self.upstream_reachable(),
+            clients: ClientCounts {
+                connected,
+                active: of(Activity::Active) + of(Activity::InTransaction),
+                waiting: of(Activity::Waiting),
+                logging_in: connected.saturating_sub(logged_in),
+                limit: config.listen.max_client_conn,
+            },
+            users: config.users.len() + usize::from(config.upstream.user.is_some()),
+            pools: stats
+                .iter()
+                .map(|stats| pool_snapshot(stats, &sessions, &config))
+                .collect(),
+            databases: self.database_snapshots(&config, &stats, &sessions),
+            cache: self.cache_snapshot(&config),
+            redis: self.redis_snapshot(),
+            authorities: self.authority_snapshots(),
+            pinned: Pin::ALL
+                .iter()
+                .map(|pin| {
+                    let holders = sessions
+                        .iter()
+                        .filter(|session| session.pins.lock().contains(pin));
+                    (pin.as_str(), holders.count())
+                })
+                .collect(),
+        }
+    }
+
+    fn database_snapshots(
+        &self,
+        config: &Config,
+        stats: &[PoolStats],
+        sessions: &[std::sync::Arc<SessionHandle>],
+    ) -> Vec<DatabaseSnapshot> {
+        let mut names: Vec<String> = config
+            .databases
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect();
+        names.extend(stats.iter().map(|pool| pool.database.clone()));
+        names.sort();
+        names.dedup();
+        names
+            .into_iter()
+            .map(|name| {
+                let entry = config.databases.iter().find(|entry| entry.name == name);
+                let none = DatabaseConfig::default();
+                let entry = entry.unwrap_or(&none);
+                let mine = || stats.iter().filter(|pool| pool.database == name);
+                DatabaseSnapshot {
+                    host: Some(
+                        entry
+                            .host
+                            .clone()
+                            .unwrap_or_else(|| config.upstream.host.clone()),
+                    ),
+                    port: entry.port.unwrap_or(config.upstream.port),
+                    dbname: entry.dbname.clone().unwrap_or_else(|| name.clone()),
+                    pool_size: entry.pool_size.unwrap_or(config.pool.default_pool_size),
+                    min_pool_size: config.pool.min_pool_size,
+                    reserve_pool_size: config.pool.reserve_pool_size,
+                    server_lifetime: config.pool.server_lifetime,
+                    pool_mode: entry.pool_mode,
+                    connections_limit: config.pool.max_db_connections,
+                    connections: mine().map(connections).sum(),
+                    clients: sessions
+                        .iter()
+                        .filter(|session| session.database == name)
+                        .count(),
+                    paused: mine().any(|pool| pool.condition == Condition::Paused),
+                    disabled: false,
+                    name,
+                }
+            })
+            .collect()
+    }
+
+    fn cache_snapshot(&self, config: &Config) -> CacheSnapshot {
+        use std::sync::atomic::Ordering::Relaxed;
+        let stats = self.shared.cache.stats();
+        let shadow = &self.shared.shadow;
+        CacheSnapshot {
+            mode: config.cache.mode,
+            entries: stats.entries,
+            bytes: stats.bytes,
+            bytes_limit: stats.bytes_max,
+            hits: stats.hits,
+            absent: stats.absent,
+            stale: stats.stale,
+            marked: stats.marked,
+            expired: stats.expired,
+            flushed: stats.flushed,
+            stores: stats.stores,
+            refused: stats.refused,
+            too_large: stats.too_large,
+            evictions: stats.evictions,
+            flights: FlightSnapshot {
+                led: stats.flights.led,
+                joined: stats.flights.joined,
+                shared: stats.flights.shared,
+                refused: stats.flights.refused,
+                timed_out: stats.flights.timed_out,
+                flying: stats.flights.flying,
+            },
+            shadow_hits: shadow.hits.load(Relaxed),
+            shadow_matches: shadow.matches.load(Relaxed),
+            shadow_mismatches: shadow.mismatches.load(Relaxed),
+        }
+    }
+
+    fn redis_snapshot(&self) -> RedisSnapshot {
+        let Some(stats) = self.shared.cache.stats().redis else {
+            return RedisSnapshot::default();
+        };
+        RedisSnapshot {
+            state: if stats.connected {
+                RedisState::Connected
+            } else {
+                RedisState::Down
+            },
+            hits: stats.hits,
+            misses: stats.absent + stats.unfit + stats.skipped + stats.corrupt,
+            stores: stats.writes,
+            errors: stats.errors + stats.write_errors,
+            timeouts: stats.timeouts,
+        }
+    }
+
+    fn authority_snapshots(&self) -> Vec<AuthoritySnapshot> {
+        let now = Moment::now();
+        let databases = self.shared.databases.all();
+        databases
+            .iter()
+            .map(|database| {
+                let stats = database.authority.stats();
+                AuthoritySnapshot {
+                    database: database.name.to_string(),
+                    hindrance: database.authority.may_serve(now).err(),
+                    proof_age: stats.proof_age,
+                    relations: database
+                        .authority
+                        .catalog()
+                        .map_or(0, |catalog| catalog.relations().count()),
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn client_rows(&self) -> Vec<ClientRow> {
+        let sessions = self.shared.registry.all();
+        sessions.iter().map(|session| client_row(session)).collect()
+    }
+
+    pub(super) fn server_rows(&self) -> Vec<ServerRow> {
+        let sessions = self.shared.registry.all();
+        let holder = |pid: u32| {
+            sessions
+                .iter()
+                .find(|session| session.upstream_pid() == Some(pid))
+        };
+        let mut rows = Vec::new();
+        for pool in self.shared.pools.all() {
+            for server in pool.servers() {
+                rows.push(server_row(&pool, server, holder));
+            }
+        }
+        rows
+    }
+
+    pub(super) fn user_rows(&self) -> Vec<UserRow> {
+        let config = self.shared.config.load_full();
+        let sessions = self.shared.registry.all();
+        let pools: Vec<PoolStats> = self
+            .shared
+            .pools
+            .all()
+            .iter()
+            .map(|pool| pool.stats())
+            .collect();
+        let mut names: Vec<String> = config.users.iter().map(|user| user.name.clone()).collect();
+        names.extend(config.upstream.user.clone());
+        names.extend(pools.iter().map(|pool| pool.user.clone()));
+        names.sort();
+        names.dedup();
+        names
+            .into_iter()
+            .map(|name| {
+                let entry = config.users.iter().find(|user| user.name == name);
+                UserRow {
+                    pool_mode: entry.and_then(|user| user.pool_mode),
+                    pool_size: entry.and_then(|user| user.pool_size),
+                    connections: pools
+                        .iter()
+                        .filter(|pool| pool.user == name)
+                        .map(connections)
+                        .sum(),
+                    clients: sessions
+                        .iter()
+                        .filter(|session| session.user == name)
+                        .count(),
+                    name,
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn configuration_rows(&self) -> Vec<ConfigRow> {
+        let config = self.shared.config.load_full();
+        let defaults = Config::default();
+        KEYS.iter()
+            .map(|key| ConfigRow {
+                key: key.full.to_owned(),
+                value: key.show(&config),
+                default: key.show(&defaults),
+                changeable: key.effect == Effect::Reload,
+            })
+            .collect()
+    }
+
+    pub(super) fn cache_table_rows(&self) -> Vec<CacheTableRow> {
+        let databases = self.shared.databases.all();
+        let tallies = self.shared.cache.per_relation();
+        tallies
+            .into_iter()
+            .map(|tally| {
+                let database = databases
+                    .iter()
+                    .find(|database| database.name == tally.database);
+                let catalog = database.and_then(|database| database.authority.catalog());
+                let relation = catalog
+                    .and_then(|catalog| catalog.relation_name(tally.relation))
+                    .unwrap_or_else(|| tally.relation.to_string());
+                CacheTableRow {
+                    database: tally.database.to_string(),
+                    relation,
+                    entries: tally.tally.entries,
+                    bytes: tally.tally.bytes,
+                    hits: tally.tally.hits,
+                    stale: tally.tally.stale,
+                    stores: tally.tally.stores,
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn cache_rule_rows(&self) -> Vec<CacheRuleRow> {
+        let config = self.shared.config.load_full();
+        let rules = config.cache.rules.iter().cloned();
+        rules
+            .map(|rule| CacheRuleRow { rule, matched: 0 })
+            .collect()
+    }
+
+    pub(super) fn pin_rows(&self) -> Vec<PinRow> {
+        let mut rows = Vec::new();
+        for session in self.shared.registry.all() {
+            for pin in session.pins.lock().iter() {
+                rows.push(PinRow {
+                    client_id: u64::from(session.number),
+                    database: session.database.clone(),
+                    user: session.user.clone(),
+                    application_name: session.application_name.lock().clone(),
+                    reason: pin.as_str(),
+                    server_pid: session.upstream_pid().unwrap_or(0),
+                });
+            }
+        }
+        rows
+    }
+}
+
+fn connections(pool: &PoolStats) -> usize {
+    pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_login
+}
+
+fn pool_snapshot(
+    stats: &PoolStats,
+    sessions: &[std::sync::Arc<SessionHandle>],
+    config: &Config,
+) -> PoolSnapshot {
+    let mine = sessions
+        .iter()
+        .filter(|session| session.database == stats.database && session.user == stats.user);
+    PoolSnapshot {
+        database: stats.database.clone(),
+        user: stats.user.clone(),
+        clients_active: mine
+            .filter(|session| session.activity() != Activity::Waiting)
+            .count(),
+        clients_waiting: stats.cl_waiting,
+        cancels_active: 0,
+        cancels_waiting: 0,
+        servers_active: stats.sv_active,
+        servers_being_cancelled: 0,
+        servers_idle: stats.sv_idle + stats.sv_used,
+        servers_tested: 0,
+        servers_login: stats.sv_login,
+        servers_pinned: stats.pinned,
+        wait_max: stats.maxwait,
+        pool_mode: stats.mode,
+        pool_size: stats.pool_size,
+        reserve_pool_size: stats.reserve_pool_size,
+        pinned_limit: config
+            .pool
+            .max_pinned_connections
+            .unwrap_or(stats.pool_size),
+    }
+}
+
+fn client_row(session: &SessionHandle) -> ClientRow {
+    let (addr, port) = address_and_port(&session.peer);
+    let state = match session.activity() {
+        Activity::Idle => ClientState::Idle,
+        Activity::Active | Activity::InTransaction => ClientState::Active,
+        Activity::Waiting => ClientState::Waiting,
+    };
+    let since = session.request_at().elapsed();
+    ClientRow {
+        id: u64::from(session.number),
+        user: session.user.clone(),
+        database: session.database.clone(),
+        state,
+        addr,
+        port,
+        local_addr: String::new(),
+        local_port: 0,
+        connect_time: session.connected_at,
+        request_time: SystemTime::now() - since,
+        wait: if state == ClientState::Waiting {
+            since
+        } else {
+            Duration::ZERO
+        },
+        link: session.upstream_pid().map(u64::from),
+        remote_pid: 0,
+        tls: String::new(),
+        application_name: session.application_name.lock().clone(),
+        prepared_statements: 0,
+        pins: session.pins.lock().iter().map(|pin| pin.as_str()).collect(),
+    }
+}
+
+fn server_row<'a>(
+    pool: &Pool,
+    server: upstream::ServerInfo,
+    holder: impl Fn(u32) -> Option<&'a std::sync::Arc<SessionHandle>>,
+) -> ServerRow {
+    let link = holder(server.pid);
+    let (addr, port) = match server.remote {
+        Some(remote) => (remote.ip().to_string(), remote.port()),
+        None => (server.address.clone(), 0),
+    };
+    let (local_addr, local_port) = match server.local {
+        Some(local) => (local.ip().to_string(), local.port()),
+        None => ("unix".into(), 0),
+    };
+    ServerRow {
+        id: u64::from(server.pid),
+        user: pool.user().to_owned(),
+        database: pool.database().to_owned(),
+        state: match server.state {
+            upstream::ServerState::Idle => ServerState::Idle,
+            upstream::ServerState::Active | upstream::ServerState::Pinned => ServerState::Active,
+        },
+        addr,
+        port,
+        local_addr,
+        local_port,
+        connect_time: server.connected_at,
+        request_time: server.requested_at.unwrap_or(server.connected_at),
+        close_needed: false,
+        link: link.map(|session| u64::from(session.number)),
+        remote_pid: server.pid,
+        tls: server.tls,
+        application_name: link
+            .map(|session| session.application_name.lock().clone())
+            .unwrap_or(server.application),
+        prepared_statements: 0,
+        pins: link
+            .map(|session| session.pins.lock().iter().map(|pin| pin.as_str()).collect())
+            .unwrap_or_default(),
+    }
+}
+
+/// `127.0.0.1:5432` or `[::1]:5432`; a Unix socket has no port.
+fn address_and_port(peer: &str) -> (String, u16) {
+    match peer.parse::<std::net::SocketAddr>() {
+        Ok(address) => (address.ip().to_string(), address.port()),
+        Err(_) => (peer.to_owned(), 0),
+    }
+}

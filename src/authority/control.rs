@@ -1,0 +1,149 @@
+//! Connections of our own to the server: never lent to a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::{Secret, SslMode};
+
+/// How long any statement of ours may take, save the loading of the catalogue.
+pub(super) const STATEMENT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A database, and as whom to ask it.
+#[derive(Clone)]
+pub struct ControlTarget {
+    /// Host name, address, or the directory of a Unix socket (begins with `/`).
+    pub host: String,
+    pub port: u16,
+    pub dbname: String,
+    pub user: String,
+    pub password: Option<Secret>,
+    pub sslmode: SslMode,
+    /// What verifies the server's certificate; needed unless `sslmode` is disable.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub connect_timeout: Duration,
+}
+
+/// A control connection's failure. The upstream's fault; nothing survives but the next attempt.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("{}", chain(.0))]
+    Server(#[from] tokio_postgres::Error),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("the connection leads to another server than the guard's")]
+    OtherServer,
+    #[error("the answer is not what was asked for")]
+    Malformed,
+    #[error("{0}")]
+    Catalog(String),
+}
+
+/// The driver's own words say only "db error".
+fn chain(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+pub(super) type Row = Vec<Option<String>>;
+
+impl ControlTarget {
+    pub(super) fn config(&self, application_name: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host(&self.host)
+            .port(self.port)
+            .dbname(&self.dbname)
+            .user(&self.user)
+            .application_name(application_name)
+            .connect_timeout(self.connect_timeout)
+            .keepalives_idle(Duration::from_secs(10))
+            .ssl_mode(match (&self.tls, self.sslmode) {
+                (None, _) | (_, SslMode::Disable) => tokio_postgres::config::SslMode::Disable,
+                (_, SslMode::Allow | SslMode::Prefer) => tokio_postgres::config::SslMode::Prefer,
+                (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => {
+                    tokio_postgres::config::SslMode::Require
+                }
+            });
+        if let Some(password) = &self.password {
+            config.password(password.reveal());
+        }
+        config
+    }
+
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        let config = match &self.tls {
+            Some(tls) => rustls::ClientConfig::clone(tls),
+            // Never used: without a configuration TLS is not asked for.
+            None => {
+                let provider = Arc::new(rustls::crypto::ring::default_provider());
+                rustls::ClientConfig::builder_with_provider(provider)
+                    .with_safe_default_protocol_versions()
+                    .expect("ring has suites for every version that rustls speaks")
+                    .with_root_certificates(rustls::RootCertStore::empty())
+                    .with_no_client_auth()
+            }
+        };
+        MakeRustlsConnect::new(config)
+    }
+
+    /// The task ends when the connection does: it keeps the connection going in between.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn connect(
+        &self,
+        application_name: &str,
+    ) -> Result<(Client, JoinHandle<()>), ControlError> {
+        let config = self.config(application_name);
+        // The driver's own limit is for the socket, not for the log-in.
+        let connecting = tokio::time::timeout(self.connect_timeout, config.connect(self.tls()));
+        let (client, connection) = connecting.await.map_err(|_| ControlError::Timeout)??;
+        let task = tokio::spawn(async move {
+            // Whoever uses the client hears of the error.
+            let _ = connection.await;
+        });
+        Ok((client, task))
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}/{}", self.host, self.port, self.dbname)
+    }
+}
+
+/// Runs statements over the simple protocol and gives the rows of all of them.
+pub(super) async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>, ControlError> {
+    let asked = tokio::time::timeout(STATEMENT_PATIENCE, client.simple_query(sql));
+    let messages = asked.await.map_err(|_| ControlError::Timeout)??;
+    Ok(messages
+        .into_iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                let column = |at| row.get(at).map(str::to_owned);
+                Some((0..row.len()).map(column).collect())
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+/// Closes a pooled connection that must not be handed out again: the pool has no other way to be rid
+/// of it than to find it closed.
+pub(super) async fn end_itself(client: &Client) {
+    let end = "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())";
+    // It always fails: nobody is left to answer.
+    let _ = rows(client, end).await;
+}
+
+/// A column that must be there and be readable.
+pub(super) fn column<T: std::str::FromStr>(row: &[Option<String>], at: usize) -> Option<T> {
+    row.get(at)?.as_deref()?.parse().ok()
+}

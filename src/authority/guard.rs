@@ -1,0 +1,298 @@
+//! The guard: one connection per database whose life is the server's identity.
+//!
+//! While it lives the server has not crashed, has not been replaced by a standby, and has kept
+//! every commit that it acknowledged. So hits need an answer from it that was asked for
+//! less than a lease ago, and when it is gone the cache is void. It is also how one pgditto
+//! knows of another: each registers, then looks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+
+use super::Core;
+use super::control::{ControlError, Row, column, rows};
+use super::proof::{Proof, REGISTER};
+use super::standing::Block;
+use super::stats::Server;
+use crate::cache::Moment;
+
+/// Between attempts to connect, growing.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+
+/// A guard that is registered.
+struct Guard {
+    client: Client,
+    connection: JoinHandle<()>,
+    pid: i32,
+    /// After the lock that registers it was held, by our clock.
+    registered: Moment,
+}
+
+/// What the server says each time it is asked.
+struct Look {
+    sent: Moment,
+    received: Moment,
+    pid: i32,
+    snapshot: Arc<str>,
+    in_recovery: bool,
+    others: Vec<Other>,
+}
+
+/// Another pgditto on this database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Other {
+    pid: i32,
+    lease: Duration,
+}
+
+/// Set once, lest a setting of the role or database end the guard or change its answers' meaning.
+const SETTLE: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false); \
+     SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
+     WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', \
+     'idle_session_timeout', 'idle_in_transaction_session_timeout')";
+
+const IDENTIFY: &str = "SELECT pg_backend_pid(), \
+     (SELECT (date_part('epoch', backend_start) * 1000000)::int8 \
+     FROM pg_stat_get_activity(pg_backend_pid())), \
+     (date_part('epoch', pg_postmaster_start_time()) * 1000000)::int8";
+
+/// Everybody may see locks, whereas the names of other roles' connections are hidden.
+fn look_sql() -> String {
+    format!(
+        "SELECT pg_backend_pid(), txid_current_snapshot(), pg_is_in_recovery(), \
+         (SELECT string_agg(l.pid || ':' || l.objid, ' ') FROM pg_locks l \
+         WHERE l.locktype = 'advisory' AND l.classid = {REGISTER} AND l.objsubid = 2 \
+         AND l.pid <> pg_backend_pid() \
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+    )
+}
+
+impl Core {
+    /// Keeps a guard, for ever.
+    pub(super) async fn keep_guard(self: Arc<Self>) {
+        let mut retry = RETRY_FIRST;
+        let mut told = false;
+        loop {
+            match self.post().await {
+                Ok(mut guard) => {
+                    (retry, told) = (RETRY_FIRST, false);
+                    let cause = self.stand(&mut guard).await;
+                    guard.connection.abort();
+                    self.lost(&cause);
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(server = %self.target.address(), %error,
+                            "the guard cannot connect: nothing is served from the cache");
+                    }
+                }
+            }
+            tokio::time::sleep(retry).await;
+            retry = (retry * 2).min(RETRY_LAST);
+        }
+    }
+
+    /// Connects and registers.
+    async fn post(&self) -> Result<Guard, ControlError> {
+        let name = format!("pgditto {:032x}", self.tags.incarnation());
+        let (client, connection) = self.target.connect(&name).await?;
+        rows(&client, SETTLE).await?;
+        let mut key = [0; 8];
+        getrandom::fill(&mut key).map_err(|_| ControlError::Malformed)?;
+        let key = i64::from_le_bytes(key);
+        let lease_ms = i32::try_from(self.cfg.lease.as_millis()).unwrap_or(i32::MAX);
+        let register = format!(
+            "SELECT pg_advisory_lock_shared('{key}'::int8), \
+             pg_advisory_lock_shared({REGISTER}, {lease_ms})"
+        );
+        rows(&client, &register).await?;
+        let registered = Moment::now();
+        let identity = rows(&client, IDENTIFY).await?;
+        let row = identity.first().ok_or(ControlError::Malformed)?;
+        let pid = column(row, 0).ok_or(ControlError::Malformed)?;
+        let server = Server {
+            guard_pid: pid,
+            guard_started_us: column(row, 1).ok_or(ControlError::Malformed)?,
+            postmaster_started_us: column(row, 2),
+            // Some providers keep it to themselves.
+            system_identifier: rows(&client, "SELECT system_identifier FROM pg_control_system()")
+                .await
+                .ok()
+                .and_then(|rows| column(rows.first()?, 0)),
+        };
+        self.introduce(&server);
+        // Proofs count for the generation that the last loss began.
+        let generation = *self.generation.borrow();
+        self.proof
+            .send_replace(Some(Arc::new(Proof::new(pid, key, generation))));
+        Ok(Guard {
+            client,
+            connection,
+            pid,
+            registered,
+        })
+    }
+
+    fn introduce(&self, server: &Server) {
+        let before = self.server.lock().replace(server.clone());
+        let address = self.target.address();
+        let moved = before.is_some_and(|before| {
+            before.system_identifier != server.system_identifier
+                || before.postmaster_started_us != server.postmaster_started_us
+        });
+        if moved {
+            tracing::warn!(server = %address, ?server, "the guard stands again, and the server is another or was restarted");
+        } else {
+            tracing::info!(server = %address, pid = server.guard_pid, "the guard stands");
+        }
+    }
+
+    /// Asks every third of a lease, until the guard is lost; says why it is.
+    async fn stand(self: &Arc<Self>, guard: &mut Guard) -> String {
+        let sql = look_sql();
+        let lease = self.cfg.lease;
+        let mut last: Option<Moment> = None;
+        loop {
+            let look = match self.look(guard, &sql).await {
+                Ok(look) => look,
+                Err(error) => return error.to_string(),
+            };
+            if look.pid != guard.pid {
+                // Of no use any more, and harmless: pools go on, without the cache.
+                self.pooler_upstream();
+                guard.pid = look.pid;
+            }
+            // Between two looks that are a lease apart another pgditto can have come, written and gone.
+            let lapsed = last.is_some_and(|last| look.received.since(last) >= lease);
+            if lapsed {
+                self.counts.lapses.fetch_add(1, Ordering::Relaxed);
+                self.tags.empty();
+            }
+            last = Some(look.sent);
+            self.see_others(guard, &look);
+            *self.snapshot.lock() = Some(Arc::clone(&look.snapshot));
+            self.standing.set(Block::Guard, look.in_recovery);
+            self.standing.extend(look.sent, lease);
+            self.counts.looks.fetch_add(1, Ordering::Relaxed);
+            let next = tokio::time::sleep(lease / 3);
+            tokio::select! {
+                () = next => {}
+                _ = &mut guard.connection => return "the connection was closed".into(),
+            }
+        }
+    }
+
+    async fn look(&self, guard: &mut Guard, sql: &str) -> Result<Look, ControlError> {
+        let sent = Moment::now();
+        let asked = rows(&guard.client, sql).await?;
+        let received = Moment::now();
+        let took = received.since(sent);
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.counts.last_look_us.store(us, Ordering::Relaxed);
+        asked
+            .first()
+            .and_then(|row| Look::read(row, sent, received))
+            .ok_or(ControlError::Malformed)
+    }
+
+    /// Acts on who else is there: before the lease is extended on the same look.
+    fn see_others(self: &Arc<Self>, guard: &Guard, look: &Look) {
+        let alone = look.others.is_empty();
+        let was_alone = !self.standing.is_blocked(Block::NotAlone);
+        let first = self.writes_from.borrow().is_none();
+        if first {
+            // Whoever served before we were registered stops within its lease, and looks before.
+            let leases = look.others.iter().map(|other| other.lease);
+            let wait = leases.chain([self.cfg.lease]).max().unwrap_or_default();
+            let from = match alone {
+                true => look.received,
+                false => guard.registered + wait,
+            };
+            self.writes_from.send_replace(Some(from));
+        }
+        if alone == was_alone {
+            return;
+        }
+        let database = &self.target.dbname;
+        if alone {
+            tracing::info!(%database, "the other pgditto is gone: hits begin again when its last transactions are over");
+            self.raise_barrier();
+            self.standing.unblock(Block::NotAlone);
+            let core = Arc::clone(self);
+            self.spawn(async move { core.wait_for_others().await });
+        } else {
+            self.standing.block(Block::NotAlone);
+            let pids: Vec<_> = look.others.iter().map(|other| other.pid).collect();
+            tracing::warn!(%database, guards = ?pids,
+                "another pgditto serves this database and they are not a fleet: none of them serves strict hits");
+        }
+    }
+
+    fn lost(&self, cause: &str) {
+        self.standing.lose();
+        self.proof.send_replace(None);
+        self.writes_from.send_replace(None);
+        *self.snapshot.lock() = None;
+        // Before the cache is emptied: a stamp that is taken after that finds the new generation
+        // (see `Authority::may_fill`), and one that was taken before is void.
+        self.generation.send_modify(|generation| *generation += 1);
+        self.tags.empty();
+        self.catalogue_changed();
+        self.counts.losses.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(server = %self.target.address(), cause,
+            "the guard is lost: the cache is emptied, and upstream connections are replaced");
+    }
+}
+
+impl Look {
+    fn read(row: &Row, sent: Moment, received: Moment) -> Option<Self> {
+        let others = match row.get(3)? {
+            None => Vec::new(),
+            Some(list) => list
+                .split(' ')
+                .map(|other| {
+                    let (pid, lease_ms) = other.split_once(':')?;
+                    Some(Other {
+                        pid: pid.parse().ok()?,
+                        lease: Duration::from_millis(lease_ms.parse().ok()?),
+                    })
+                })
+                .collect::<Option<_>>()?,
+        };
+        Some(Self {
+            sent,
+            received,
+            pid: column(row, 0)?,
+            snapshot: row.get(1)?.as_deref()?.into(),
+            in_recovery: row.get(2)?.as_deref()? == "t",
+            others,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_is_read_whole_or_not_at_all() {
+        let row = |others: Option<&str>| -> Row {
+            let mut row: Row = ["7", "10:12:11", "f"].map(|t| Some(t.to_owned())).to_vec();
+            row.push(others.map(str::to_owned));
+            row
+        };
+        let read = |row: &Row| Look::read(row, Moment::default(), Moment::default());
+        let look = read(&row(None)).unwrap();
+        assert_eq!((look.pid, &*look.snapshot), (7, "10:12:11"));
+        assert!(look.others.is_empty() && !look.in_recovery);
+        let look = read(&row(Some("8:1000 9:250"))).unwrap();
+        assert_eq!(look.others.len(), 2);
+        assert_eq!(look.others[1].lease, Duration::from_millis(250));
+        assert!(read(&row(Some("8"))).is_none());
+        assert!(read(&Row::new()).is_none());
+    }
+}

@@ -1,0 +1,206 @@
+//! The catalogue's picture: when it is stale, and how it becomes fresh again.
+//!
+//! DDL through us takes the picture away before it commits and gives it back after it has
+//! settled. DDL from elsewhere is watched for; until it is found, what it changed is not
+//! known, and that delay is `cache.catalog_watch_interval`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Core;
+use super::control::{ControlError, STATEMENT_PATIENCE, end_itself};
+use super::standing::Block;
+use crate::catalog::{Catalog, CatalogVersion, Loader};
+
+/// How long the loading may take.
+const LOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// Between attempts to load, growing.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(super) struct Pictures {
+    current: ArcSwapOption<Catalog>,
+    state: Mutex<State>,
+    wake: Notify,
+    pub loads: AtomicU64,
+    pub failures: AtomicU64,
+    /// Changes from elsewhere.
+    pub found: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// DDL of ours on its way.
+    changing: usize,
+    /// Counts what has made a picture stale: one that was begun before is stale too.
+    epoch: u64,
+    /// What the watch last found in order: the version, and the server's snapshot before it was read.
+    watched: Option<(CatalogVersion, Arc<str>)>,
+}
+
+impl Pictures {
+    pub fn current(&self) -> Option<Arc<Catalog>> {
+        self.current.load_full()
+    }
+}
+
+impl Core {
+    /// DDL of ours is about to commit.
+    pub(super) fn catalogue_changing(&self) {
+        let mut state = self.pictures.state.lock();
+        state.changing += 1;
+        self.take_away(&mut state);
+    }
+
+    /// It has settled, whatever came of it.
+    pub(super) fn catalogue_settled(&self) {
+        let mut state = self.pictures.state.lock();
+        state.changing = state.changing.saturating_sub(1);
+        drop(state);
+        self.pictures.wake.notify_one();
+    }
+
+    /// It has changed, or may have, and not through us.
+    pub(super) fn catalogue_changed(&self) {
+        // First no picture, then the walk: what is judged in between means everything, and what
+        // was judged before is found by the walk or fails the comparison of pictures.
+        self.take_away(&mut self.pictures.state.lock());
+        self.tags.widen_in_flight();
+        self.tags.bump_everything();
+        self.pictures.wake.notify_one();
+    }
+
+    fn take_away(&self, state: &mut State) {
+        state.epoch += 1;
+        self.standing.block(Block::CatalogStale);
+        self.pictures.current.store(None);
+    }
+
+    /// Loads and watches, for ever.
+    pub(super) async fn keep_pictures(self: Arc<Self>) {
+        let interval = self.cfg.catalog_watch_interval;
+        let mut retry = RETRY_FIRST;
+        let mut told = false;
+        loop {
+            if self.pictures.current.load().is_none() {
+                match self.load_picture().await {
+                    Ok(()) => (retry, told) = (RETRY_FIRST, false),
+                    Err(error) => {
+                        self.pictures.failures.fetch_add(1, Ordering::Relaxed);
+                        if !std::mem::replace(&mut told, true) {
+                            tracing::warn!(database = %self.target.dbname, %error,
+                                "the catalogue cannot be loaded: nothing is cached until it is");
+                        }
+                        tokio::time::sleep(retry).await;
+                        retry = (retry * 2).min(RETRY_LAST);
+                        continue;
+                    }
+                }
+            }
+            let woken = tokio::time::timeout(interval, self.pictures.wake.notified()).await;
+            if woken.is_err() && self.pictures.current.load().is_some() {
+                self.watch_catalogue().await;
+            }
+        }
+    }
+
+    /// Loads a picture, if it is time; it counts only if nothing made it stale meanwhile.
+    async fn load_picture(&self) -> Result<(), ControlError> {
+        let epoch = {
+            let state = self.pictures.state.lock();
+            if state.changing > 0 {
+                return Ok(());
+            }
+            state.epoch
+        };
+        let began = Instant::now();
+        let client = self.proven().await?;
+        let snapshot = self.snapshot();
+        let catalog = read(LOAD_PATIENCE, Loader::load(&client)).await;
+        if matches!(catalog, Err(ControlError::Timeout)) {
+            // It was left in the middle of something.
+            end_itself(&client).await;
+        }
+        let catalog = catalog?;
+        let version = catalog.version;
+        let mut state = self.pictures.state.lock();
+        if state.epoch != epoch || state.changing > 0 {
+            return Ok(());
+        }
+        self.pictures.loads.fetch_add(1, Ordering::Relaxed);
+        state.watched = snapshot.map(|snapshot| (version, snapshot));
+        self.pictures.current.store(Some(Arc::new(catalog)));
+        self.standing.unblock(Block::CatalogStale);
+        drop(state);
+        let took_ms = began.elapsed().as_millis();
+        tracing::debug!(database = %self.target.dbname, took_ms, "the catalogue is loaded");
+        Ok(())
+    }
+
+    /// Looks for changes from elsewhere. If it cannot look, it takes them for granted.
+    async fn watch_catalogue(&self) {
+        let (epoch, watched) = {
+            let state = self.pictures.state.lock();
+            (state.epoch, state.watched.clone())
+        };
+        let snapshot = self.snapshot();
+        // No transaction that wrote has ended since: nothing can have changed.
+        if let (Some((_, before)), Some(now)) = (&watched, &snapshot)
+            && before == now
+        {
+            return;
+        }
+        let mut seen = self.read_version().await;
+        if seen.is_err() {
+            seen = self.read_version().await;
+        }
+        let same = match (&seen, &watched) {
+            (Ok(seen), Some((version, _))) => seen == version,
+            (Ok(seen), None) => self
+                .pictures
+                .current()
+                .is_some_and(|catalog| catalog.version == *seen),
+            (Err(_), _) => false,
+        };
+        let mut state = self.pictures.state.lock();
+        if state.epoch != epoch {
+            return;
+        }
+        if same {
+            state.watched = seen.ok().zip(snapshot);
+            return;
+        }
+        drop(state);
+        match seen {
+            Ok(_) => {
+                self.pictures.found.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(database = %self.target.dbname,
+                    "the catalogue was changed from outside: everything cached is void");
+            }
+            Err(error) => tracing::warn!(database = %self.target.dbname, %error,
+                "the catalogue cannot be watched: nothing is cached until it can"),
+        }
+        self.catalogue_changed();
+    }
+
+    async fn read_version(&self) -> Result<CatalogVersion, ControlError> {
+        let client = self.proven().await?;
+        read(STATEMENT_PATIENCE, Loader::version(&client)).await
+    }
+}
+
+async fn read<T>(
+    patience: Duration,
+    reading: impl Future<Output = Result<T, crate::catalog::CatalogError>>,
+) -> Result<T, ControlError> {
+    match tokio::time::timeout(patience, reading).await {
+        Ok(read) => read.map_err(|error| ControlError::Catalog(error.to_string())),
+        Err(_) => Err(ControlError::Timeout),
+    }
+}

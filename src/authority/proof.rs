@@ -1,0 +1,131 @@
+//! The proof that a connection leads to the server on which the guard stands.
+//!
+//! The guard holds an advisory lock whose number is drawn at random. Everybody may
+//! see the locks of a server, whatever his role, and no other server has this one: not a
+//! standby, not a restored copy, and not the same server after a crash, which
+//! keeps its start time but loses its locks.
+
+use super::control::column;
+
+/// Marks our kind of lock among the two-part advisory locks ("pgdt"); the other part is the
+/// holder's lease in milliseconds.
+pub(super) const REGISTER: i32 = 0x7067_6474;
+
+/// A backend of the server, as nobody else will be called again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Backend {
+    pub pid: u32,
+    /// `backend_start`, in microseconds since 1970 by the server's clock.
+    pub started_us: i64,
+    /// As whom it was logged in.
+    pub user: String,
+}
+
+/// What a new connection must show before it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    guard_pid: i32,
+    key: i64,
+    /// [`super::Authority::generation`] for which the proof counts.
+    pub generation: u64,
+}
+
+/// Why a connection proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    #[error("the connection leads to another server than the guard's, or the guard is lost")]
+    OtherServer,
+    #[error("there is another pooler between pgditto and the server")]
+    PoolerUpstream,
+    #[error("the server's answer is not what was asked for")]
+    Malformed,
+}
+
+impl Proof {
+    pub(super) fn new(guard_pid: i32, key: i64, generation: u64) -> Self {
+        Self {
+            guard_pid,
+            key,
+            generation,
+        }
+    }
+
+    /// One statement with one row. It is run with whatever `search_path` the role has, so
+    /// every name and operator in it is qualified.
+    pub fn sql(&self) -> String {
+        let (class, object) = ((self.key >> 32) as u32, self.key as u32);
+        let pid = self.guard_pid;
+        format!(
+            "SELECT pg_catalog.pg_backend_pid()::pg_catalog.text, \
+             (SELECT (pg_catalog.date_part('epoch', backend_start) \
+             OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text \
+             FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())), \
+             session_user::pg_catalog.text, \
+             EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+             AND pid OPERATOR(pg_catalog.=) {pid} \
+             AND classid OPERATOR(pg_catalog.=) '{class}'::pg_catalog.oid \
+             AND objid OPERATOR(pg_catalog.=) '{object}'::pg_catalog.oid \
+             AND objsubid OPERATOR(pg_catalog.=) 1 AND granted)::pg_catalog.text"
+        )
+    }
+
+    /// Reads the row. `key_pid` is the process id of the connection's BackendKeyData:
+    /// if the server calls itself another, somebody stands in between, and what
+    /// happens to the connection says nothing about the backend.
+    ///
+    /// # Errors
+    /// It proves nothing.
+    pub(super) fn read(&self, row: &[Option<String>], key_pid: u32) -> Result<Backend, Unproven> {
+        let backend = Self::backend(row).ok_or(Unproven::Malformed)?;
+        if backend.pid != key_pid {
+            return Err(Unproven::PoolerUpstream);
+        }
+        if row.get(3).and_then(Option::as_deref) != Some("true") {
+            return Err(Unproven::OtherServer);
+        }
+        Ok(backend)
+    }
+
+    /// For connections of our own, whose BackendKeyData the driver keeps to itself.
+    pub(super) fn holds(row: &[Option<String>]) -> bool {
+        row.get(3).and_then(Option::as_deref) == Some("true")
+    }
+
+    fn backend(row: &[Option<String>]) -> Option<Backend> {
+        Some(Backend {
+            pid: column(row, 0)?,
+            started_us: column(row, 1)?,
+            user: column(row, 2)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_proves_or_says_what_is_wrong() {
+        let proof = Proof::new(7, -2, 1);
+        let row = |pid: &str, locked: &str| -> Vec<Option<String>> {
+            [pid, "1700000000000001", "app", locked]
+                .map(|text| Some(text.to_owned()))
+                .to_vec()
+        };
+        let backend = proof.read(&row("12", "true"), 12).unwrap();
+        assert_eq!((backend.pid, backend.user.as_str()), (12, "app"));
+        assert_eq!(backend.started_us, 1_700_000_000_000_001);
+        assert_eq!(
+            proof.read(&row("13", "true"), 12),
+            Err(Unproven::PoolerUpstream)
+        );
+        assert_eq!(
+            proof.read(&row("12", "false"), 12),
+            Err(Unproven::OtherServer)
+        );
+        assert_eq!(proof.read(&row("x", "true"), 12), Err(Unproven::Malformed));
+        assert_eq!(proof.read(&[], 12), Err(Unproven::Malformed));
+        assert!(proof.sql().contains("'4294967295'::pg_catalog.oid"));
+        assert!(proof.sql().contains("'4294967294'::pg_catalog.oid"));
+    }
+}

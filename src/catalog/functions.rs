@@ -1,0 +1,359 @@
+//! What running a user's function may come to: computed once, when the picture is made.
+//!
+//! A function is read where it can be (SQL, PL/pgSQL, aggregates by their parts), and
+//! what it calls is followed by *name*, whatever schema: one name too many is harmless.
+//! Anything that cannot be read may do everything.
+
+use std::collections::HashMap;
+
+use super::RelationOid;
+use super::body::Words;
+use super::builtin;
+use super::footprint::{Effects, Footprint};
+use super::index::{Index, Named};
+use super::picture::{FIRST_USER_OID, Function, FunctionOid, Owner, Referred, Volatility};
+
+/// What running it may come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// It may write to any relation.
+    pub touches: bool,
+    /// It may run DDL.
+    pub catalogue: bool,
+    pub effects: Effects,
+    /// Somewhere it cannot be read, so what relations it reads is not known.
+    pub opaque: bool,
+}
+
+impl Outcome {
+    pub(crate) const QUIET: Outcome = Outcome {
+        touches: false,
+        catalogue: false,
+        effects: Effects::NONE,
+        opaque: false,
+    };
+    pub(crate) const ANYTHING: Outcome = Outcome {
+        touches: true,
+        catalogue: true,
+        effects: Effects::ALL,
+        opaque: true,
+    };
+
+    pub(crate) fn union(self, other: Outcome) -> Outcome {
+        Outcome {
+            touches: self.touches || other.touches,
+            catalogue: self.catalogue || other.catalogue,
+            effects: self.effects.union(other.effects),
+            opaque: self.opaque || other.opaque,
+        }
+    }
+
+    pub(crate) fn footprint(self) -> Footprint {
+        match self {
+            Outcome {
+                catalogue: true, ..
+            } => Footprint::catalogue(),
+            Outcome { touches: true, .. } => Footprint::everything(),
+            _ => Footprint::nothing(),
+        }
+    }
+}
+
+/// Outcomes of all user functions of a picture.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    by_function: HashMap<FunctionOid, Outcome>,
+    reads: HashMap<FunctionOid, Vec<RelationOid>>,
+    /// Whatever DDL runs unseen.
+    event_triggers: Outcome,
+    /// Any function at all.
+    any: Outcome,
+}
+
+impl Outcomes {
+    pub(crate) fn new(index: &Index) -> Self {
+        let mut graph = Graph::new(index);
+        graph.settle();
+        let outcome_of = |node: usize| graph.nodes[node].outcome;
+        let functions = || index.picture.functions.iter().enumerate();
+        Self {
+            by_function: functions().map(|(i, f)| (f.oid, outcome_of(i))).collect(),
+            reads: functions()
+                .map(|(i, f)| (f.oid, graph.nodes[i].reads.clone()))
+                .collect(),
+            event_triggers: outcome_of(graph.event_triggers),
+            any: functions().fold(Outcome::QUIET, |all, (i, _)| all.union(outcome_of(i))),
+        }
+    }
+
+    /// `of` a function that is not in the picture: below the first user oid it is one of
+    /// PostgreSQL's own trigger or support functions, which do nothing of the kind.
+    pub(crate) fn of(&self, function: FunctionOid) -> Outcome {
+        match self.by_function.get(&function) {
+            Some(outcome) => *outcome,
+            None if function < FIRST_USER_OID => Outcome::QUIET,
+            None => Outcome::ANYTHING,
+        }
+    }
+
+    /// The relations that the function reads, as far as its words tell; `None` if they do not.
+    pub(crate) fn reads(&self, function: FunctionOid) -> Option<&[RelationOid]> {
+        if self.of(function).opaque {
+            return None;
+        }
+        self.reads.get(&function).map(Vec::as_slice)
+    }
+
+    pub(crate) fn event_triggers(&self) -> Outcome {
+        self.event_triggers
+    }
+
+    /// What a statement of which nothing is known may come to by functions.
+    pub(crate) fn any(&self) -> Outcome {
+        self.any
+    }
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    outcome: Outcome,
+    calls: Vec<usize>,
+    reads: Vec<RelationOid>,
+}
+
+struct Graph {
+    nodes: Vec<Node>,
+    /// The node of everything that writes run unseen; functions that write call it.
+    hidden: usize,
+    /// The node of what DDL runs unseen.
+    event_triggers: usize,
+}
+
+impl Graph {
+    fn new(index: &Index) -> Self {
+        let picture = &index.picture;
+        let hidden = picture.functions.len();
+        let event_triggers = hidden + 1;
+        let mut nodes: Vec<Node> = picture
+            .functions
+            .iter()
+            .map(|f| read_function(f, index))
+            .collect();
+        nodes.extend([Node::default(), Node::default()]);
+
+        for reference in &picture.references {
+            let owner = match reference.owner {
+                Owner::Function(oid) => match index.function_place(oid) {
+                    // What an extension's own code calls is part of what is known of it.
+                    Some(place) if !quiet_by_origin(&picture.functions[place]) => place,
+                    _ => continue,
+                },
+                Owner::Write(_) | Owner::Index(_) | Owner::Policy(_) => hidden,
+                Owner::View(_) | Owner::Refresh(_) | Owner::Type(_) => continue,
+            };
+            if reference.target == Referred::OperatorClass {
+                nodes[owner].outcome = Outcome::ANYTHING;
+            }
+            nodes[owner]
+                .calls
+                .extend(index.places(index.functions_behind(reference.target)));
+            if let Referred::Relation(relation) = reference.target {
+                nodes[owner].reads.push(relation);
+            }
+        }
+        nodes[hidden]
+            .calls
+            .extend(index.places(picture.triggers.iter().map(|t| t.function)));
+        if !picture.rules.is_empty() {
+            // A rule's actions are not read, so they count as anything that functions can do.
+            nodes[hidden].outcome.touches = true;
+            nodes[hidden].calls.extend(0..picture.functions.len());
+        }
+        nodes[event_triggers].calls = index.places(picture.event_triggers.iter().copied());
+        for node in &mut nodes[..hidden] {
+            if node.outcome.touches {
+                node.calls.push(hidden);
+            }
+            if node.outcome.catalogue {
+                node.calls.push(event_triggers);
+            }
+        }
+        Self {
+            nodes,
+            hidden,
+            event_triggers,
+        }
+    }
+
+    /// Carries outcomes from what is called to what calls, until nothing changes.
+    fn settle(&mut self) {
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for i in 0..self.nodes.len() {
+                let mut outcome = self.nodes[i].outcome;
+                let mut reads = std::mem::take(&mut self.nodes[i].reads);
+                let before = reads.len();
+                for &callee in &self.nodes[i].calls {
+                    outcome = outcome.union(self.nodes[callee].outcome);
+                    // What hidden code reads does not show in the caller's answer.
+                    if callee < self.hidden && i < self.hidden {
+                        reads.extend_from_slice(&self.nodes[callee].reads);
+                    }
+                }
+                reads.sort_unstable();
+                reads.dedup();
+                changed |= outcome != self.nodes[i].outcome || reads.len() > before;
+                self.nodes[i].outcome = outcome;
+                self.nodes[i].reads = reads;
+            }
+        }
+    }
+}
+
+/// Known by where it comes from, so that it need not be read.
+fn quiet_by_origin(function: &Function) -> bool {
+    let compiled = matches!(function.language.as_str(), "c" | "internal");
+    match &function.extension {
+        Some(extension) if builtin::is_quiet_extension(extension) => true,
+        _ => compiled && function.volatility == Volatility::Immutable && !function.aggregate,
+    }
+}
+
+fn read_function(function: &Function, index: &Index) -> Node {
+    if quiet_by_origin(function) {
+        return Node::default();
+    }
+    let sql = function.language == "sql" && !function.aggregate;
+    let readable = sql || function.aggregate || function.language == "plpgsql";
+    // Identifiers with escapes in them could be any name.
+    if !readable || function.body.to_ascii_lowercase().contains("u&\"") {
+        return Node {
+            outcome: Outcome::ANYTHING,
+            ..Node::default()
+        };
+    }
+    let words = Words::read(&function.body);
+    let mut node = Node {
+        outcome: words_outcome(&words, sql),
+        ..Node::default()
+    };
+    let mut called: Vec<FunctionOid> = Vec::new();
+    let by_word = words.words.iter().flat_map(|word| index.named(&word.text));
+    for named in by_word.chain(index.odd_names_in(&function.body)) {
+        match named {
+            Named::Function(oid) => called.push(oid),
+            Named::Type(oid) => called.extend(index.type_functions(oid)),
+            Named::Relation(oid) => {
+                node.reads.push(oid);
+                called.extend(index.functions_run_by_reading(oid));
+                called.extend(index.column_functions(oid));
+            }
+        }
+    }
+    let operators = index.picture.operators.iter();
+    called.extend(
+        operators
+            .filter(|op| function.body.contains(op.name.as_str()))
+            .map(|op| op.function),
+    );
+    called.retain(|&oid| oid != function.oid);
+    called.sort_unstable();
+    called.dedup();
+    node.calls = index.places(called);
+    node
+}
+
+const WRITES: &[&str] = &[
+    "insert", "update", "delete", "merge", "truncate", "copy", "call", "do", "refresh", "cluster",
+    "commit", "rollback", "vacuum", "analyze", "move", "lock",
+];
+const DEFINES: &[&str] = &[
+    "create", "alter", "drop", "grant", "revoke", "import", "reassign", "reindex", "security",
+];
+
+/// What the words by themselves come to, built-in functions included.
+fn words_outcome(words: &Words, sql: bool) -> Outcome {
+    if words.contains("execute") {
+        return Outcome::ANYTHING;
+    }
+    let has = |list: &[&str]| list.iter().any(|word| words.contains(word));
+    let creates = sql && selects_into(words);
+    let defines = has(DEFINES) || creates;
+    let mut out = Outcome {
+        touches: has(WRITES) || defines,
+        catalogue: defines,
+        effects: words_effects(words),
+        opaque: false,
+    };
+    for word in &words.words {
+        out = out.union(builtin_outcome(&word.text));
+    }
+    out
+}
+
+/// Of one of PostgreSQL's own functions. Where it runs a text that it is handed, anything.
+pub(crate) fn builtin_outcome(name: &str) -> Outcome {
+    if builtin::runs_text(name) {
+        return Outcome::ANYTHING;
+    }
+    Outcome {
+        touches: builtin::writes_unseen(name),
+        catalogue: builtin::changes_catalogue(name),
+        effects: builtin::effects(name),
+        opaque: false,
+    }
+}
+
+/// Of PostgreSQL's own functions that the query of a view calls; the users' are known by `pg_depend`.
+pub(crate) fn text_outcome(definition: &str) -> Outcome {
+    let words = Words::read(definition);
+    words.words.iter().fold(Outcome::QUIET, |all, word| {
+        all.union(builtin_outcome(&word.text))
+    })
+}
+
+/// SELECT INTO makes a table in SQL functions; in PL/pgSQL it assigns.
+fn selects_into(words: &Words) -> bool {
+    words
+        .words
+        .windows(2)
+        .any(|pair| pair[1].text == "into" && !matches!(pair[0].text.as_str(), "insert" | "merge"))
+}
+
+fn words_effects(words: &Words) -> Effects {
+    let mut effects = Effects::NONE;
+    let mut add = |yes: bool, effect: Effects| {
+        if yes {
+            effects = effects.union(effect);
+        }
+    };
+    let sets = words.words.iter().enumerate().any(|(i, word)| {
+        let local = words
+            .words
+            .get(i + 1)
+            .is_some_and(|next| next.text == "local");
+        word.starts && word.text == "set" && !local
+    });
+    add(sets || words.begins("reset"), Effects::SETTINGS);
+    add(words.begins("discard"), Effects::ALL);
+    add(
+        words.begins("listen") || words.begins("unlisten"),
+        Effects::LISTEN,
+    );
+    add(words.begins("load"), Effects::ALL);
+    add(
+        words.begins("prepare") || words.begins("deallocate"),
+        Effects::PREPARED,
+    );
+    add(words.contains("hold"), Effects::CURSORS);
+    add(
+        words.contains("temp") || words.contains("temporary") || words.contains("pg_temp"),
+        Effects::TEMPORARY,
+    );
+    add(
+        words.contains("insert") || words.contains("merge"),
+        Effects::SEQUENCE,
+    );
+    effects
+}

@@ -1,0 +1,155 @@
+//! What a statement means to a session: one decision for each kind.
+
+use super::Catalog;
+use super::footprint::{Effects, Footprint};
+use super::names::NameScope;
+use super::read::ReadFacts;
+use super::write::Reach;
+use crate::sql::{Bypass, Facts, Kind};
+
+/// What a statement reads, touches and leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Whether its answer may be cached, and under which relations.
+    pub read: Result<ReadFacts, Bypass>,
+    /// What it may touch when it runs; at the latest its commit makes that visible.
+    pub footprint: Footprint,
+    pub effects: Effects,
+}
+
+impl Catalog {
+    /// What `facts` mean for a session with these names. Pure: the same answer for the
+    /// same picture, facts and scope, so that callers may keep it.
+    pub fn judge(&self, facts: &Facts, scope: &NameScope) -> Judgement {
+        let Reach { footprint, effects } = self.reach(facts, scope);
+        Judgement {
+            read: self.judge_read(facts, scope),
+            footprint,
+            effects,
+        }
+    }
+
+    fn reach(&self, facts: &Facts, scope: &NameScope) -> Reach {
+        match &facts.kind {
+            Kind::Select if facts.hazard == Some(Bypass::SelectInto) => {
+                let mut reach = self.reach_query(facts, scope);
+                reach.add(self.outcomes.event_triggers());
+                reach.footprint.merge(&Footprint::catalogue());
+                reach.effects = reach.effects.union(Effects::TEMPORARY);
+                reach
+            }
+            Kind::Select
+            | Kind::Insert
+            | Kind::Update
+            | Kind::Delete
+            | Kind::Merge
+            | Kind::CopyFrom
+            | Kind::CopyTo
+            | Kind::Truncate
+            | Kind::Explain { analyze: true } => self.reach_query(facts, scope),
+            // Of text that could not be read the word ANALYZE may have been missed.
+            Kind::Explain { analyze: false } if !facts.complete => self.reach_query(facts, scope),
+            // Planning evaluates functions that call themselves immutable or stable.
+            Kind::Explain { analyze: false } => {
+                let mut reach = Reach::default();
+                self.reach_code(facts, scope, &mut reach);
+                reach
+            }
+            Kind::Declare { hold } => {
+                let mut reach = self.reach_query(facts, scope);
+                if *hold || !facts.complete {
+                    reach.effects = reach.effects.union(Effects::CURSORS);
+                }
+                reach
+            }
+            Kind::RefreshMaterializedView => self.reach_refresh(facts, scope),
+            Kind::Maintenance => self.reach_maintenance(facts, scope),
+            Kind::TemporaryDdl => self.reach_temporary_ddl(facts, scope),
+            Kind::Ddl => self.reach_ddl(facts, scope),
+            Kind::Call => self.reach_call(facts, scope),
+            Kind::Execute { .. } => {
+                let mut reach = Reach {
+                    footprint: Footprint::everything(),
+                    effects: Effects::ALL,
+                };
+                reach.add(self.outcomes.any());
+                reach
+            }
+            Kind::Do => Reach::anything(),
+            // A library's initialisation is code of any sort.
+            Kind::Load => Reach {
+                footprint: Footprint::everything(),
+                effects: Effects::LOAD.union(Effects::SETTINGS),
+            },
+            Kind::Unknown => Reach {
+                footprint: Footprint {
+                    shared_catalogue: true,
+                    ..Footprint::catalogue()
+                },
+                effects: Effects::ALL,
+            },
+            harmless => Reach {
+                footprint: Footprint::nothing(),
+                effects: leaves_behind(harmless),
+            },
+        }
+    }
+
+    /// CREATE TEMP TABLE … AS runs a query, and temporary objects run event triggers too.
+    fn reach_temporary_ddl(&self, facts: &Facts, scope: &NameScope) -> Reach {
+        let mut reach = Reach::default();
+        reach.add(self.outcomes.event_triggers());
+        if facts.complete {
+            self.reach_code(facts, scope, &mut reach);
+        } else {
+            reach.add(self.outcomes.any());
+        }
+        reach.effects = reach.effects.union(Effects::TEMPORARY);
+        reach
+    }
+
+    /// Statements that name no relation may be about roles or databases, which all
+    /// databases of the server share.
+    fn reach_ddl(&self, facts: &Facts, scope: &NameScope) -> Reach {
+        let mut reach = Reach {
+            footprint: Footprint {
+                shared_catalogue: !facts.complete || facts.relations.is_empty(),
+                ..Footprint::catalogue()
+            },
+            // A view over a temporary table is temporary without saying so.
+            effects: Effects::TEMPORARY,
+        };
+        reach.add(self.outcomes.event_triggers());
+        if facts.complete {
+            self.reach_code(facts, scope, &mut reach);
+        } else {
+            reach.add(self.outcomes.any());
+        }
+        reach
+    }
+
+    fn reach_call(&self, facts: &Facts, scope: &NameScope) -> Reach {
+        if !facts.complete || facts.functions.is_empty() {
+            return Reach::anything();
+        }
+        let mut reach = Reach {
+            footprint: Footprint::everything(),
+            effects: Effects::NONE,
+        };
+        self.reach_code(facts, scope, &mut reach);
+        reach
+    }
+}
+
+/// Of kinds that touch nothing.
+fn leaves_behind(kind: &Kind) -> Effects {
+    match kind {
+        Kind::Set { local: false, .. } | Kind::Reset { .. } => Effects::SETTINGS,
+        Kind::DiscardAll => Effects::ALL,
+        Kind::DiscardOther => Effects::TEMPORARY.union(Effects::SEQUENCE),
+        Kind::Prepare { .. } | Kind::Deallocate { .. } => Effects::PREPARED,
+        Kind::Listen | Kind::Unlisten => Effects::LISTEN,
+        Kind::CloseCursor => Effects::CURSORS,
+        _ => Effects::NONE,
+    }
+}

@@ -1,0 +1,275 @@
+//! Reads a picture over one connection.
+
+use std::collections::HashSet;
+
+use tokio_postgres::{Client, Row};
+
+use super::picture::{
+    Builtin, Cast, Column, FkAction, ForeignKey, Function, Operator, Owner, Picture, Reference,
+    Referred, Relation, RelationKind, Schema, Trigger, TypeKind, UserType, Volatility,
+};
+use super::{Catalog, CatalogVersion, queries};
+use crate::sql;
+
+/// How often a load is tried while the catalogue keeps changing under it.
+const TRIES: usize = 5;
+
+/// Why there is no picture. Nothing but the caller's attempt is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("reading the system catalogues: {0}")]
+    Upstream(#[from] tokio_postgres::Error),
+    #[error("the catalogue changed during each of {TRIES} attempts to read it")]
+    Unsettled,
+}
+
+/// Reads pictures. It needs no privilege but CONNECT, and leaves the connection as it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Loader;
+
+impl Loader {
+    /// A picture of the database that `client` is connected to, and in no transaction.
+    ///
+    /// `pg_get_viewdef` and its like read the newest catalogue whatever the snapshot, so
+    /// the picture holds only if the version is the same before and after.
+    ///
+    /// Dropping the future may leave the connection in a read-only transaction.
+    pub async fn load(client: &Client) -> Result<Catalog, CatalogError> {
+        for _ in 0..TRIES {
+            // All requests are sent before the first answer is read: one round trip.
+            let (earlier, version, picture, later) = tokio::join!(
+                Self::snapshot(client),
+                Self::version(client),
+                read_picture(client),
+                Self::snapshot(client),
+            );
+            let picture = match picture {
+                Ok(picture) => picture,
+                Err(error) => {
+                    // Should COMMIT have been refused, nothing must stay open.
+                    client.batch_execute("ROLLBACK").await?;
+                    return Err(error.into());
+                }
+            };
+            let version = version?;
+            if earlier? == later? || Self::version(client).await? == version {
+                return Ok(Catalog::assemble(version, picture, sql::analyse));
+            }
+        }
+        Err(CatalogError::Unsettled)
+    }
+
+    /// The version that a picture read now would have. One query.
+    pub async fn version(client: &Client) -> Result<CatalogVersion, CatalogError> {
+        let row = client.query_typed_one(queries::VERSION, &[]).await?;
+        let text: &str = row.try_get(0)?;
+        Ok(CatalogVersion(xxhash_rust::xxh3::xxh3_64(text.as_bytes())))
+    }
+
+    /// `pg_current_snapshot()`: while it reads the same, nothing has been committed, and so
+    /// the version is the same too.
+    pub async fn snapshot(client: &Client) -> Result<String, CatalogError> {
+        let row = client.query_typed_one(queries::SNAPSHOT, &[]).await?;
+        Ok(row.try_get(0)?)
+    }
+}
+
+async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error> {
+    let query = |sql: &'static str| client.query_typed(sql, &[]);
+    let all = tokio::join!(
+        client.batch_execute(queries::BEGIN),
+        query(queries::SCHEMAS),
+        query(queries::SUPERUSERS),
+        query(queries::RELATIONS),
+        query(queries::SERIALS),
+        query(queries::INHERITANCE),
+        query(queries::FOREIGN_KEYS),
+        query(queries::TRIGGERS),
+        query(queries::EVENT_TRIGGERS),
+        query(queries::RULES),
+        query(queries::FUNCTIONS),
+        query(queries::BUILTINS),
+        query(queries::OPERATORS),
+        query(queries::CASTS),
+        query(queries::BUILTIN_TYPES),
+        query(queries::TYPES),
+        query(queries::REFERENCES),
+        query(queries::ORDERED_BY_USERS),
+        client.batch_execute("COMMIT"),
+    );
+    all.0?;
+    let serials: HashSet<u32> = rows(all.4, |row| row.try_get(0))?.into_iter().collect();
+    let mut relations: Vec<Relation> = rows(all.3, relation)?.into_iter().flatten().collect();
+    relations
+        .iter_mut()
+        .for_each(|r| r.draws_sequence |= serials.contains(&r.oid));
+    let picture = Picture {
+        schemas: rows(all.1, schema)?,
+        superusers: rows(all.2, |row| row.try_get(0))?,
+        relations,
+        inheritance: rows(all.5, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?,
+        foreign_keys: rows(all.6, foreign_key)?,
+        triggers: rows(all.7, |row| {
+            Ok(Trigger {
+                relation: row.try_get(0)?,
+                function: row.try_get(1)?,
+            })
+        })?,
+        event_triggers: rows(all.8, |row| row.try_get(0))?,
+        rules: rows(all.9, |row| row.try_get(0))?,
+        functions: rows(all.10, function)?,
+        builtins: rows(all.11, builtin)?,
+        operators: rows(all.12, operator)?,
+        casts: rows(all.13, cast)?,
+        builtin_types: rows(all.14, |row| row.try_get(0))?,
+        types: rows(all.15, user_type)?,
+        references: rows(all.16, reference)?.into_iter().flatten().collect(),
+        ordered_by_users: rows(all.17, |row| row.try_get(0))?,
+    };
+    all.18?;
+    Ok(picture)
+}
+
+type Outcome<T> = Result<T, tokio_postgres::Error>;
+
+fn rows<T>(result: Outcome<Vec<Row>>, read: impl Fn(&Row) -> Outcome<T>) -> Outcome<Vec<T>> {
+    result?.iter().map(read).collect()
+}
+
+fn schema(row: &Row) -> Outcome<Schema> {
+    let public: bool = row.try_get::<_, Option<bool>>(1)?.unwrap_or(false);
+    let roles: Option<Vec<String>> = row.try_get(2)?;
+    Ok(Schema {
+        name: row.try_get(0)?,
+        usage: (!public).then(|| roles.unwrap_or_default()),
+    })
+}
+
+fn relation(row: &Row) -> Outcome<Option<Relation>> {
+    let Some(kind) = RelationKind::from_relkind(row.try_get(3)?) else {
+        return Ok(None);
+    };
+    let names: Vec<String> = row.try_get::<_, Option<_>>(6)?.unwrap_or_default();
+    let types: Vec<u32> = row.try_get::<_, Option<_>>(7)?.unwrap_or_default();
+    let columns = names
+        .into_iter()
+        .zip(types)
+        .map(|(name, type_oid)| Column { name, type_oid });
+    Ok(Some(Relation {
+        oid: row.try_get(0)?,
+        schema: row.try_get(1)?,
+        name: row.try_get(2)?,
+        kind,
+        owner: row.try_get::<_, Option<_>>(4)?.unwrap_or_default(),
+        row_security: row.try_get(5)?,
+        columns: columns.collect(),
+        draws_sequence: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
+        definition: row.try_get(9)?,
+    }))
+}
+
+fn foreign_key(row: &Row) -> Outcome<ForeignKey> {
+    Ok(ForeignKey {
+        referencing: row.try_get(0)?,
+        referenced: row.try_get(1)?,
+        on_delete: FkAction::from_code(row.try_get(2)?),
+        on_update: FkAction::from_code(row.try_get(3)?),
+    })
+}
+
+fn function(row: &Row) -> Outcome<Function> {
+    let text: String = row.try_get::<_, Option<_>>(8)?.unwrap_or_default();
+    let aggregate: bool = row.try_get(5)?;
+    let standard_body: bool = row.try_get(9)?;
+    Ok(Function {
+        oid: row.try_get(0)?,
+        schema: row.try_get(1)?,
+        name: row.try_get(2)?,
+        language: row.try_get(3)?,
+        volatility: Volatility::from_provolatile(row.try_get(4)?),
+        aggregate,
+        extension: row.try_get(6)?,
+        takes_row: row.try_get(7)?,
+        body: if standard_body && !aggregate {
+            standard_sql_body(&text).to_owned()
+        } else {
+            text
+        },
+    })
+}
+
+/// The body alone of what `pg_get_functiondef` writes for a function in standard SQL.
+fn standard_sql_body(definition: &str) -> &str {
+    let starts = ["\nBEGIN ATOMIC", "\nRETURN "];
+    let start = starts.iter().filter_map(|word| definition.find(word)).min();
+    start.map_or(definition, |at| &definition[at..])
+}
+
+fn builtin(row: &Row) -> Outcome<Builtin> {
+    Ok(Builtin {
+        name: row.try_get(0)?,
+        volatile: row.try_get(1)?,
+        stable: row.try_get(2)?,
+        outputs: row.try_get::<_, Option<_>>(3)?.unwrap_or_default(),
+    })
+}
+
+fn operator(row: &Row) -> Outcome<Operator> {
+    Ok(Operator {
+        oid: row.try_get(0)?,
+        name: row.try_get(1)?,
+        function: row.try_get(2)?,
+    })
+}
+
+fn cast(row: &Row) -> Outcome<Cast> {
+    Ok(Cast {
+        target: row.try_get(0)?,
+        function: row.try_get(1)?,
+        in_out: row.try_get(2)?,
+    })
+}
+
+fn user_type(row: &Row) -> Outcome<UserType> {
+    Ok(UserType {
+        oid: row.try_get(0)?,
+        schema: row.try_get(1)?,
+        name: row.try_get(2)?,
+        kind: match row.try_get(3)? {
+            "a" => TypeKind::Array,
+            "b" => TypeKind::Base,
+            "c" => TypeKind::Composite,
+            "d" => TypeKind::Domain,
+            "e" => TypeKind::Enum,
+            "r" => TypeKind::Range,
+            _ => TypeKind::Other,
+        },
+        base: row.try_get(4)?,
+        relation: row.try_get(5)?,
+        plain_io: row.try_get(6)?,
+        checked: row.try_get(7)?,
+    })
+}
+
+fn reference(row: &Row) -> Outcome<Option<Reference>> {
+    let oid: u32 = row.try_get(1)?;
+    let owner = match row.try_get(0)? {
+        "w" => Owner::Write(oid),
+        "i" => Owner::Index(oid),
+        "p" => Owner::Policy(oid),
+        "v" => Owner::View(oid),
+        "m" => Owner::Refresh(oid),
+        "f" => Owner::Function(oid),
+        "t" => Owner::Type(oid),
+        _ => return Ok(None),
+    };
+    let oid: u32 = row.try_get(3)?;
+    let target = match row.try_get(2)? {
+        "f" => Referred::Function(oid),
+        "o" => Referred::Operator(oid),
+        "t" => Referred::Type(oid),
+        "k" => Referred::OperatorClass,
+        _ => Referred::Relation(oid),
+    };
+    Ok(Some(Reference { owner, target }))
+}

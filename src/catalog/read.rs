@@ -1,0 +1,489 @@
+//! Whether a statement's answer depends on nothing but relations, settings and the
+//! catalogue; and on which relations.
+
+use smallvec::SmallVec;
+
+use super::builtin::{self, Verdict};
+use super::names::{Meaning, NameScope};
+use super::picture::{
+    FIRST_USER_OID, Owner, Referred, Relation, RelationKind, TypeKind, Volatility,
+};
+use super::{Catalog, RelationOid};
+use crate::sql::{Bypass, ColumnUse, Facts, FunctionUse, Kind, ObjectName};
+
+/// Whether PostgreSQL may give one answer only, for comparing a hit with a fresh answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Rows and their order.
+    Total,
+    /// Rows, in any order.
+    Multiset,
+    /// Neither.
+    Undetermined,
+}
+
+/// What a cacheable statement reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadFacts {
+    /// Sorted, without duplicates.
+    pub dependencies: SmallVec<[RelationOid; 4]>,
+    /// Settings that it reads by `current_setting` and that are the users' own; lower case, sorted.
+    pub custom_settings: Vec<String>,
+    /// `schema.name` of everything that it depends on, views included; those named by the
+    /// statement come first.
+    pub relation_names: Vec<String>,
+    pub order: Order,
+}
+
+/// What reading comes to so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Closure {
+    pub dependencies: Vec<RelationOid>,
+    /// With views, in the order in which they were met.
+    pub met: Vec<RelationOid>,
+    pub custom_settings: Vec<String>,
+}
+
+impl Closure {
+    fn meet(&mut self, oid: RelationOid) {
+        if !self.met.contains(&oid) {
+            self.met.push(oid);
+        }
+    }
+
+    pub(crate) fn absorb(&mut self, other: &Closure) {
+        self.dependencies.extend_from_slice(&other.dependencies);
+        self.custom_settings
+            .extend_from_slice(&other.custom_settings);
+        other.met.iter().for_each(|&oid| self.meet(oid));
+    }
+}
+
+impl Catalog {
+    pub(super) fn judge_read(&self, facts: &Facts, scope: &NameScope) -> Result<ReadFacts, Bypass> {
+        if facts.kind != Kind::Select {
+            return Err(Bypass::NotSelect);
+        }
+        if scope.temporary_objects && !(facts.relations.is_empty() && facts.types.is_empty()) {
+            // Also a qualified name may have a temporary child.
+            return Err(Bypass::TemporaryRelation);
+        }
+        let mut closure = Closure::default();
+        self.read_facts(facts, scope, &mut closure)?;
+        self.check_columns(facts, scope)?;
+
+        let mut dependencies: SmallVec<[RelationOid; 4]> = closure.dependencies.into();
+        dependencies.sort_unstable();
+        dependencies.dedup();
+        closure.custom_settings.sort_unstable();
+        closure.custom_settings.dedup();
+        let names = closure
+            .met
+            .iter()
+            .filter_map(|&oid| self.relation_name(oid));
+        Ok(ReadFacts {
+            dependencies,
+            custom_settings: closure.custom_settings,
+            relation_names: names.collect(),
+            // The facts do not tell about LIMIT, aggregates or ORDER BY.
+            order: Order::Undetermined,
+        })
+    }
+
+    /// Everything but the columns, which only a statement's own text has to be asked for.
+    fn read_facts(
+        &self,
+        facts: &Facts,
+        scope: &NameScope,
+        closure: &mut Closure,
+    ) -> Result<(), Bypass> {
+        if let Some(hazard) = facts.hazard {
+            return Err(hazard);
+        }
+        if !facts.complete {
+            return Err(Bypass::Unparsed);
+        }
+        if facts.writes {
+            return Err(Bypass::NotSelect);
+        }
+        if facts.locks {
+            return Err(Bypass::Locking);
+        }
+        if let Some(hazard) = self.hazard {
+            return Err(hazard);
+        }
+        for used in &facts.relations {
+            match self.meaning(&used.name, scope) {
+                Meaning::Relations(oids) => {
+                    for oid in oids {
+                        self.read_relation(oid, used.only, closure)?;
+                    }
+                }
+                Meaning::Temporary => return Err(Bypass::TemporaryRelation),
+                Meaning::Unknown if is_defined(facts, &used.name) => {}
+                Meaning::Unknown if used.name.schema.as_deref().is_some_and(is_system_schema) => {
+                    return Err(Bypass::SystemCatalog);
+                }
+                Meaning::Unknown => return Err(Bypass::UnknownRelation),
+            }
+        }
+        for function in &facts.functions {
+            self.read_function(function, scope, closure)?;
+        }
+        for operator in &facts.operators {
+            self.check_operator(operator)?;
+        }
+        facts
+            .types
+            .iter()
+            .try_for_each(|name| self.check_type(name, scope))
+    }
+
+    /// Adds a relation with its descendants and, for views, what they read.
+    fn read_relation(
+        &self,
+        oid: RelationOid,
+        only: bool,
+        closure: &mut Closure,
+    ) -> Result<(), Bypass> {
+        let family = if only {
+            vec![oid]
+        } else {
+            self.index.family(oid)
+        };
+        for member in family {
+            let relation = self.index.relation(member).ok_or(Bypass::UnknownRelation)?;
+            closure.meet(member);
+            self.check_relation(relation)?;
+            if relation.kind == RelationKind::View {
+                match self.views.get(&member) {
+                    Some(Ok(view)) => closure.absorb(view),
+                    Some(Err(reason)) => return Err(*reason),
+                    None => return Err(Bypass::UnknownRelation),
+                }
+            } else {
+                closure.dependencies.push(member);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_relation(&self, relation: &Relation) -> Result<(), Bypass> {
+        if relation.is_system() {
+            return Err(Bypass::SystemCatalog);
+        }
+        match relation.kind {
+            RelationKind::Sequence => return Err(Bypass::Sequence),
+            RelationKind::Foreign => return Err(Bypass::ForeignTable),
+            RelationKind::Composite => return Err(Bypass::UnknownRelation),
+            RelationKind::View
+            | RelationKind::Table
+            | RelationKind::Partitioned
+            | RelationKind::MaterializedView => {}
+        }
+        if relation.row_security {
+            // A policy's expression would have to be judged like a view's query, for the
+            // role that it applies to. Until then nothing under a policy is cached.
+            return Err(Bypass::RowSecurity);
+        }
+        if relation
+            .columns
+            .iter()
+            .any(|c| self.index.is_unsafe_type(c.type_oid))
+        {
+            return Err(Bypass::UnsafeType);
+        }
+        Ok(())
+    }
+
+    fn read_function(
+        &self,
+        used: &FunctionUse,
+        scope: &NameScope,
+        closure: &mut Closure,
+    ) -> Result<(), Bypass> {
+        let name = used.name.name.as_str();
+        let schema = used.name.schema.as_deref();
+        let mut by_user = false;
+        for function in self.index.functions_called(name) {
+            if schema.is_some_and(|s| s != function.schema) {
+                continue;
+            }
+            by_user = true;
+            if self.is_trusted(function.oid) {
+                continue;
+            }
+            let full_name = format!("{}.{}", function.schema, function.name);
+            if !scope
+                .vouched_functions
+                .iter()
+                .any(|v| v == name || *v == full_name)
+            {
+                return Err(Bypass::UserFunction);
+            }
+            let reads = match function.extension {
+                Some(_) => &[],
+                None => self
+                    .outcomes
+                    .reads(function.oid)
+                    .ok_or(Bypass::UserFunction)?,
+            };
+            for &oid in reads {
+                self.read_relation(oid, false, closure)?;
+            }
+        }
+        if schema.is_some_and(|s| s != "pg_catalog") {
+            return if by_user {
+                Ok(())
+            } else {
+                self.check_type_function(used, scope)
+            };
+        }
+        let Some(known) = self.index.builtin(name) else {
+            return if by_user || (schema.is_none() && builtin::is_syntax(name)) {
+                Ok(())
+            } else {
+                self.check_type_function(used, scope)
+            };
+        };
+        match builtin::verdict(name, used.argument_count, known.volatile, known.stable) {
+            Verdict::Fine => Ok(()),
+            Verdict::Bypass(reason) => Err(reason),
+            Verdict::Setting => read_setting(used, closure),
+        }
+    }
+
+    /// Immutable, and by somebody who knows what that means.
+    pub(super) fn is_trusted(&self, oid: u32) -> bool {
+        self.index.function(oid).is_some_and(|function| {
+            let compiled = matches!(function.language.as_str(), "c" | "internal");
+            function.volatility == Volatility::Immutable
+                && (function.extension.is_some() || (compiled && !function.aggregate))
+                && !builtin::is_not_immutable(&function.name)
+        })
+    }
+
+    /// `name(x)` may be written for a cast.
+    fn check_type_function(&self, used: &FunctionUse, scope: &NameScope) -> Result<(), Bypass> {
+        let name = used.name.name.as_str();
+        let is_type =
+            self.index.is_builtin_type(name) || self.index.types_called(name).next().is_some();
+        if !is_type || used.argument_count != 1 {
+            return Err(Bypass::UserFunction);
+        }
+        if builtin::is_datetime_type(name) {
+            return Err(Bypass::DatetimeText);
+        }
+        self.check_type(&used.name, scope)
+    }
+
+    /// Operators with a function that is not trusted, of any schema.
+    pub(super) fn check_operator(&self, operator: &str) -> Result<(), Bypass> {
+        let functions = self.index.operator_functions(operator).iter();
+        let all_trusted = functions
+            .copied()
+            .all(|function| function < FIRST_USER_OID || self.is_trusted(function));
+        if all_trusted {
+            Ok(())
+        } else {
+            Err(Bypass::UserOperator)
+        }
+    }
+
+    fn check_type(&self, written: &ObjectName, scope: &NameScope) -> Result<(), Bypass> {
+        let lower = written.name.to_ascii_lowercase();
+        let plain = lower.split(['(', '[']).next().unwrap_or_default().trim();
+        let array = lower.contains('[') || plain.starts_with('_');
+        let plain = plain.trim_start_matches('_');
+        let name = if written.schema.is_none() {
+            builtin::type_alias(plain)
+        } else {
+            plain
+        };
+        let own_schema = written.schema.as_deref().is_none_or(|s| s == "pg_catalog");
+        let may_be_shadowed = written.schema.is_none()
+            && name == plain
+            && scope.search_path.iter().any(|s| s == "pg_catalog")
+            && self.index.types_called(name).next().is_some();
+        if own_schema && self.index.is_builtin_type(name) && !may_be_shadowed {
+            let datetime = builtin::is_datetime_type(name) && array;
+            return if builtin::is_unsafe_type(name) {
+                Err(Bypass::UnsafeType)
+            } else if datetime || builtin::is_datetime_range(name) {
+                // '{today}' and '[today,)' hide the word from a look at the constant's start.
+                Err(Bypass::DatetimeText)
+            } else {
+                Ok(())
+            };
+        }
+        self.check_user_type(written, plain)
+    }
+
+    fn check_user_type(&self, written: &ObjectName, plain: &str) -> Result<(), Bypass> {
+        let exact = written
+            .name
+            .split(['(', '['])
+            .next()
+            .unwrap_or_default()
+            .trim();
+        let of_schema = |schema: &str| written.schema.as_deref().is_none_or(|s| s == schema);
+        let mut known = false;
+        for name in [exact, plain] {
+            for user_type in self
+                .index
+                .types_called(name)
+                .filter(|t| of_schema(&t.schema))
+            {
+                known = true;
+                let accepted = !user_type.checked
+                    && !matches!(user_type.kind, TypeKind::Other)
+                    && !self.index.is_unsafe_type(user_type.oid);
+                if !accepted {
+                    return Err(Bypass::UnsafeType);
+                }
+                if self.index.is_datetime(user_type.oid) {
+                    return Err(Bypass::DatetimeText);
+                }
+            }
+        }
+        if known {
+            Ok(())
+        } else {
+            Err(Bypass::UnsafeType)
+        }
+    }
+
+    /// Every name must be a column's, a row's or one that the statement defines.
+    fn check_columns(&self, facts: &Facts, scope: &NameScope) -> Result<(), Bypass> {
+        if facts.columns.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<(&str, Vec<&Relation>)> = facts
+            .relations
+            .iter()
+            .map(|used| {
+                let found = self.candidates(&used.name, scope);
+                let relations = found
+                    .iter()
+                    .filter_map(|&oid| self.index.relation(oid))
+                    .collect();
+                (used.alias.as_deref().unwrap_or(&used.name.name), relations)
+            })
+            .collect();
+        let outputs: Vec<&str> = facts
+            .functions
+            .iter()
+            .filter_map(|f| self.index.builtin(&f.name.name))
+            .flat_map(|b| {
+                b.outputs
+                    .iter()
+                    .map(String::as_str)
+                    .chain([b.name.as_str()])
+            })
+            .collect();
+        facts
+            .columns
+            .iter()
+            .try_for_each(|column| self.check_column(column, facts, &rows, &outputs))
+    }
+
+    fn check_column(
+        &self,
+        column: &ColumnUse,
+        facts: &Facts,
+        rows: &[(&str, Vec<&Relation>)],
+        outputs: &[&str],
+    ) -> Result<(), Bypass> {
+        let name = column.name.as_str();
+        if builtin::is_system_column(name) {
+            return Err(Bypass::SystemColumn);
+        }
+        if !column.qualifier.is_empty() && self.index.is_row_function(name) {
+            return Err(Bypass::UserFunction);
+        }
+        let in_some = rows
+            .iter()
+            .any(|(_, relations)| relations.iter().any(|r| r.has_column(name)));
+        let defined = facts.defined.iter().any(|d| d == name) || outputs.contains(&name);
+        let is_row = rows.iter().any(|(alias, _)| *alias == name);
+        let known = match column.qualifier.last() {
+            None => in_some || defined || is_row,
+            Some(qualifier) => {
+                let mut of_row = rows
+                    .iter()
+                    .filter(|(alias, _)| alias == qualifier)
+                    .peekable();
+                let is_relation = of_row.peek().is_some();
+                let in_all =
+                    of_row.all(|(_, rs)| !rs.is_empty() && rs.iter().all(|r| r.has_column(name)));
+                let row_defined = facts.defined.iter().any(|d| d == qualifier);
+                (is_relation && in_all)
+                    || (row_defined && (defined || in_some))
+                    || (is_relation && defined)
+            }
+        };
+        if known {
+            Ok(())
+        } else {
+            Err(Bypass::UnknownColumn)
+        }
+    }
+
+    /// What reading a view comes to: its text is asked for what it calls, `pg_depend` for
+    /// what it names, so that neither can miss what the other has.
+    pub(super) fn read_view(&self, oid: RelationOid, facts: &Facts) -> Result<Closure, Bypass> {
+        let mut closure = Closure::default();
+        // A view's text is written out for an empty search path.
+        let scope = NameScope::default();
+        self.read_facts(facts, &scope, &mut closure)?;
+        let system = facts
+            .columns
+            .iter()
+            .any(|c| builtin::is_system_column(&c.name));
+        if system {
+            return Err(Bypass::SystemColumn);
+        }
+        for &target in self.index.references(Owner::View(oid)) {
+            match target {
+                Referred::Relation(read) if read == oid => {}
+                Referred::Relation(read) => self.read_relation(read, false, &mut closure)?,
+                Referred::Function(_) | Referred::Operator(_) => {
+                    let functions = self.index.functions_behind(target);
+                    if !functions.into_iter().all(|f| self.is_trusted(f)) {
+                        return Err(Bypass::UserFunction);
+                    }
+                }
+                Referred::Type(used) => {
+                    if self.index.is_unsafe_type(used) {
+                        return Err(Bypass::UnsafeType);
+                    }
+                }
+                Referred::OperatorClass => return Err(Bypass::UserOperator),
+            }
+        }
+        Ok(closure)
+    }
+}
+
+fn is_defined(facts: &Facts, name: &ObjectName) -> bool {
+    name.schema.is_none() && facts.defined.contains(&name.name)
+}
+
+fn is_system_schema(schema: &str) -> bool {
+    matches!(schema, "pg_catalog" | "information_schema" | "pg_toast")
+}
+
+fn read_setting(used: &FunctionUse, closure: &mut Closure) -> Result<(), Bypass> {
+    let Some(Some(name)) = used.literal_arguments.first() else {
+        return Err(Bypass::CustomSetting);
+    };
+    let name = name.to_ascii_lowercase();
+    if name.contains('.') {
+        closure.custom_settings.push(name);
+        Ok(())
+    } else if builtin::is_readable_setting(&name) {
+        Ok(())
+    } else {
+        Err(Bypass::CustomSetting)
+    }
+}

@@ -1,0 +1,7 @@
+//! Decisions over pictures that are made by hand.
+
+mod builder;
+mod effects;
+mod names;
+mod read;
+mod write;

@@ -1,0 +1,403 @@
+//! What a statement may touch: a superset, by closure over foreign keys, inheritance,
+//! views, triggers, rules and every function that may run unseen.
+
+use std::collections::HashSet;
+
+use super::builtin;
+use super::footprint::{Effects, Footprint};
+use super::functions::{self, Outcome};
+use super::names::{Meaning, NameScope};
+use super::picture::{FkAction, Owner, Referred, RelationKind};
+use super::{Catalog, RelationOid};
+use crate::sql::{Access, Facts, FunctionUse, Kind};
+
+/// What is done to the rows of a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ops {
+    update: bool,
+    delete: bool,
+    truncate: bool,
+}
+
+impl Ops {
+    const INSERT: Ops = Ops {
+        update: false,
+        delete: false,
+        truncate: false,
+    };
+    const UPDATE: Ops = Ops {
+        update: true,
+        ..Ops::INSERT
+    };
+    const DELETE: Ops = Ops {
+        delete: true,
+        ..Ops::INSERT
+    };
+    const TRUNCATE: Ops = Ops {
+        truncate: true,
+        ..Ops::INSERT
+    };
+    const ALL: Ops = Ops {
+        update: true,
+        delete: true,
+        truncate: false,
+    };
+
+    /// What the statement does to its targets. With a single target the kind tells;
+    /// where several are named (data-modifying WITH), which is done to which is not known.
+    fn of(facts: &Facts) -> Ops {
+        let targets = facts
+            .relations
+            .iter()
+            .filter(|r| r.access == Access::Write)
+            .count();
+        match facts.kind {
+            Kind::Truncate => Ops::TRUNCATE,
+            // INSERT may carry ON CONFLICT DO UPDATE.
+            Kind::Insert if targets == 1 => Ops::UPDATE,
+            Kind::CopyFrom => Ops::INSERT,
+            Kind::Update if targets == 1 => Ops::UPDATE,
+            Kind::Delete if targets == 1 => Ops::DELETE,
+            _ => Ops::ALL,
+        }
+    }
+}
+
+/// What has been found so far.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    pub footprint: Footprint,
+    pub effects: Effects,
+}
+
+impl Reach {
+    pub(super) fn anything() -> Self {
+        Self {
+            footprint: Footprint::catalogue(),
+            effects: Effects::ALL,
+        }
+    }
+
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        self.footprint.merge(&outcome.footprint());
+        self.effects = self.effects.union(outcome.effects);
+    }
+
+    fn everything(&mut self) {
+        self.footprint.merge(&Footprint::everything());
+    }
+}
+
+impl Catalog {
+    /// Of a statement that plans and runs a query: SELECT, INSERT, …, COPY, EXPLAIN ANALYZE.
+    pub(super) fn reach_query(&self, facts: &Facts, scope: &NameScope) -> Reach {
+        let mut reach = Reach::default();
+        if !facts.complete {
+            reach.everything();
+            reach.add(self.outcomes.any());
+            return Reach {
+                effects: Effects::ALL,
+                ..reach
+            };
+        }
+        self.reach_code(facts, scope, &mut reach);
+        let ops = Ops::of(facts);
+        let mut seen = HashSet::new();
+        let mut targets = 0;
+        for used in facts.relations.iter().filter(|r| r.access == Access::Write) {
+            targets += 1;
+            match self.meaning(&used.name, scope) {
+                Meaning::Relations(oids) => {
+                    oids.iter()
+                        .for_each(|&oid| self.touch(oid, ops, &mut seen, &mut reach));
+                }
+                Meaning::Temporary if used.name.schema.is_some() => {
+                    // A temporary view or trigger may lead anywhere.
+                    reach.everything();
+                    reach.add(self.outcomes.any());
+                }
+                Meaning::Temporary => {
+                    reach.everything();
+                    reach.add(self.outcomes.any());
+                    for oid in self.candidates(&used.name, scope) {
+                        self.touch(oid, ops, &mut seen, &mut reach);
+                    }
+                }
+                Meaning::Unknown => {
+                    reach.everything();
+                    reach.add(self.outcomes.any());
+                }
+            }
+        }
+        if facts.writes && targets == 0 {
+            reach.everything();
+        }
+        reach
+    }
+
+    /// Functions, operators, types and what the relations that are read run: whatever the
+    /// statement is.
+    pub(super) fn reach_code(&self, facts: &Facts, scope: &NameScope, reach: &mut Reach) {
+        for function in &facts.functions {
+            self.reach_function(function, reach);
+        }
+        for operator in &facts.operators {
+            self.reach_functions(self.index.operator_functions(operator).to_vec(), reach);
+        }
+        // The operators that are not written: of IN, BETWEEN, USING, CASE, LIKE, DISTINCT.
+        for operator in super::IMPLICIT_OPERATORS {
+            self.reach_functions(self.index.operator_functions(operator).to_vec(), reach);
+        }
+        for cast in &self.index.picture.casts {
+            self.reach_functions(vec![cast.function], reach);
+        }
+        for written in &facts.types {
+            let exact = written
+                .name
+                .split(['(', '['])
+                .next()
+                .unwrap_or_default()
+                .trim();
+            for name in [exact, exact.trim_start_matches('_')] {
+                for user_type in self.index.types_called(name) {
+                    self.reach_functions(self.index.type_functions(user_type.oid), reach);
+                }
+            }
+        }
+        for column in facts
+            .columns
+            .iter()
+            .filter(|c| self.index.is_row_function(&c.name))
+        {
+            let functions = self.index.functions_called(&column.name).map(|f| f.oid);
+            self.reach_functions(functions.collect(), reach);
+        }
+        for used in &facts.relations {
+            for oid in self.candidates(&used.name, scope) {
+                self.reach_functions(self.index.functions_run_by_reading(oid), reach);
+                self.reach_views(oid, reach);
+            }
+        }
+    }
+
+    /// Built-ins that views call by their text.
+    fn reach_views(&self, oid: RelationOid, reach: &mut Reach) {
+        for relation in self.index.reading_closure(oid) {
+            let is_view = self
+                .index
+                .relation(relation)
+                .is_some_and(|r| r.kind == RelationKind::View);
+            if is_view && let Some(&outcome) = self.definitions.get(&relation) {
+                reach.add(outcome);
+            }
+        }
+    }
+
+    fn reach_functions(&self, functions: Vec<u32>, reach: &mut Reach) {
+        for function in functions.into_iter().filter(|&oid| oid != 0) {
+            reach.add(self.outcomes.of(function));
+        }
+    }
+
+    fn reach_function(&self, used: &FunctionUse, reach: &mut Reach) {
+        let name = used.name.name.as_str();
+        let mut known = false;
+        for function in self.index.functions_called(name) {
+            if used
+                .name
+                .schema
+                .as_ref()
+                .is_none_or(|s| *s == function.schema)
+            {
+                known = true;
+                reach.add(self.outcomes.of(function.oid));
+            }
+        }
+        if used
+            .name
+            .schema
+            .as_deref()
+            .is_none_or(|s| s == "pg_catalog")
+        {
+            if self.index.builtin(name).is_some() {
+                known = true;
+                reach.add(functions::builtin_outcome(name));
+            }
+            known |= builtin::is_syntax(name) || self.index.is_builtin_type(name);
+        }
+        for user_type in self.index.types_called(name) {
+            known = true;
+            self.reach_functions(self.index.type_functions(user_type.oid), reach);
+        }
+        if !known {
+            // Newer than the picture, perhaps.
+            reach.add(Outcome::ANYTHING);
+        }
+    }
+
+    /// Adds what changing rows of `oid` may touch.
+    fn touch(
+        &self,
+        oid: RelationOid,
+        ops: Ops,
+        seen: &mut HashSet<(RelationOid, Ops)>,
+        reach: &mut Reach,
+    ) {
+        if !seen.insert((oid, ops)) {
+            return;
+        }
+        let Some(relation) = self.index.relation(oid) else {
+            return reach.everything();
+        };
+        if relation.is_system() {
+            reach.footprint = Footprint {
+                shared_catalogue: true,
+                ..Footprint::catalogue()
+            };
+            return;
+        }
+        reach.footprint.merge(&Footprint {
+            relations: [oid].into_iter().collect(),
+            ..Footprint::nothing()
+        });
+        if relation.draws_sequence && !ops.truncate {
+            reach.effects = reach.effects.union(Effects::SEQUENCE);
+        }
+        if self.index.has_rules(oid) {
+            reach.everything();
+            reach.add(self.outcomes.any());
+        }
+        self.reach_hidden_code(oid, reach);
+        if relation.kind == RelationKind::View {
+            for &target in self.index.references(Owner::View(oid)) {
+                if let Referred::Relation(base) = target {
+                    self.touch(base, ops, seen, reach);
+                }
+            }
+        }
+        // An UPDATE may move a row from one partition to another, by DELETE and INSERT.
+        let ops = match relation.kind {
+            RelationKind::Partitioned if ops.update => Ops {
+                delete: true,
+                ..ops
+            },
+            _ => ops,
+        };
+        for &child in self.index.children(oid) {
+            self.touch(child, ops, seen, reach);
+        }
+        // A partition's rows are its ancestors': their foreign keys hold for it too.
+        for ancestor in self.index.ancestry(oid) {
+            self.touch_referencing(ancestor, ops, seen, reach);
+        }
+    }
+
+    fn touch_referencing(
+        &self,
+        oid: RelationOid,
+        ops: Ops,
+        seen: &mut HashSet<(RelationOid, Ops)>,
+        reach: &mut Reach,
+    ) {
+        for key in self.index.foreign_keys_to(oid) {
+            if ops.truncate {
+                self.touch(key.referencing, Ops::TRUNCATE, seen, reach);
+            }
+            let mut caused = Ops::INSERT;
+            if ops.delete {
+                caused.delete |= key.on_delete == FkAction::Cascade;
+                caused.update |= key.on_delete == FkAction::Set;
+            }
+            caused.update |= ops.update && key.on_update != FkAction::None;
+            if caused != Ops::INSERT {
+                self.touch(key.referencing, caused, seen, reach);
+            }
+        }
+    }
+
+    /// What a write to the relation runs without naming it. Ancestors count: before
+    /// PostgreSQL 15 the copies of their triggers are marked as internal.
+    fn reach_hidden_code(&self, oid: RelationOid, reach: &mut Reach) {
+        self.reach_functions(self.index.column_functions(oid), reach);
+        for relation in self.index.ancestry(oid) {
+            self.reach_functions(self.index.triggers(relation).to_vec(), reach);
+            for owner in [
+                Owner::Write(relation),
+                Owner::Index(relation),
+                Owner::Policy(relation),
+            ] {
+                self.reach_references(owner, reach);
+            }
+        }
+    }
+
+    fn reach_references(&self, owner: Owner, reach: &mut Reach) {
+        for &target in self.index.references(owner) {
+            match target {
+                Referred::OperatorClass => reach.add(Outcome::ANYTHING),
+                // A default's sequence, or what a policy or a materialised view reads.
+                Referred::Relation(read) => {
+                    self.reach_functions(self.index.functions_run_by_reading(read), reach);
+                    self.reach_views(read, reach);
+                }
+                _ => self.reach_functions(self.index.functions_behind(target), reach),
+            }
+        }
+    }
+
+    /// VACUUM, CREATE INDEX, …: they change no row, but evaluate index expressions.
+    pub(super) fn reach_maintenance(&self, facts: &Facts, scope: &NameScope) -> Reach {
+        let mut reach = Reach::default();
+        reach.add(self.outcomes.event_triggers());
+        for reference in &self.index.picture.references {
+            if let Owner::Index(_) = reference.owner {
+                self.reach_references(reference.owner, &mut reach);
+            }
+        }
+        if !facts.complete {
+            reach.add(self.outcomes.any());
+        }
+        self.reach_code(facts, scope, &mut reach);
+        if self.calls_users(facts) {
+            // A new index that calls a user's function changes what writes may touch.
+            reach.footprint.merge(&Footprint::catalogue());
+        }
+        reach
+    }
+
+    fn calls_users(&self, facts: &Facts) -> bool {
+        facts
+            .functions
+            .iter()
+            .any(|f| self.index.functions_called(&f.name.name).next().is_some())
+            || facts
+                .operators
+                .iter()
+                .any(|o| !self.index.operator_functions(o).is_empty())
+    }
+
+    pub(super) fn reach_refresh(&self, facts: &Facts, scope: &NameScope) -> Reach {
+        let mut reach = Reach::default();
+        reach.add(self.outcomes.event_triggers());
+        if facts.relations.is_empty() {
+            reach.everything();
+            reach.add(self.outcomes.any());
+        }
+        let mut seen = HashSet::new();
+        for used in &facts.relations {
+            let found = self.candidates(&used.name, scope);
+            if found.is_empty() {
+                reach.everything();
+                reach.add(self.outcomes.any());
+            }
+            for oid in found {
+                self.touch(oid, Ops::INSERT, &mut seen, &mut reach);
+                self.reach_references(Owner::Refresh(oid), &mut reach);
+                if let Some(&outcome) = self.definitions.get(&oid) {
+                    reach.add(outcome);
+                }
+            }
+        }
+        reach
+    }
+}

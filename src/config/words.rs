@@ -1,0 +1,81 @@
+//! The words of the settings that are a choice among a few.
+
+use super::{AuthType, CacheMode, ClientSslMode, Level, LogFormat, PoolMode, SslMode};
+
+/// A setting whose values are words.
+pub(crate) trait Word: Copy + PartialEq + 'static {
+    /// Every word, its usual spelling first.
+    const WORDS: &'static [(&'static str, Self)];
+    /// Words that mean something which this version does not do: answered so, never taken for something weaker.
+    const NOT_AVAILABLE: &'static [&'static str] = &[];
+}
+
+impl Word for bool {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("true", true),
+        ("false", false),
+        ("on", true),
+        ("off", false),
+        ("yes", true),
+        ("no", false),
+        ("1", true),
+        ("0", false),
+    ];
+}
+
+impl Word for AuthType {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("scram-sha-256", Self::ScramSha256),
+        ("md5", Self::Md5),
+        ("trust", Self::Trust),
+    ];
+    const NOT_AVAILABLE: &'static [&'static str] =
+        &["any", "cert", "hba", "ldap", "pam", "peer", "plain"];
+}
+
+impl Word for ClientSslMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("disable", Self::Disable),
+        ("allow", Self::Allow),
+        // Offering is all that a server can do about preferring.
+        ("prefer", Self::Allow),
+        ("require", Self::Require),
+    ];
+    const NOT_AVAILABLE: &'static [&'static str] = &["verify-ca", "verify-full"];
+}
+
+impl Word for SslMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("disable", Self::Disable),
+        ("allow", Self::Allow),
+        ("prefer", Self::Prefer),
+        ("require", Self::Require),
+        ("verify-ca", Self::VerifyCa),
+        ("verify-full", Self::VerifyFull),
+    ];
+}
+
+impl Word for PoolMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("transaction", Self::Transaction),
+        ("session", Self::Session),
+    ];
+    const NOT_AVAILABLE: &'static [&'static str] = &["statement"];
+}
+
+impl Word for CacheMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("on", Self::On),
+        ("off", Self::Off),
+        ("shadow", Self::Shadow),
+    ];
+}
+
+impl Word for Level {
+    const WORDS: &'static [(&'static str, Self)] = &[("strict", Self::Strict), ("ttl", Self::Ttl)];
+    const NOT_AVAILABLE: &'static [&'static str] = &["strict-all", "session", "bounded"];
+}
+
+impl Word for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}

@@ -1,0 +1,373 @@
+//! What a statement means for this session at this moment, and whether its
+//! answer may come from the cache.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Session;
+use super::analysis::Analysis;
+use super::shared::JudgementKey;
+use super::state::Pin;
+use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
+use crate::catalog::{Effects, Footprint, Judgement, Order, ReadFacts};
+use crate::config::{CacheMode, CacheRule, Level};
+use crate::sql::{self, Bypass, Facts, Kind};
+use crate::wire::frontend::Bind;
+
+/// What one string of SQL may do, in the catalogue as it stands.
+pub struct Meaning {
+    /// Older than the catalogue that was asked.
+    pub picture: Picture,
+    /// The version of the catalogue that was asked.
+    catalogue: u64,
+    pub footprint: Footprint,
+    pub effects: Effects,
+    /// It takes locks that later reads rely on.
+    pub locks: bool,
+    /// It may end a transaction, or commit on its own.
+    pub may_commit_inside: bool,
+    /// The judgement, where the string is one statement.
+    single: Option<Arc<Judgement>>,
+}
+
+/// A read that may be answered from the cache.
+pub struct ReadPlan {
+    pub key: Key,
+    pub order: Order,
+    pub picture: Picture,
+    pub options: StoreOptions,
+    pub terms: Terms,
+}
+
+impl Session {
+    /// What `analysis` may do.
+    pub(super) fn meaning(&self, analysis: &Analysis) -> Meaning {
+        let picture = self.database.tags.picture();
+        let catalog = self.database.authority.catalog();
+        let mut meaning = Meaning {
+            picture,
+            catalogue: catalog.as_ref().map_or(0, |catalog| catalog.version.0),
+            footprint: Footprint::nothing(),
+            effects: Effects::NONE,
+            locks: false,
+            may_commit_inside: analysis.may_commit_inside(),
+            single: None,
+        };
+        for (statement_index, facts) in analysis.statements.iter().enumerate() {
+            let judgement = match &catalog {
+                None => Arc::new(judge_blindly(facts)),
+                Some(catalog) if facts.literal_dependent || !analysis.understood => {
+                    Arc::new(catalog.judge(facts, &self.scope.names))
+                }
+                Some(catalog) => {
+                    let key = JudgementKey {
+                        shape: analysis.shape,
+                        statement_index,
+                        catalog: catalog.version,
+                        scope: self.scope.digest,
+                    };
+                    self.database
+                        .judgements
+                        .get_with(key, || Arc::new(catalog.judge(facts, &self.scope.names)))
+                }
+            };
+            meaning.footprint.merge(&judgement.footprint);
+            meaning.effects = meaning.effects.union(judgement.effects);
+            meaning.locks |= facts.locks || takes_advisory_lock(facts);
+            if analysis.statements.len() == 1 {
+                meaning.single = Some(judgement);
+            }
+        }
+        meaning
+    }
+
+    /// Whether the answer to `analysis` with the bound values of `bind` may come from the cache,
+    /// and under which key.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn read_plan(
+        &self,
+        analysis: &Analysis,
+        meaning: &Meaning,
+        parameter_types: &[u32],
+        bind: Option<&Bind<'_>>,
+    ) -> Result<ReadPlan, Bypass> {
+        if self.config.cache.mode == CacheMode::Off {
+            return Err(Bypass::CacheOff);
+        }
+        let Some(facts) = analysis.single() else {
+            return Err(if analysis.understood {
+                Bypass::MultiStatement
+            } else {
+                Bypass::Unparsed
+            });
+        };
+        if facts.kind != Kind::Select {
+            return Err(Bypass::NotSelect);
+        }
+        let judgement = meaning.single.clone().ok_or(Bypass::CatalogStale)?;
+        let read = judgement.read.as_ref().map_err(|reason| *reason)?;
+        self.session_bypass()?;
+        if analysis.hints.no_cache {
+            return Err(Bypass::Hint);
+        }
+        if analysis.clock_literal {
+            return Err(Bypass::ClockValue);
+        }
+        if let Some(bind) = bind {
+            if bind
+                .parameters
+                .iter()
+                .flatten()
+                .any(|value| sql::clock_text(value))
+            {
+                return Err(Bypass::ClockValue);
+            }
+        }
+        let rule = self.rule(read, analysis);
+        if rule.is_some_and(|rule| rule.cache == Some(false)) {
+            return Err(Bypass::Rule);
+        }
+        let level = analysis
+            .hints
+            .level
+            .or_else(|| rule.and_then(|rule| rule.level))
+            .unwrap_or(self.config.cache.level);
+        if level == Level::Strict {
+            self.database.authority.may_serve(Moment::now())?;
+        }
+        let ttl = analysis
+            .hints
+            .ttl
+            .or_else(|| rule.and_then(|rule| rule.ttl))
+            .unwrap_or(self.config.cache.ttl);
+        let catalogue = meaning.catalogue;
+        let options = StoreOptions {
+            read_at: Moment::now(),
+            ttl,
+            level,
+            catalogue,
+            database: self.database.name.clone(),
+            relations: SmallVec::from_slice(&read.dependencies),
+            shape: analysis.shape,
+            labels: labels(analysis, rule),
+        };
+        let key = self.key(analysis, read, parameter_types, bind);
+        Ok(ReadPlan {
+            key,
+            picture: meaning.picture,
+            order: read.order,
+            options,
+            terms: Terms {
+                level,
+                ttl,
+                catalogue,
+            },
+        })
+    }
+
+    /// What in the session itself forbids the cache.
+    fn session_bypass(&self) -> Result<(), Bypass> {
+        if let Some(reason) = self.tx.bypass(self.default_isolation()) {
+            return Err(reason);
+        }
+        for pin in &self.pins {
+            match pin {
+                Pin::AdvisoryLocks => return Err(Bypass::InTransactionAfterLock),
+                Pin::Setting => return Err(Bypass::SettingsUnknown),
+                Pin::TemporaryObjects => return Err(Bypass::TemporaryRelation),
+                Pin::SessionAuthorization | Pin::Load => return Err(Bypass::Pinned),
+                Pin::Listen
+                | Pin::HoldCursor
+                | Pin::SqlPrepare
+                | Pin::Sequence
+                | Pin::SessionPooling => {}
+            }
+        }
+        if !self.effects.is_empty() {
+            return Err(Bypass::SettingsUnknown);
+        }
+        if matches!(
+            self.settings.get("pgditto.cache"),
+            Some("off" | "false" | "0" | "no")
+        ) {
+            return Err(Bypass::Session);
+        }
+        if !self.standard_strings() {
+            return Err(Bypass::StandardStrings);
+        }
+        if !self.is_utf8() {
+            return Err(Bypass::Encoding);
+        }
+        Ok(())
+    }
+
+    fn rule(&self, read: &ReadFacts, analysis: &Analysis) -> Option<&CacheRule> {
+        self.config.cache.rules.iter().find(|rule| {
+            (rule.users.is_empty() || rule.users.iter().any(|user| wildcard(user, &self.user)))
+                && (rule.databases.is_empty()
+                    || rule
+                        .databases
+                        .iter()
+                        .any(|name| wildcard(name, &self.database.name)))
+                && rule
+                    .shape
+                    .as_ref()
+                    .is_none_or(|shape| *shape == analysis.shape.to_string())
+                && (rule.tables.is_empty()
+                    || (!read.relation_names.is_empty()
+                        && read.relation_names.iter().all(|relation| {
+                            rule.tables
+                                .iter()
+                                .any(|pattern| names_relation(pattern, relation))
+                        })))
+        })
+    }
+
+    fn key(
+        &self,
+        analysis: &Analysis,
+        read: &ReadFacts,
+        parameter_types: &[u32],
+        bind: Option<&Bind<'_>>,
+    ) -> Key {
+        let mut key = KeyBuilder::new(&self.database.name);
+        key.field(&self.context);
+        key.field(&analysis.key_text);
+        for name in &read.custom_settings {
+            key.field(name.as_bytes());
+            key.field(match self.settings.get(name) {
+                Some(value) => value.as_bytes(),
+                None => b"\0unset",
+            });
+        }
+        let mut shape: SmallVec<[u8; 64]> = SmallVec::new();
+        for oid in parameter_types {
+            shape.extend_from_slice(&oid.to_be_bytes());
+        }
+        key.field(&shape);
+        shape.clear();
+        if let Some(bind) = bind {
+            for format in &bind.parameter_formats {
+                shape.extend_from_slice(&format.to_be_bytes());
+            }
+            key.field(&shape);
+            shape.clear();
+            // Text for all columns is what a Query gets, too.
+            if bind.result_formats.iter().any(|format| *format != 0) {
+                for format in &bind.result_formats {
+                    shape.extend_from_slice(&format.to_be_bytes());
+                }
+            }
+            key.field(&shape);
+            for parameter in &bind.parameters {
+                match parameter {
+                    None => key.field(b"n"),
+                    Some(value) => key.field(b"v").field(value),
+                };
+            }
+        } else {
+            key.field(b"").field(b"");
+        }
+        key.finish(self.shared.cache.secret())
+    }
+}
+
+fn labels(analysis: &Analysis, rule: Option<&CacheRule>) -> SmallVec<[Box<str>; 1]> {
+    let of_rule = rule.into_iter().flat_map(|rule| &rule.tags);
+    analysis
+        .hints
+        .tags
+        .iter()
+        .chain(of_rule)
+        .map(|label| label.as_str().into())
+        .collect()
+}
+
+/// `*` stands for any run of characters.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => {
+            text.starts_with(head)
+                && (head.len()..=text.len())
+                    .filter(|at| text.is_char_boundary(*at))
+                    .any(|at| wildcard(tail, &text[at..]))
+        }
+    }
+}
+
+/// A pattern without a schema means the relation of that name in any schema.
+fn names_relation(pattern: &str, relation: &str) -> bool {
+    if pattern.contains('.') {
+        wildcard(pattern, relation)
+    } else {
+        let name = relation.split_once('.').map_or(relation, |(_, name)| name);
+        wildcard(pattern, name)
+    }
+}
+
+fn takes_advisory_lock(facts: &Facts) -> bool {
+    facts.functions.iter().any(|function| {
+        function.name.name.starts_with("pg_advisory")
+            || function.name.name.starts_with("pg_try_advisory")
+    })
+}
+
+/// It reads what `nextval` left behind in this session.
+pub(super) fn reads_sequence_state(facts: &Facts) -> bool {
+    facts
+        .functions
+        .iter()
+        .any(|function| matches!(function.name.name.as_str(), "currval" | "lastval"))
+}
+
+/// What a statement means while there is no picture of the catalogue: what is
+/// not known to touch nothing may touch everything.
+fn judge_blindly(facts: &Facts) -> Judgement {
+    let (footprint, effects) = match &facts.kind {
+        Kind::Empty
+        | Kind::Begin { .. }
+        | Kind::Commit { .. }
+        | Kind::Rollback { .. }
+        | Kind::Savepoint
+        | Kind::Release
+        | Kind::RollbackTo
+        | Kind::SetTransaction
+        | Kind::Show { .. }
+        | Kind::Notify => (Footprint::nothing(), Effects::NONE),
+        Kind::Set { .. } | Kind::Reset { .. } => (Footprint::nothing(), Effects::SETTINGS),
+        Kind::Listen | Kind::Unlisten => (Footprint::nothing(), Effects::LISTEN),
+        Kind::Ddl | Kind::Do | Kind::Call | Kind::Unknown => (
+            Footprint {
+                shared_catalogue: true,
+                ..Footprint::catalogue()
+            },
+            Effects::ALL,
+        ),
+        _ => (Footprint::everything(), Effects::ALL),
+    };
+    Judgement {
+        read: Err(Bypass::CatalogStale),
+        footprint,
+        effects,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_match_whole_names() {
+        assert!(wildcard("a*c", "abc"));
+        assert!(wildcard("*", ""));
+        assert!(wildcard("a*b*c", "a_b_b_c"));
+        assert!(!wildcard("a*c", "abcd"));
+        assert!(names_relation("orders", "public.orders"));
+        assert!(names_relation("audit.*", "audit.log"));
+        assert!(!names_relation("orders", "public.orders_old"));
+    }
+}

@@ -1,0 +1,462 @@
+//! One unit in flight: what was sent upstream, which replies are due, and what
+//! of them the client sees. No sockets: bytes in, bytes out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::fill::Fill;
+use super::statements::Statement;
+use crate::wire::{
+    self, ErrorReport, TransactionStatus, WireError, backend, frontend, tag::backend as tag,
+};
+
+/// A name that no client and nobody else gives to a statement: describing it fails on purpose.
+const ABSENT: &[u8] = b"pgditto_absent";
+
+/// A reply that is due, in the order in which the server will give it.
+#[derive(Debug)]
+pub enum Expect {
+    /// A query of our own: nothing of it is shown.
+    Hidden,
+    /// A Query or FunctionCall: everything up to ReadyForQuery.
+    Simple {
+        fill: Option<usize>,
+    },
+    Parse {
+        statement: Option<u64>,
+        visible: bool,
+    },
+    Bind,
+    DescribeStatement {
+        statement: Option<Arc<Statement>>,
+    },
+    DescribePortal,
+    Execute {
+        fill: Option<usize>,
+    },
+    Close {
+        visible: bool,
+    },
+    /// Answered here, in its place among the others.
+    Given(Bytes),
+    /// The server is made to fail in this place, and the client is told this instead.
+    Failure(Bytes),
+    Sync,
+}
+
+/// What became of a change to the client's statement names.
+#[derive(Debug)]
+pub struct NameChange {
+    pub name: Bytes,
+    pub before: Option<Arc<Statement>>,
+}
+
+/// What the replies told.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// SQLSTATE of the first error that the client was shown.
+    pub error: Option<[u8; 5]>,
+    /// The server ended the session.
+    pub fatal: bool,
+    /// A query of our own failed: the unit ran in a state that it was not meant for.
+    pub hidden_error: bool,
+    /// A hidden Close was skipped, so the connection's statements are not as noted.
+    pub names_unsure: bool,
+    pub rows: u64,
+    pub bytes: u64,
+    /// The tag of the last CommandComplete.
+    pub last_tag: Vec<u8>,
+    pub descriptions: Vec<(Arc<Statement>, Bytes, Bytes)>,
+}
+
+/// Whether the unit goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    NeedMore,
+    /// The last ReadyForQuery came; it is not among the bytes for the client yet.
+    Done(TransactionStatus),
+}
+
+/// The parts of a session and its connection that replies change.
+pub struct Sides<'a> {
+    /// ParameterStatus as the connection reported it.
+    pub upstream_parameters: &'a mut BTreeMap<String, String>,
+    /// ParameterStatus as the client knows it.
+    pub client_parameters: &'a mut BTreeMap<String, String>,
+}
+
+/// One unit in flight.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// Frames for the server, not yet written.
+    pub outgoing: BytesMut,
+    pub expects: VecDeque<Expect>,
+    /// The client may send more frames that belong to this unit.
+    pub open: bool,
+    /// The server waits for CopyData.
+    pub copy_in: bool,
+    pub outcome: Outcome,
+    pub fills: Vec<Fill>,
+    /// Bytes of a long message from the server that are passed on as they come.
+    passing: usize,
+    /// Bytes of a long CopyData from the client, likewise.
+    pub client_passing: usize,
+    /// Statements that were sent in this unit and not yet confirmed.
+    pub pending_parses: Vec<u64>,
+    name_changes: VecDeque<NameChange>,
+    pub reverted: Vec<NameChange>,
+    parameter_description: Option<Bytes>,
+    portal_description: Option<Bytes>,
+}
+
+/// Messages longer than this are passed on in pieces; they hold rows or copied data.
+const WHOLE_MESSAGE_MAX: usize = 64 * 1024;
+/// A message that must be seen whole may be this long; beyond it is passed on unseen.
+const SEEN_MESSAGE_MAX: usize = 16 << 20;
+
+impl Exchange {
+    /// For what the server says between units.
+    pub fn overhearing() -> Self {
+        Self {
+            open: true,
+            ..Self::default()
+        }
+    }
+
+    /// Notes a change of the client's names that holds only if the server confirms it.
+    pub fn note_name_change(&mut self, change: NameChange) {
+        self.name_changes.push_back(change);
+    }
+
+    /// In place of the client's message the server is made to fail, so that its
+    /// transaction fails with it; the client is told `error`.
+    pub fn fail(&mut self, error: &ErrorReport) {
+        let mut told = BytesMut::new();
+        backend::error(&mut told, error);
+        frontend::describe(&mut self.outgoing, frontend::Target::Statement, ABSENT);
+        self.expects.push_back(Expect::Failure(told.freeze()));
+    }
+
+    /// [`Exchange::fail`] in place of the whole unit.
+    pub fn refuse(&mut self, error: &ErrorReport) {
+        self.fail(error);
+        frontend::sync(&mut self.outgoing);
+        self.expects.push_back(Expect::Sync);
+    }
+
+    /// The server is in COPY mode and has dropped the Sync that followed its Execute.
+    fn enter_copy_in(&mut self) {
+        self.copy_in = true;
+        if !matches!(self.expects.front(), Some(Expect::Simple { .. })) {
+            if let Some(at) = self
+                .expects
+                .iter()
+                .position(|expect| matches!(expect, Expect::Sync))
+            {
+                self.expects.remove(at);
+            }
+        }
+        self.open = true;
+    }
+
+    /// Takes what the server sent; appends what the client is to see.
+    ///
+    /// # Errors
+    /// The server's bytes make no sense; the connection must be closed.
+    pub fn interpret(
+        &mut self,
+        input: &mut BytesMut,
+        sides: &mut Sides<'_>,
+        out: &mut BytesMut,
+    ) -> Result<Progress, WireError> {
+        loop {
+            if self.passing > 0 {
+                let n = self.passing.min(input.len());
+                out.extend_from_slice(&input[..n]);
+                input.advance(n);
+                self.passing -= n;
+                if self.passing > 0 {
+                    return Ok(Progress::NeedMore);
+                }
+            }
+            while let Some(Expect::Given(_)) = self.expects.front() {
+                if let Some(Expect::Given(bytes)) = self.expects.pop_front() {
+                    out.extend_from_slice(&bytes);
+                    self.confirm_name(&bytes);
+                }
+            }
+            let Some(header) = wire::frame_header(input)? else {
+                return Ok(Progress::NeedMore);
+            };
+            if input.len() < header.frame_len {
+                let opaque = matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA);
+                if (opaque && header.frame_len > WHOLE_MESSAGE_MAX)
+                    || header.frame_len > SEEN_MESSAGE_MAX
+                {
+                    self.pass_long(header.tag, header.frame_len);
+                    continue;
+                }
+                return Ok(Progress::NeedMore);
+            }
+            let done = self.take(header.tag, header.frame_len, input, sides, out)?;
+            if let Some(status) = done {
+                return Ok(Progress::Done(status));
+            }
+        }
+    }
+
+    /// Begins to pass on a message that is too long to be kept whole.
+    fn pass_long(&mut self, tag: u8, frame_len: usize) {
+        self.passing = frame_len;
+        self.outcome.bytes += frame_len as u64;
+        if tag == tag::DATA_ROW {
+            self.outcome.rows += 1;
+        }
+        if let Some(fill) = self.current_fill() {
+            fill.spoil();
+        }
+    }
+
+    fn current_fill(&mut self) -> Option<&mut Fill> {
+        let index = match self.expects.front() {
+            Some(Expect::Simple { fill } | Expect::Execute { fill }) => (*fill)?,
+            _ => return None,
+        };
+        self.fills.get_mut(index)
+    }
+
+    /// Takes one whole message; `Some` at the unit's last ReadyForQuery.
+    fn take(
+        &mut self,
+        message: u8,
+        frame_len: usize,
+        input: &mut BytesMut,
+        sides: &mut Sides<'_>,
+        out: &mut BytesMut,
+    ) -> Result<Option<TransactionStatus>, WireError> {
+        let frame = &input[..frame_len];
+        let body = &frame[5..];
+        let hidden = matches!(self.expects.front(), Some(Expect::Hidden));
+        let mut visible = !hidden;
+        let mut done = None;
+        match message {
+            tag::DATA_ROW => {
+                self.outcome.rows += 1;
+                self.collect(frame);
+            }
+            tag::ROW_DESCRIPTION | tag::NO_DATA => self.described(frame),
+            tag::PARAMETER_DESCRIPTION => {
+                self.parameter_description = Some(Bytes::copy_from_slice(frame));
+            }
+            tag::COMMAND_COMPLETE => {
+                self.collect(frame);
+                if !hidden {
+                    self.outcome.last_tag.clear();
+                    self.outcome
+                        .last_tag
+                        .extend_from_slice(backend::command_tag(body)?);
+                }
+                self.executed();
+            }
+            tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED => {
+                self.spoil_fill();
+                self.executed();
+            }
+            tag::PARSE_COMPLETE => {
+                if let Some(Expect::Parse {
+                    visible: shown,
+                    statement,
+                }) = self.expects.pop_front()
+                {
+                    visible = shown;
+                    if let Some(id) = statement {
+                        self.pending_parses.retain(|pending| *pending != id);
+                    }
+                    if shown {
+                        self.name_changes.pop_front();
+                    }
+                }
+            }
+            tag::BIND_COMPLETE => drop(self.expects.pop_front()),
+            tag::CLOSE_COMPLETE => {
+                if let Some(Expect::Close { visible: shown }) = self.expects.pop_front() {
+                    visible = shown;
+                }
+            }
+            tag::COPY_IN | tag::COPY_BOTH => {
+                self.spoil_fill();
+                self.enter_copy_in();
+            }
+            tag::COPY_OUT | tag::COPY_DATA | tag::COPY_DONE | tag::FUNCTION_CALL_RESPONSE => {
+                self.spoil_fill();
+            }
+            tag::ERROR => visible = self.failed(body, out)?,
+            tag::NOTICE => self.spoil_fill(),
+            tag::PARAMETER_STATUS => {
+                self.spoil_fill();
+                let (name, value) = backend::parameter_status(body)?;
+                let name = String::from_utf8_lossy(name).into_owned();
+                let value = String::from_utf8_lossy(value).into_owned();
+                if visible {
+                    sides.client_parameters.insert(name.clone(), value.clone());
+                }
+                sides.upstream_parameters.insert(name, value);
+            }
+            tag::READY_FOR_QUERY => {
+                visible = false;
+                let status = backend::ready_status(body)?;
+                let finished = self.expects.pop_front();
+                self.copy_in = false;
+                if self.expects.is_empty() && !self.open {
+                    done = Some(status);
+                } else if !matches!(finished, Some(Expect::Hidden)) {
+                    // More of the same stream is on its way: the client waits for this one.
+                    visible = true;
+                }
+            }
+            // Notifications belong to no reply; what is unknown passes unchanged.
+            tag::NOTIFICATION => visible = true,
+            _ => {}
+        }
+        if visible {
+            self.outcome.bytes += frame_len as u64;
+            out.extend_from_slice(&input[..frame_len]);
+        }
+        input.advance(frame_len);
+        Ok(done)
+    }
+
+    /// A RowDescription or NoData came.
+    fn described(&mut self, frame: &[u8]) {
+        match self.expects.front() {
+            Some(Expect::DescribeStatement { .. }) => {
+                let parameters = self.parameter_description.take();
+                if let (
+                    Some(Expect::DescribeStatement {
+                        statement: Some(statement),
+                    }),
+                    Some(parameters),
+                ) = (self.expects.pop_front(), parameters)
+                {
+                    self.outcome.descriptions.push((
+                        statement,
+                        parameters,
+                        Bytes::copy_from_slice(frame),
+                    ));
+                }
+            }
+            Some(Expect::DescribePortal) => {
+                self.expects.pop_front();
+                self.portal_description = Some(Bytes::copy_from_slice(frame));
+            }
+            Some(Expect::Simple { .. }) => {
+                if let Some(fill) = self.current_fill() {
+                    fill.describe(Bytes::copy_from_slice(frame));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn collect(&mut self, frame: &[u8]) {
+        if let Some(fill) = self.current_fill() {
+            fill.push(frame);
+        }
+    }
+
+    fn spoil_fill(&mut self) {
+        // A notice or a changed parameter may come between any two messages of the unit.
+        for fill in &mut self.fills {
+            fill.spoil();
+        }
+    }
+
+    /// An Execute is over.
+    fn executed(&mut self) {
+        if let Some(Expect::Execute { fill }) = self.expects.front() {
+            let fill = *fill;
+            self.expects.pop_front();
+            let description = self.portal_description.take();
+            if let Some(fill) = fill.and_then(|index| self.fills.get_mut(index)) {
+                if let Some(description) = description {
+                    fill.describe(description);
+                }
+                fill.complete();
+            }
+        } else if let Some(fill) = self.current_fill() {
+            fill.complete();
+        }
+    }
+
+    /// An ErrorResponse came; true if the client is to see it as it is.
+    fn failed(&mut self, body: &[u8], out: &mut BytesMut) -> Result<bool, WireError> {
+        self.spoil_fill();
+        self.copy_in = false;
+        let fields = backend::Fields::read(body)?;
+        let severity = fields.get(b'V').or_else(|| fields.get(b'S')).unwrap_or(b"");
+        if severity == b"FATAL" || severity == b"PANIC" {
+            self.outcome.fatal = true;
+            return Ok(true);
+        }
+        match self.expects.front() {
+            Some(Expect::Hidden) => {
+                self.outcome.hidden_error = true;
+                return Ok(false);
+            }
+            Some(Expect::Simple { .. }) | None => {}
+            Some(_) => {
+                let instead = match self.expects.front_mut() {
+                    Some(Expect::Failure(bytes)) => Some(std::mem::take(bytes)),
+                    _ => None,
+                };
+                self.skip_to_sync();
+                if let Some(bytes) = instead {
+                    out.extend_from_slice(&bytes);
+                    self.note_error(&bytes[5..])?;
+                    return Ok(false);
+                }
+            }
+        }
+        self.note_error(body)?;
+        Ok(true)
+    }
+
+    fn note_error(&mut self, body: &[u8]) -> Result<(), WireError> {
+        if self.outcome.error.is_none() {
+            let code = backend::Fields::read(body)?
+                .get(b'C')
+                .and_then(|code| code.try_into().ok());
+            self.outcome.error = Some(code.unwrap_or(*b"XX000"));
+        }
+        Ok(())
+    }
+
+    /// After an error the server drops everything up to Sync.
+    fn skip_to_sync(&mut self) {
+        while let Some(expect) = self.expects.front() {
+            match expect {
+                Expect::Sync | Expect::Simple { .. } => break,
+                Expect::Close { visible: false } => self.outcome.names_unsure = true,
+                _ => {}
+            }
+            self.expects.pop_front();
+        }
+        self.reverted.extend(self.name_changes.drain(..));
+    }
+
+    /// Frames that are translated after an error, before the Sync: the server drops them.
+    pub fn is_skipping(&self) -> bool {
+        self.open && self.outcome.error.is_some() && self.expects.is_empty()
+    }
+
+    fn confirm_name(&mut self, given: &[u8]) {
+        if matches!(
+            given.first(),
+            Some(&(tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE))
+        ) {
+            self.name_changes.pop_front();
+        }
+    }
+}

@@ -1,0 +1,863 @@
+//! A unit that goes upstream: lease, restore, send, relay, settle.
+
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+
+use super::analysis::Analysis;
+use super::decide;
+use super::exchange::{Exchange, Expect, Progress, Sides};
+use super::registry::Activity;
+use super::serve::Miss;
+use super::state::{self, Pin};
+use super::{Ending, Session, UnitReport};
+use crate::cache::Fit;
+use crate::catalog::Effects;
+use crate::metrics::Invalidation;
+use crate::sql::Kind;
+use crate::upstream::{Lease, Pumped, UpstreamError, Wish, restore_sql};
+use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
+
+/// What is forwarded.
+pub(super) enum Work<'a> {
+    Query {
+        frame: &'a Frame,
+        analysis: &'a Analysis,
+    },
+    FunctionCall(&'a Frame),
+    /// `open`: the unit did not end with Sync.
+    Extended {
+        frames: &'a [Frame],
+        open: bool,
+    },
+}
+
+/// While the client has not taken what it was sent, no more of the unit is read from it.
+const OUTGOING_MAX: usize = 256 * 1024;
+/// The client is sent what has come once it is this much.
+const OUTPUT_MAX: usize = 64 * 1024;
+/// How long control statements of our own may take.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a statement of a client that has gone may take to say what became of it.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why the relay of a unit stopped before its end.
+enum Broken {
+    /// The upstream connection was lost or makes no sense.
+    Upstream(String),
+    /// The client has gone and what it asked for is not worth waiting for.
+    Client,
+    /// The client's bytes make no sense.
+    Protocol(wire::WireError),
+    QueryTimeout,
+    Killed,
+}
+
+impl Session {
+    /// Forwards one unit and sends its replies, ReadyForQuery included.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub(super) async fn forward(
+        &mut self,
+        work: Work<'_>,
+        mut miss: Miss,
+        report: &mut UnitReport,
+    ) -> Result<(), Ending> {
+        report.bypass = miss.bypass;
+        let open = matches!(work, Work::Extended { open: true, .. });
+        if report.cancelled {
+            return self.fail_here(&cancelled(), open).await;
+        }
+        if self.tx.failed_here {
+            return self.fail_here(&aborted(), open).await;
+        }
+        let mut lease = match self.take_lease(report).await {
+            Ok(lease) => lease,
+            Err(error) => return self.fail_here(&error, open).await,
+        };
+        let mut exchange = Exchange::default();
+        self.begin_unit();
+        let refused = self.check_sequences(&work, &mut lease).await;
+        if let Some(begin) = self.tx.unsent_begin.take() {
+            frontend::query(&mut exchange.outgoing, &begin);
+            exchange.expects.push_back(Expect::Hidden);
+            self.unnamed_upstream = None;
+        }
+        if let Err(error) = refused {
+            exchange.refuse(&error);
+        } else if let Err(error) = self.queue(&work, &mut lease, &mut exchange, &mut miss) {
+            self.lease = Some(lease);
+            return Err(Ending::Protocol(error));
+        }
+        drop(miss);
+        if self.writer.is_some() {
+            self.database.announce_writes().await;
+        }
+        // The stamps are taken: a connection that has outlived the guard may lead to
+        // a server that is none any more, and what it reads must not be kept.
+        let generation = lease.admission.generation;
+        if !generation.is_some_and(|generation| self.database.authority.may_fill(generation)) {
+            exchange.fills.clear();
+        }
+        let handle = self.registration.handle.clone();
+        handle.set_activity(Activity::Active);
+        let sent = Instant::now();
+        let relayed = self.relay(&mut lease, &mut exchange).await;
+        report.upstream += sent.elapsed();
+        report.rows += exchange.outcome.rows;
+        report.bytes += exchange.outcome.bytes;
+        report.error = exchange.outcome.error;
+        match relayed {
+            Ok(status) => self.finish(lease, exchange, status, report).await,
+            Err(broken) => self.broken(lease, exchange, broken).await,
+        }
+    }
+
+    fn begin_unit(&mut self) {
+        self.commit_inside = false;
+        self.executes_sent = 0;
+        self.discards = false;
+        self.single_control = false;
+        self.ran_ddl = false;
+        self.prepared_gid = None;
+        self.catalog_at_start = self
+            .database
+            .authority
+            .catalog()
+            .map(|catalog| catalog.version);
+        self.status_before = self.tx.status;
+    }
+
+    /// Translates the unit's frames; nothing has been written when it returns.
+    fn queue(
+        &mut self,
+        work: &Work<'_>,
+        lease: &mut Lease,
+        exchange: &mut Exchange,
+        miss: &mut Miss,
+    ) -> Result<(), wire::WireError> {
+        match work {
+            Work::Query { frame, analysis } => {
+                let meaning = self.meaning(analysis);
+                self.commit_inside = meaning.may_commit_inside;
+                self.note_statements(analysis);
+                self.translate_query(frame, &meaning, exchange, miss);
+                self.before_commit(exchange);
+            }
+            Work::FunctionCall(frame) => {
+                self.translate_function_call(frame, exchange);
+                self.before_commit(exchange);
+            }
+            Work::Extended { frames, open } => {
+                exchange.open = *open;
+                for frame in *frames {
+                    self.translate(frame, lease, exchange, miss)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection that this session holds, or one from the pool with the session's settings on it.
+    async fn take_lease(&mut self, report: &mut UnitReport) -> Result<Lease, ErrorReport> {
+        if let Some(lease) = self.lease.take() {
+            return Ok(lease);
+        }
+        let handle = self.registration.handle.clone();
+        handle.set_activity(Activity::Waiting);
+        let started = Instant::now();
+        let deadline = started + self.config.pool.query_wait_timeout;
+        let lease = loop {
+            let wish = Wish {
+                session: u64::from(handle.number),
+                settings: self.settings.clone(),
+                defaults: None,
+            };
+            let lease = tokio::select! {
+                lease = self.pool.lease(&wish, deadline.into()) => lease,
+                () = handle.cancelled.notified() => return Err(cancelled()),
+                () = handle.kill.notified() => return Err(killed()),
+            };
+            report.waited = started.elapsed();
+            let mut lease = lease.map_err(|error| statement_error(error.report()))?;
+            if !self.is_proven(&lease) && Instant::now() < deadline {
+                // It leads to where the guard stood before, or came in before there was one.
+                lease.finish(false);
+                continue;
+            }
+            match self.restore(&mut lease).await {
+                Ok(()) => break lease,
+                Err(error @ UpstreamError::Server { .. }) => {
+                    lease.finish(false);
+                    return Err(statement_error(error.report()));
+                }
+                // The connection died while it was idle: the next one is as good.
+                Err(error) => {
+                    lease.finish(false);
+                    if Instant::now() >= deadline {
+                        return Err(statement_error(error.report()));
+                    }
+                }
+            }
+        };
+        self.unnamed_upstream = None;
+        Ok(lease)
+    }
+
+    /// While a guard stands, only connections that were proved to lead to its server are used.
+    fn is_proven(&self, lease: &Lease) -> bool {
+        match self.database.authority.proof_now() {
+            Some(proof) => lease.admission.generation == Some(proof.generation),
+            None => true,
+        }
+    }
+
+    /// Brings the session's settings onto the connection, and what it reports to the client.
+    async fn restore(&mut self, lease: &mut Lease) -> Result<(), UpstreamError> {
+        if let Some(sql) = restore_sql(&lease.applied, &self.settings) {
+            // Where only a part of it took effect, nobody else gets the connection.
+            let deadline = Instant::now() + CONTROL_TIMEOUT;
+            lease.simple(&sql, deadline.into()).await?;
+            lease.applied = self.settings.clone();
+        }
+        self.report_parameters(lease);
+        self.registration
+            .handle
+            .set_cancel_target(Some(lease.cancel_handle()));
+        Ok(())
+    }
+
+    /// Tells the client of parameters that are other on this connection than on the last.
+    fn report_parameters(&mut self, lease: &Lease) {
+        if self.reported == lease.parameters {
+            return;
+        }
+        for (name, value) in &lease.parameters {
+            if self.reported.get(name) != Some(value) {
+                wire::backend::parameter_status_message(
+                    &mut self.client.output,
+                    name.as_bytes(),
+                    value.as_bytes(),
+                );
+            }
+        }
+        self.reported.clone_from(&lease.parameters);
+    }
+
+    /// Moves bytes both ways until the unit's last ReadyForQuery.
+    async fn relay(
+        &mut self,
+        lease: &mut Lease,
+        exchange: &mut Exchange,
+    ) -> Result<TransactionStatus, Broken> {
+        let handle = self.registration.handle.clone();
+        let mut deadline = (!self.config.upstream.query_timeout.is_zero())
+            .then(|| Instant::now() + self.config.upstream.query_timeout);
+        let mut client_gone = false;
+        loop {
+            let connection = &mut **lease;
+            let mut sides = Sides {
+                upstream_parameters: &mut connection.parameters,
+                client_parameters: &mut self.reported,
+            };
+            let progress = exchange
+                .interpret(&mut connection.input, &mut sides, &mut self.client.output)
+                .map_err(|error| Broken::Upstream(error.to_string()))?;
+            if let Progress::Done(status) = progress {
+                return Ok(status);
+            }
+            if exchange.open && !client_gone {
+                self.take_open(lease, exchange)?;
+            }
+            if client_gone {
+                self.client.output.clear();
+            } else if !self.client.output.is_empty()
+                && (exchange.outgoing.is_empty() || self.client.output.len() > OUTPUT_MAX)
+                && self.client.flush().await.is_err()
+            {
+                client_gone = true;
+            }
+            if client_gone && self.writer.is_none() && !exchange.copy_in {
+                return Err(Broken::Client);
+            }
+            let may_read_client = !client_gone
+                && if exchange.open {
+                    exchange.outgoing.len() < OUTGOING_MAX
+                } else {
+                    self.client.input.len() < self.limits.unit_bytes_max
+                };
+            tokio::select! {
+                pumped = lease.pump(&mut exchange.outgoing) => match pumped {
+                    Ok(Pumped::Read(0)) => return Err(Broken::Upstream("the server closed the connection".into())),
+                    Ok(_) => {}
+                    Err(error) => return Err(Broken::Upstream(error.to_string())),
+                },
+                read = self.client.fill(), if may_read_client => {
+                    if !matches!(read, Ok(n) if n > 0) {
+                        client_gone = true;
+                        if exchange.open {
+                            // What was begun can never be finished.
+                            return Err(Broken::Client);
+                        }
+                        deadline = Some(Instant::now() + ORPHAN_TIMEOUT);
+                    }
+                }
+                () = sleep_until(deadline), if deadline.is_some() => {
+                    return Err(if client_gone { Broken::Client } else { Broken::QueryTimeout });
+                }
+                () = handle.kill.notified() => return Err(Broken::Killed),
+            }
+        }
+    }
+
+    /// Takes what the client has sent since for a unit that is still open.
+    fn take_open(&mut self, lease: &mut Lease, exchange: &mut Exchange) -> Result<(), Broken> {
+        let mut nothing = Miss::default();
+        while exchange.open && exchange.outgoing.len() < OUTGOING_MAX {
+            if exchange.client_passing > 0 {
+                let n = exchange.client_passing.min(self.client.input.len());
+                exchange.outgoing.extend_from_slice(&self.client.input[..n]);
+                self.client.input.advance(n);
+                exchange.client_passing -= n;
+                if n == 0 {
+                    return Ok(());
+                }
+                continue;
+            }
+            let header = wire::frame_header(&self.client.input).map_err(Broken::Protocol)?;
+            let Some(header) = header else { return Ok(()) };
+            if header.tag == tag::frontend::COPY_DATA && header.frame_len > self.client.input.len()
+            {
+                if header.frame_len > self.limits.frame_len_max {
+                    return Err(Broken::Protocol(wire::WireError::TooLong {
+                        len: header.frame_len,
+                        limit: self.limits.frame_len_max,
+                    }));
+                }
+                if exchange.copy_in {
+                    exchange.client_passing = header.frame_len;
+                    continue;
+                }
+            }
+            let frame = wire::take_frame(&mut self.client.input, self.limits.frame_len_max)
+                .map_err(Broken::Protocol)?;
+            let Some(frame) = frame else { return Ok(()) };
+            if frame.tag() == tag::frontend::TERMINATE {
+                return Err(Broken::Client);
+            }
+            self.translate(&frame, lease, exchange, &mut nothing)
+                .map_err(Broken::Protocol)?;
+        }
+        Ok(())
+    }
+
+    /// After the last ReadyForQuery: settle, read back, hand the connection on, tell the client.
+    async fn finish(
+        &mut self,
+        mut lease: Lease,
+        mut exchange: Exchange,
+        status: TransactionStatus,
+        report: &mut UnitReport,
+    ) -> Result<(), Ending> {
+        let failed = exchange.outcome.error.is_some();
+        for id in exchange.pending_parses.drain(..) {
+            lease.prepared.remove(id);
+        }
+        for change in exchange.reverted.drain(..).rev() {
+            match change.before {
+                Some(statement) => self.statements.insert(&change.name, statement),
+                None => drop(self.statements.remove(&change.name)),
+            }
+        }
+        if failed {
+            self.unnamed_upstream = None;
+        }
+        self.settle(status, failed, &exchange.outcome.last_tag);
+        self.keep_descriptions(&mut exchange);
+        self.keep_fills(&mut exchange, status, report);
+        if self.discards && !failed {
+            lease.prepared.clear();
+            self.statements.clear();
+            self.unnamed_upstream = None;
+            if status == TransactionStatus::Idle {
+                self.pins.remove(&Pin::Setting);
+                self.pins.remove(&Pin::Sequence);
+            }
+        }
+        let control_failed = exchange.outcome.hidden_error;
+        self.tx.observe(status);
+        if status == TransactionStatus::Idle {
+            self.portals.clear();
+            if self.effects.intersects(Effects::SEQUENCE) {
+                lease.holds_state_of = Some(u64::from(self.registration.handle.number));
+                self.touched_sequences = true;
+            }
+            if !self.read_back(&mut lease).await {
+                // What the connection holds is not known, so nobody gets it, not even its session.
+                lease.finish(false);
+                return Err(Ending::Fatal(ErrorReport::fatal(
+                    SqlState::CONNECTION_FAILURE,
+                    "the upstream connection was lost while its state was read back",
+                )));
+            }
+        }
+        wire::backend::ready_for_query(&mut self.client.output, status);
+        if control_failed || exchange.outcome.names_unsure {
+            lease.finish(false);
+            self.registration.handle.set_cancel_target(None);
+            if status != TransactionStatus::Idle || control_failed {
+                return Err(Ending::Fatal(ErrorReport::fatal(
+                    SqlState::INTERNAL_ERROR,
+                    "the transaction could not be begun on the server",
+                )));
+            }
+        } else {
+            self.hand_on(lease);
+        }
+        let sending = Instant::now();
+        let flushed = self.client.flush().await;
+        report.sending += sending.elapsed();
+        flushed.map_err(|_| Ending::ClientGone)
+    }
+
+    /// Keeps the connection while the transaction or a pin needs it; else the pool gets it.
+    fn hand_on(&mut self, mut lease: Lease) {
+        let handle = &self.registration.handle;
+        if self.tx.status != TransactionStatus::Idle {
+            handle.set_activity(Activity::InTransaction);
+            self.lease = Some(lease);
+        } else if !self.pins.is_empty() {
+            handle.set_activity(Activity::Idle);
+            lease.pin();
+            self.lease = Some(lease);
+        } else {
+            handle.set_cancel_target(None);
+            handle.set_activity(Activity::Idle);
+            lease.unpin();
+            lease.finish(true);
+            self.unnamed_upstream = None;
+        }
+    }
+
+    /// The end of §3: before ReadyForQuery passes, versions move and marks come off.
+    fn settle(&mut self, status: TransactionStatus, failed: bool, last_tag: &[u8]) {
+        let authority = &self.database.authority;
+        if status != TransactionStatus::Idle {
+            // A transaction goes on; what it wrote stays pending. Where the unit
+            // held a commit point as well, a part of it may have happened.
+            if let Some(writer) = &mut self.writer {
+                if writer.is_marked() {
+                    authority.release(writer, self.commit_inside);
+                }
+            }
+            return;
+        }
+        let Some(mut writer) = self.writer.take() else {
+            return;
+        };
+        let rolled_back = last_tag == b"ROLLBACK" && !failed;
+        // A statement on its own or a pipeline without transaction control that
+        // failed; or a COMMIT or ROLLBACK on its own that the server answers with ROLLBACK.
+        let surely_aborted = failed && !self.commit_inside || rolled_back && self.single_control;
+        let touched = writer.touched();
+        authority.mark(&mut writer);
+        if let Some(gid) = self.prepared_gid.take().filter(|_| !failed && !rolled_back) {
+            // Whoever decides it, and when: the marks stay until it is decided.
+            authority.follow_prepared(writer.keep(), gid);
+            return;
+        }
+        authority.settle(writer, !surely_aborted);
+        if surely_aborted {
+            return;
+        }
+        self.shared.metrics.invalidated(match &touched {
+            touched if touched.catalogue => Invalidation::Catalogue,
+            touched if touched.everything => Invalidation::Everything,
+            _ => Invalidation::Write,
+        });
+        if touched.shared_catalogue {
+            self.shared.catalogues_changed(&self.database);
+        }
+    }
+
+    /// Statement descriptions that came along are good for everybody with the same settings.
+    fn keep_descriptions(&mut self, exchange: &mut Exchange) {
+        let descriptions = std::mem::take(&mut exchange.outcome.descriptions);
+        if descriptions.is_empty() || !self.may_use_descriptions() {
+            return;
+        }
+        let Some(catalog) = self.database.authority.catalog() else {
+            return;
+        };
+        if self.catalog_at_start != Some(catalog.version) {
+            return;
+        }
+        for (statement, parameters, row) in descriptions {
+            if !statement.analysis.understood {
+                continue;
+            }
+            let key = super::shared::DescriptionKey {
+                context: self.context.clone(),
+                statement: statement.id,
+            };
+            let description = super::shared::Description {
+                catalog: catalog.version,
+                parameters,
+                row,
+            };
+            self.database.descriptions.insert(key, description.into());
+        }
+    }
+
+    fn keep_fills(
+        &mut self,
+        exchange: &mut Exchange,
+        status: TransactionStatus,
+        report: &mut UnitReport,
+    ) {
+        let failed = exchange.outcome.error.is_some() || exchange.outcome.hidden_error;
+        let now = Instant::now();
+        for fill in std::mem::take(&mut exchange.fills) {
+            report.too_large |= fill.is_too_large();
+            let sound = !failed && status != TransactionStatus::Failed && !self.tx.wrote;
+            if !sound {
+                continue;
+            }
+            let Some(finished) = fill.finish(now) else {
+                continue;
+            };
+            if let Some((entry, order)) = &finished.shadow {
+                let holds = self.database.tags.fit(&entry.stamp) == Fit::Fresh;
+                report.shadow(entry, &finished.answer, *order, holds);
+            }
+            let entry = self.shared.cache.store(
+                &finished.key,
+                finished.stamp,
+                finished.answer,
+                finished.options,
+                &self.database.tags,
+            );
+            if let Some(leader) = finished.leader {
+                leader.finish(Some(entry));
+            }
+        }
+    }
+
+    /// Asks the server what the connection holds, if something may have been left on it.
+    /// False when the server gave no answer.
+    pub(super) async fn read_back(&mut self, lease: &mut Lease) -> bool {
+        let effects = self.effects;
+        let relevant = Effects::SETTINGS
+            .union(Effects::ADVISORY_LOCKS)
+            .union(Effects::LISTEN)
+            .union(Effects::TEMPORARY)
+            .union(Effects::PREPARED)
+            .union(Effects::CURSORS)
+            .union(Effects::LOAD);
+        // A pin is looked at again whenever something ran that may have ended it.
+        let pinned = self
+            .pins
+            .iter()
+            .any(|pin| !matches!(pin, Pin::SessionPooling));
+        if !effects.intersects(relevant) && !(pinned && self.ran_ddl) {
+            self.effects = Effects::NONE;
+            return true;
+        }
+        if effects.contains(Effects::LOAD) && self.loads {
+            self.pins.insert(Pin::Load);
+        }
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        let mut found = match self.ask_state(lease, deadline).await {
+            Ok(found) => found,
+            Err(_) => return false,
+        };
+        // RESET goes back to what the client asked for at login, not to the server's default.
+        let mut wanted = found.settings.clone();
+        for (name, value) in self.baseline.iter() {
+            if found.settings.get(name).is_none() {
+                if let Ok(with) = wanted.with(name, value) {
+                    wanted = with;
+                }
+            }
+        }
+        if let Some(sql) = restore_sql(&found.settings, &wanted) {
+            if lease.simple(&sql, deadline.into()).await.is_err() {
+                return false;
+            }
+            found.settings = wanted;
+        }
+        self.pins = state::pins_after(&self.pins, &found.pins);
+        if self.custom_lost {
+            self.pins.insert(Pin::Setting);
+        }
+        *self.registration.handle.pins.lock() = self.pins.iter().copied().collect();
+        lease.applied = found.settings.clone();
+        self.report_parameters(lease);
+        self.adopt_settings(found.settings);
+        self.effects = Effects::NONE;
+        true
+    }
+
+    async fn ask_state(
+        &self,
+        lease: &mut Lease,
+        deadline: Instant,
+    ) -> Result<state::ReadBack, UpstreamError> {
+        let rows = lease
+            .simple(&state::read_back_sql(&self.custom), deadline.into())
+            .await?;
+        Ok(state::read_back(&rows))
+    }
+
+    /// `currval` and `lastval` must meet the state of this session, never another's.
+    async fn check_sequences(
+        &mut self,
+        work: &Work<'_>,
+        lease: &mut Lease,
+    ) -> Result<(), ErrorReport> {
+        let me = u64::from(self.registration.handle.number);
+        if lease.holds_state_of == Some(me)
+            || (lease.holds_state_of.is_none() && !self.touched_sequences)
+            || !self.reads_sequences(work)
+        {
+            return Ok(());
+        }
+        if self.touched_sequences {
+            self.pins.insert(Pin::Sequence);
+            self.touched_sequences = false;
+            return Err(ErrorReport::error(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the sequence state of this session was lost with its upstream connection",
+            )
+            .with_detail("Another session used a sequence on the connection that held it.")
+            .with_hint("Use RETURNING, or call nextval again; from now on this session keeps its connection."));
+        }
+        // Another session's state: it must not be seen here.
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        lease
+            .simple("DISCARD SEQUENCES", deadline.into())
+            .await
+            .map_err(|error| statement_error(error.report()))?;
+        lease.holds_state_of = None;
+        Ok(())
+    }
+
+    fn reads_sequences(&self, work: &Work<'_>) -> bool {
+        let reads =
+            |analysis: &Analysis| analysis.statements.iter().any(decide::reads_sequence_state);
+        match work {
+            Work::Query { analysis, .. } => reads(analysis),
+            Work::FunctionCall(_) => false,
+            Work::Extended { frames, .. } => frames.iter().any(|frame| match frame.tag() {
+                tag::frontend::PARSE => frontend::Parse::read(frame.body()).is_ok_and(|parse| {
+                    reads(&self.intern(parse.sql, &parse.parameter_types).analysis)
+                }),
+                tag::frontend::BIND => frontend::Bind::read(frame.body()).is_ok_and(|bind| {
+                    self.statements
+                        .get(bind.statement)
+                        .is_some_and(|statement| reads(&statement.analysis))
+                }),
+                _ => false,
+            }),
+        }
+    }
+
+    /// The unit could not be brought to its end.
+    async fn broken(
+        &mut self,
+        mut lease: Lease,
+        exchange: Exchange,
+        broken: Broken,
+    ) -> Result<(), Ending> {
+        let in_transaction = self.status_before != TransactionStatus::Idle;
+        let cancel = lease.cancel_handle();
+        self.keep_unknown(&lease);
+        self.registration.handle.set_cancel_target(None);
+        lease.break_it();
+        let fatal_sent = exchange.outcome.fatal;
+        lease.finish(false);
+        match broken {
+            Broken::Client => {
+                // Nobody waits for the answer any more.
+                tokio::spawn(async move { cancel.cancel().await });
+                Err(Ending::ClientGone)
+            }
+            Broken::Protocol(error) => {
+                tokio::spawn(async move { cancel.cancel().await });
+                Err(Ending::Protocol(error))
+            }
+            Broken::QueryTimeout => {
+                tokio::spawn(async move { cancel.cancel().await });
+                Err(Ending::Fatal(ErrorReport::fatal(
+                    SqlState::QUERY_CANCELED,
+                    "query_timeout: the statement took longer than pgditto allows",
+                )))
+            }
+            Broken::Killed => {
+                tokio::spawn(async move { cancel.cancel().await });
+                Err(Ending::Fatal(killed()))
+            }
+            Broken::Upstream(reason) => {
+                tracing::warn!(reason, database = %self.database.name, "upstream connection lost");
+                if fatal_sent {
+                    // The server said why; the client has it word by word.
+                    let _ = self.client.flush().await;
+                    return Err(Ending::Closed);
+                }
+                let lost = ErrorReport::error(
+                    SqlState::CONNECTION_FAILURE,
+                    "the upstream connection was lost while the statement ran",
+                )
+                .with_hint("Whether it took effect is not known.");
+                if in_transaction || !self.pins.is_empty() || exchange.open {
+                    return Err(Ending::Fatal(ErrorReport {
+                        severity: wire::Severity::Fatal,
+                        ..lost
+                    }));
+                }
+                self.tx = super::transaction::Transaction::none();
+                self.portals.clear();
+                self.unnamed_upstream = None;
+                self.effects = Effects::NONE;
+                for change in exchange.reverted.into_iter().rev() {
+                    match change.before {
+                        Some(statement) => self.statements.insert(&change.name, statement),
+                        None => drop(self.statements.remove(&change.name)),
+                    }
+                }
+                self.fail_here(&lost, false).await
+            }
+        }
+    }
+
+    /// Marks of a transaction of which nobody knows whether it happened stay until the authority has found out.
+    pub(super) fn keep_unknown(&mut self, lease: &Lease) {
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
+        if !writer.is_marked() {
+            writer.settle(false);
+            return;
+        }
+        self.shared
+            .metrics
+            .invalidated(Invalidation::UnknownOutcome);
+        self.database
+            .authority
+            .resolve_unknown(writer.keep(), lease.pid, self.prepared_gid.take());
+    }
+
+    /// Tells the client of an error that the server never saw.
+    pub(super) async fn fail_here(
+        &mut self,
+        error: &ErrorReport,
+        open: bool,
+    ) -> Result<(), Ending> {
+        if error.severity == wire::Severity::Fatal {
+            return Err(Ending::Fatal(error.clone()));
+        }
+        wire::backend::error(&mut self.client.output, error);
+        if self.tx.status != TransactionStatus::Idle {
+            self.tx.status = TransactionStatus::Failed;
+            if self.lease.is_none() {
+                self.tx.failed_here = true;
+                self.tx.unsent_begin = None;
+            }
+        }
+        if open {
+            // As the server would: everything up to Sync is dropped.
+            self.assembler.discard_to_sync();
+        } else {
+            wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
+        }
+        self.client.flush().await.map_err(|_| Ending::ClientGone)
+    }
+
+    /// What the kinds of these statements say beyond their meaning, before they leave.
+    pub(super) fn note_statements(&mut self, analysis: &Analysis) {
+        self.single_control = matches!(
+            analysis.kind(),
+            Some(Kind::Commit { .. } | Kind::Rollback { .. })
+        );
+        for facts in analysis.statements.iter() {
+            match &facts.kind {
+                Kind::Begin { isolation, .. } if self.tx.status == TransactionStatus::Idle => {
+                    self.tx.isolation = *isolation;
+                }
+                Kind::SetTransaction => self.tx.local_settings = true,
+                Kind::Set { name, .. } => {
+                    self.tx.local_settings = true;
+                    self.note_custom_name(name);
+                }
+                Kind::Reset { .. } => self.tx.local_settings = true,
+                Kind::DiscardAll | Kind::Deallocate { name: None } => {
+                    self.discards = true;
+                    self.ran_ddl = true;
+                }
+                Kind::PrepareTransaction { gid } => self.prepared_gid = Some(gid.clone()),
+                Kind::Load => self.loads = true,
+                Kind::Ddl
+                | Kind::TemporaryDdl
+                | Kind::Do
+                | Kind::Call
+                | Kind::Unknown
+                | Kind::DiscardOther => {
+                    self.ran_ddl = true;
+                }
+                _ => {}
+            }
+            for function in &facts.functions {
+                if function.name.name == "set_config" {
+                    match function.literal_arguments.first() {
+                        Some(Some(name)) => self.note_custom_name(&name.to_ascii_lowercase()),
+                        // It may be a custom setting, which the server does not list.
+                        _ => self.custom_lost = true,
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_custom_name(&mut self, name: &str) {
+        if name.contains('.') && !self.custom.insert(name) {
+            self.custom_lost = true;
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The failure of one statement: the session lives on.
+fn statement_error(report: ErrorReport) -> ErrorReport {
+    ErrorReport {
+        severity: wire::Severity::Error,
+        ..report
+    }
+}
+
+fn cancelled() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to user request",
+    )
+}
+
+fn killed() -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    )
+}
+
+fn aborted() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::IN_FAILED_SQL_TRANSACTION,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}

@@ -1,0 +1,139 @@
+//! What a client is told at login: the parameters that PostgreSQL would report
+//! to a session of this user with these startup settings.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::state::{self, CustomNames};
+use crate::upstream::{Connection, Pool, Settings, UpstreamError, Wish, restore_sql};
+use crate::wire::ErrorReport;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GreetingKey {
+    pub database: String,
+    pub user: String,
+    pub settings: Vec<(String, String)>,
+}
+
+/// The beginning of a session.
+#[derive(Debug)]
+pub struct Greeting {
+    /// ParameterStatus, by name.
+    pub parameters: BTreeMap<String, String>,
+    /// The startup settings as the server holds them: what RESET goes back to.
+    pub settings: Settings,
+    /// What sessions of this user and database start from, by the server's own configuration.
+    pub defaults: Arc<Defaults>,
+}
+
+/// The settings that a new connection starts with and that the answers depend on.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// A digest of all of them.
+    pub digest: u64,
+    pub search_path: String,
+    pub transaction_isolation: String,
+}
+
+/// Asks for the defaults of a connection that no session has touched.
+pub const DEFAULTS_SQL: &str = "SELECT name::pg_catalog.text, setting FROM pg_catalog.pg_settings \
+     WHERE source OPERATOR(pg_catalog.<>) ALL (ARRAY['default','override','session']) \
+       OR name OPERATOR(pg_catalog.=) ANY (ARRAY['search_path','default_transaction_isolation']) \
+     ORDER BY 1";
+
+/// Takes the rows of [`DEFAULTS_SQL`].
+pub fn defaults(rows: &[Vec<Option<String>>]) -> Defaults {
+    let mut defaults = Defaults::default();
+    let mut bytes = Vec::new();
+    for row in rows {
+        let [Some(name), Some(value)] = &row[..] else {
+            continue;
+        };
+        match name.as_str() {
+            "search_path" => defaults.search_path.clone_from(value),
+            "default_transaction_isolation" => defaults.transaction_isolation.clone_from(value),
+            _ => {}
+        }
+        for part in [name, value] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+    defaults.digest = xxhash_rust::xxh3::xxh3_64(&bytes);
+    defaults
+}
+
+/// Finds out from the server how a session with these startup settings begins.
+///
+/// # Errors
+/// What the client is to be told: no connection, or a setting that PostgreSQL refuses.
+pub async fn ask(
+    pool: &Arc<Pool>,
+    session: u64,
+    startup: &[(String, String)],
+    deadline: Instant,
+) -> Result<Greeting, ErrorReport> {
+    let wish = Wish {
+        session,
+        settings: Settings::default(),
+        defaults: None,
+    };
+    let mut lease = pool
+        .lease(&wish, deadline.into())
+        .await
+        .map_err(|error| error.report())?;
+    let asked = on_connection(&mut lease, startup, deadline).await;
+    match asked {
+        Ok(greeting) => {
+            lease.finish(true);
+            Ok(greeting)
+        }
+        Err(error) => {
+            lease.finish(false);
+            // A setting that the server refuses ends the login, in the server's own words.
+            Err(error.report())
+        }
+    }
+}
+
+async fn on_connection(
+    connection: &mut Connection,
+    startup: &[(String, String)],
+    deadline: Instant,
+) -> Result<Greeting, UpstreamError> {
+    if let Some(sql) = restore_sql(&connection.applied, &Settings::default()) {
+        connection.simple(&sql, deadline.into()).await?;
+        connection.applied = Settings::default();
+    }
+    let defaults = defaults(&connection.simple(DEFAULTS_SQL, deadline.into()).await?);
+    let mut custom = CustomNames::default();
+    if !startup.is_empty() {
+        let mut sql = String::from("SELECT ");
+        for (i, (name, value)) in startup.iter().enumerate() {
+            if name.contains('.') && !custom.insert(name) {
+                return Err(UpstreamError::Protocol("too many custom settings".into()));
+            }
+            if i > 0 {
+                sql.push_str(", ");
+            }
+            sql.push_str(&format!(
+                "pg_catalog.set_config({}, {}, false)",
+                state::quote_literal(name),
+                state::quote_literal(value)
+            ));
+        }
+        // Where a later setting is refused, the earlier ones roll back with the statement.
+        connection.simple(&sql, deadline.into()).await?;
+    }
+    let rows = connection
+        .simple(&state::read_back_sql(&custom), deadline.into())
+        .await?;
+    let settings = state::read_back(&rows).settings;
+    connection.applied = settings.clone();
+    Ok(Greeting {
+        parameters: connection.parameters.clone(),
+        settings,
+        defaults: Arc::new(defaults),
+    })
+}

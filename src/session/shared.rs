@@ -1,0 +1,226 @@
+//! What all sessions share, wired by the composition root.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use moka::sync::Cache as Bounded;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::analysis::Analyser;
+use super::greeting::{Greeting, GreetingKey};
+use super::registry::Registry;
+use super::report::ShadowCounts;
+use super::statements::StatementTexts;
+use crate::authority::Authority;
+use crate::cache::{Cache, Moment, Tags};
+use crate::catalog::{CatalogVersion, Judgement};
+use crate::config::Config;
+use crate::insight::Insight;
+use crate::metrics::Metrics;
+use crate::sql::ShapeId;
+use crate::upstream::{Pools, Target};
+use bytes::Bytes;
+
+/// Whether new work is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Serving,
+    /// No new clients; those that are here stay as long as they like.
+    Closing,
+    /// Transactions may end; sessions close with 57P01 once idle.
+    Draining,
+    /// Sessions end at once.
+    Stopping,
+}
+
+/// What all sessions share.
+pub struct Shared {
+    pub config: ArcSwap<Config>,
+    pub pools: Arc<Pools>,
+    pub cache: Arc<Cache>,
+    pub metrics: Arc<Metrics>,
+    pub insight: Arc<Insight>,
+    pub registry: Arc<Registry>,
+    pub analyser: Analyser,
+    pub statements: StatementTexts,
+    pub greetings: Bounded<GreetingKey, Arc<Greeting>>,
+    pub phase: watch::Receiver<Phase>,
+    pub databases: Databases,
+    pub shadow: ShadowCounts,
+}
+
+/// How many shapes, statement texts (bytes) and greetings are remembered.
+pub const SHAPES_MAX: u64 = 50_000;
+pub const STATEMENT_BYTES_MAX: u64 = 64 << 20;
+pub const GREETINGS_MAX: u64 = 10_000;
+pub const GREETING_TTL: Duration = Duration::from_secs(60);
+const JUDGEMENTS_MAX: u64 = 50_000;
+const DESCRIPTION_BYTES_MAX: u64 = 32 << 20;
+
+/// What pgditto knows of one database.
+pub struct Database {
+    pub name: Arc<str>,
+    pub tags: Arc<Tags>,
+    pub authority: Arc<Authority>,
+    pub judgements: Bounded<JudgementKey, Arc<Judgement>>,
+    pub descriptions: Bounded<DescriptionKey, Arc<Description>>,
+    /// Other sidecars could not be told of our writes, and nobody waits for it any more.
+    unannounced: AtomicBool,
+}
+
+/// How long a first write waits until other sidecars on the database know of this one.
+const ANNOUNCE_WAIT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct JudgementKey {
+    pub shape: ShapeId,
+    pub statement_index: usize,
+    pub catalog: CatalogVersion,
+    pub scope: u64,
+}
+
+/// A statement in the eyes of a session: who asks, under which settings, what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DescriptionKey {
+    pub context: Bytes,
+    pub statement: u64,
+}
+
+/// What the server said when it described a statement.
+#[derive(Debug)]
+pub struct Description {
+    pub catalog: CatalogVersion,
+    /// The whole ParameterDescription frame.
+    pub parameters: Bytes,
+    /// The whole RowDescription or NoData frame.
+    pub row: Bytes,
+}
+
+impl Database {
+    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>) -> Self {
+        Self {
+            name,
+            tags,
+            authority,
+            judgements: Bounded::new(JUDGEMENTS_MAX),
+            descriptions: Bounded::builder()
+                .max_capacity(DESCRIPTION_BYTES_MAX)
+                .weigher(|key: &DescriptionKey, value: &Arc<Description>| {
+                    let bytes = key.context.len() + value.parameters.len() + value.row.len() + 512;
+                    u32::try_from(bytes).unwrap_or(u32::MAX)
+                })
+                .build(),
+            unannounced: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns when writes may leave: when other sidecars on this database know of
+    /// us. Where the guard cannot stand that cannot be, and writes must not wait
+    /// for ever: after one wait they go on, and count for the others as writes from outside.
+    pub async fn announce_writes(&self) {
+        if self.authority.may_write(Moment::now()) {
+            self.unannounced.store(false, Ordering::Relaxed);
+            return;
+        }
+        if self.unannounced.load(Ordering::Relaxed) {
+            return;
+        }
+        let wait = self.authority.wait_before_first_write();
+        if tokio::time::timeout(ANNOUNCE_WAIT, wait).await.is_err()
+            && !self.unannounced.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                database = %self.name,
+                "the guard does not stand: another pgditto on this database could not be told of our writes"
+            );
+        }
+    }
+}
+
+/// The databases that clients have asked for, each with its own guard,
+/// catalogue and tags; made on first use.
+///
+/// Two names that lead to the same database of the same server are one: a
+/// write under one name is a write under the other.
+pub struct Databases {
+    open: Mutex<HashMap<Place, Arc<Database>>>,
+    make: Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>,
+}
+
+/// Where a database is: host, port, name.
+type Place = (String, u16, String);
+
+fn place(target: &Target) -> Place {
+    (target.host.clone(), target.port, target.dbname.clone())
+}
+
+impl Databases {
+    /// `make` is given where the first client that asks is led.
+    pub fn new(make: Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>) -> Self {
+        Self {
+            open: Mutex::new(HashMap::new()),
+            make,
+        }
+    }
+
+    /// The database that `target` leads to.
+    pub fn open(&self, target: &Target) -> Arc<Database> {
+        self.open
+            .lock()
+            .entry(place(target))
+            .or_insert_with(|| (self.make)(target))
+            .clone()
+    }
+
+    /// The same, if it is open.
+    pub fn of_target(&self, target: &Target) -> Option<Arc<Database>> {
+        self.open.lock().get(&place(target)).cloned()
+    }
+
+    /// Forgets a database that the server does not know, unless somebody uses it:
+    /// nobody fills the map with names that he made up.
+    pub fn forget(&self, target: &Target) {
+        let mut open = self.open.lock();
+        if open
+            .get(&place(target))
+            .is_some_and(|known| Arc::strong_count(known) == 1)
+        {
+            open.remove(&place(target));
+        }
+    }
+
+    pub fn all(&self) -> Vec<Arc<Database>> {
+        self.open.lock().values().cloned().collect()
+    }
+}
+
+impl Shared {
+    /// Functions of users that some rule vouches for, sorted.
+    pub fn vouched_functions(&self) -> Vec<String> {
+        let config = self.config.load();
+        let mut functions: Vec<String> = config
+            .cache
+            .rules
+            .iter()
+            .flat_map(|rule| rule.functions.iter().cloned())
+            .collect();
+        functions.sort();
+        functions.dedup();
+        functions
+    }
+
+    /// What the databases of the server share has changed through `origin`:
+    /// roles, memberships, defaults. Every picture is old, and so is every greeting.
+    pub fn catalogues_changed(&self, origin: &Arc<Database>) {
+        self.greetings.invalidate_all();
+        for database in self.databases.all() {
+            if !Arc::ptr_eq(&database, origin) {
+                database.authority.catalogue_changed();
+            }
+        }
+    }
+}

@@ -1,0 +1,339 @@
+use crate::sql::kind::classify;
+use crate::sql::{Isolation, Kind};
+
+fn begin(isolation: Option<Isolation>, read_only: Option<bool>, deferrable: bool) -> Kind {
+    Kind::Begin {
+        isolation,
+        read_only,
+        deferrable,
+    }
+}
+
+fn set(name: &str, local: bool) -> Kind {
+    Kind::Set {
+        name: name.to_owned(),
+        local,
+    }
+}
+
+fn check(rows: &[(&str, Kind)]) {
+    for (sql, kind) in rows {
+        assert_eq!(&classify(sql), kind, "{sql}");
+    }
+}
+
+#[test]
+fn queries_and_changes() {
+    check(&[
+        ("", Kind::Empty),
+        (" -- nothing", Kind::Empty),
+        (";", Kind::Empty),
+        ("SELECT 1", Kind::Select),
+        ("/* c */ select 1", Kind::Select),
+        ("((SELECT 1) UNION SELECT 2)", Kind::Select),
+        ("VALUES (1)", Kind::Select),
+        ("TABLE t", Kind::Select),
+        ("WITH a AS (SELECT 1) SELECT * FROM a", Kind::Select),
+        (
+            "WITH RECURSIVE a(x) AS MATERIALIZED (INSERT INTO t VALUES (1) RETURNING 1) TABLE a",
+            Kind::Select,
+        ),
+        ("WITH a AS (SELECT 1) (SELECT * FROM a)", Kind::Select),
+        (
+            "WITH a AS (SELECT 1), b AS (SELECT 2) INSERT INTO t SELECT * FROM a",
+            Kind::Insert,
+        ),
+        ("WITH a AS (SELECT 1) UPDATE t SET x = 1", Kind::Update),
+        ("WITH a AS (SELECT 1) DELETE FROM t", Kind::Delete),
+        (
+            "WITH a AS (SELECT 1) MERGE INTO t USING a ON true WHEN MATCHED THEN DELETE",
+            Kind::Merge,
+        ),
+        ("INSERT INTO t VALUES (1)", Kind::Insert),
+        ("update only t set a = 1", Kind::Update),
+        ("Delete From t", Kind::Delete),
+        (
+            "MERGE INTO t USING s ON true WHEN MATCHED THEN DO NOTHING",
+            Kind::Merge,
+        ),
+        ("TRUNCATE a, b CASCADE", Kind::Truncate),
+        ("COPY t FROM STDIN", Kind::CopyFrom),
+        ("COPY BINARY s.t (a, b) FROM PROGRAM 'cat'", Kind::CopyFrom),
+        ("COPY binary FROM STDIN", Kind::CopyFrom),
+        ("COPY t TO STDOUT", Kind::CopyTo),
+        (
+            "COPY (SELECT * FROM t WHERE a IN (1)) TO STDOUT",
+            Kind::CopyTo,
+        ),
+        ("CALL p(1)", Kind::Call),
+        ("DO $$BEGIN END$$", Kind::Do),
+        ("EXPLAIN SELECT 1", Kind::Explain { analyze: false }),
+        ("EXPLAIN (SELECT 1)", Kind::Explain { analyze: false }),
+        (
+            "EXPLAIN ANALYZE VERBOSE DELETE FROM t",
+            Kind::Explain { analyze: true },
+        ),
+        (
+            "EXPLAIN (COSTS OFF, ANALYZE, BUFFERS) DELETE FROM t",
+            Kind::Explain { analyze: true },
+        ),
+        (
+            "EXPLAIN (ANALYZE false) DELETE FROM t",
+            Kind::Explain { analyze: false },
+        ),
+        (
+            "EXPLAIN (ANALYZE 'false') DELETE FROM t",
+            Kind::Explain { analyze: true },
+        ),
+        ("LOCK TABLE t IN SHARE MODE", Kind::Lock),
+        ("LISTEN c", Kind::Listen),
+        ("UNLISTEN *", Kind::Unlisten),
+        ("NOTIFY c, 'x'", Kind::Notify),
+        ("LOAD 'auto_explain'", Kind::Load),
+        ("nonsense", Kind::Unknown),
+        ("\"select\" 1", Kind::Unknown),
+        ("'select'", Kind::Unknown),
+        ("(DELETE FROM t)", Kind::Unknown),
+    ]);
+}
+
+#[test]
+fn transaction_control() {
+    use Isolation::*;
+    check(&[
+        ("BEGIN", begin(None, None, false)),
+        ("begin work;", begin(None, None, false)),
+        (
+            "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE",
+            begin(Some(Serializable), Some(true), true),
+        ),
+        (
+            "START TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
+            begin(Some(ReadCommitted), Some(false), false),
+        ),
+        (
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, NOT DEFERRABLE",
+            begin(Some(RepeatableRead), None, false),
+        ),
+        ("BEGIN READ UNCOMMITTED", Kind::Unknown),
+        (
+            "BEGIN ISOLATION LEVEL READ UNCOMMITTED",
+            begin(Some(ReadUncommitted), None, false),
+        ),
+        ("BEGIN ,READ ONLY", Kind::Unknown),
+        ("BEGIN nonsense", Kind::Unknown),
+        ("START", Kind::Unknown),
+        ("COMMIT", Kind::Commit { chain: false }),
+        ("END TRANSACTION", Kind::Commit { chain: false }),
+        ("COMMIT WORK AND CHAIN", Kind::Commit { chain: true }),
+        ("COMMIT AND NO CHAIN", Kind::Commit { chain: false }),
+        ("COMMIT AND", Kind::Unknown),
+        ("ROLLBACK", Kind::Rollback { chain: false }),
+        ("ABORT AND CHAIN", Kind::Rollback { chain: true }),
+        ("ROLLBACK TO a", Kind::RollbackTo),
+        ("ROLLBACK WORK TO SAVEPOINT \"A\"", Kind::RollbackTo),
+        ("ROLLBACK TO savepoint", Kind::RollbackTo),
+        ("SAVEPOINT a", Kind::Savepoint),
+        ("RELEASE SAVEPOINT a", Kind::Release),
+        ("RELEASE a", Kind::Release),
+        (
+            "PREPARE TRANSACTION 'it''s'",
+            Kind::PrepareTransaction {
+                gid: "it's".to_owned(),
+            },
+        ),
+        ("COMMIT PREPARED 'x'", Kind::CommitPrepared),
+        ("ROLLBACK PREPARED E'x'", Kind::RollbackPrepared),
+    ]);
+}
+
+#[test]
+fn settings() {
+    check(&[
+        ("SET a = 1", set("a", false)),
+        ("SET SESSION Search_Path TO a, b", set("search_path", false)),
+        ("SET LOCAL \"TimeZone\" = 'UTC'", set("timezone", true)),
+        ("SET app.user_id = '7'", set("app.user_id", false)),
+        ("SET local.x = '7'", set("local.x", false)),
+        ("SET session TO 1", set("session", false)),
+        ("SET a FROM CURRENT", set("a", false)),
+        ("SET TIME ZONE 'UTC'", set("timezone", false)),
+        ("SET LOCAL TIME ZONE LOCAL", set("timezone", true)),
+        ("SET NAMES 'utf8'", set("client_encoding", false)),
+        ("SET ROLE x", set("role", false)),
+        ("SET LOCAL ROLE NONE", set("role", true)),
+        ("SET role = 'x'", set("role", false)),
+        (
+            "SET SESSION AUTHORIZATION DEFAULT",
+            set("session_authorization", false),
+        ),
+        (
+            "SET LOCAL SESSION AUTHORIZATION x",
+            set("session_authorization", true),
+        ),
+        (
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            set("session characteristics", false),
+        ),
+        ("SET XML OPTION DOCUMENT", set("xmloption", false)),
+        ("SET SCHEMA 'x'", set("search_path", false)),
+        ("SET SEED 0.5", set("seed", false)),
+        (
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            Kind::SetTransaction,
+        ),
+        ("SET LOCAL TRANSACTION READ ONLY", Kind::SetTransaction),
+        ("SET CONSTRAINTS ALL DEFERRED", Kind::SetConstraints),
+        ("SET nonsense", Kind::Unknown),
+        ("RESET ALL", Kind::Reset { name: None }),
+        (
+            "RESET TIME ZONE",
+            Kind::Reset {
+                name: Some("timezone".to_owned()),
+            },
+        ),
+        (
+            "RESET SESSION AUTHORIZATION",
+            Kind::Reset {
+                name: Some("session_authorization".to_owned()),
+            },
+        ),
+        (
+            "RESET App.X",
+            Kind::Reset {
+                name: Some("app.x".to_owned()),
+            },
+        ),
+        (
+            "SHOW ALL",
+            Kind::Show {
+                name: "all".to_owned(),
+            },
+        ),
+        (
+            "SHOW TRANSACTION ISOLATION LEVEL",
+            Kind::Show {
+                name: "transaction_isolation".to_owned(),
+            },
+        ),
+        (
+            "SHOW pgditto.cache",
+            Kind::Show {
+                name: "pgditto.cache".to_owned(),
+            },
+        ),
+        ("DISCARD ALL", Kind::DiscardAll),
+        ("DISCARD TEMP", Kind::DiscardOther),
+    ]);
+}
+
+#[test]
+fn prepared_statements_and_cursors() {
+    let name = |name: &str| name.to_owned();
+    check(&[
+        ("PREPARE p AS SELECT 1", Kind::Prepare { name: name("p") }),
+        (
+            "PREPARE \"P\"(int) AS SELECT $1",
+            Kind::Prepare { name: name("P") },
+        ),
+        (
+            "PREPARE transaction AS SELECT 1",
+            Kind::Prepare {
+                name: name("transaction"),
+            },
+        ),
+        ("EXECUTE p(1)", Kind::Execute { name: name("p") }),
+        (
+            "DEALLOCATE p",
+            Kind::Deallocate {
+                name: Some(name("p")),
+            },
+        ),
+        (
+            "DEALLOCATE PREPARE p",
+            Kind::Deallocate {
+                name: Some(name("p")),
+            },
+        ),
+        (
+            "DEALLOCATE PREPARE",
+            Kind::Deallocate {
+                name: Some(name("prepare")),
+            },
+        ),
+        ("DEALLOCATE ALL", Kind::Deallocate { name: None }),
+        (
+            "DEALLOCATE \"all\"",
+            Kind::Deallocate {
+                name: Some(name("all")),
+            },
+        ),
+        (
+            "DECLARE c CURSOR FOR SELECT 1",
+            Kind::Declare { hold: false },
+        ),
+        (
+            "DECLARE c BINARY NO SCROLL CURSOR WITH HOLD FOR SELECT 1",
+            Kind::Declare { hold: true },
+        ),
+        ("DECLARE c CURSOR", Kind::Unknown),
+        ("FETCH 5 FROM c", Kind::Fetch),
+        ("MOVE NEXT IN c", Kind::Fetch),
+        ("CLOSE ALL", Kind::CloseCursor),
+    ]);
+}
+
+#[test]
+fn definitions() {
+    check(&[
+        ("CREATE TABLE t (a int)", Kind::Ddl),
+        ("CREATE TABLE t AS SELECT 1", Kind::Ddl),
+        ("SELECT 1 INTO t", Kind::Ddl),
+        ("SELECT 1 AS into FROM t", Kind::Select),
+        (
+            "WITH w AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM w",
+            Kind::Select,
+        ),
+        ("SELECT * INTO TEMP TABLE x FROM t", Kind::TemporaryDdl),
+        ("SELECT * INTO pg_temp.x FROM t", Kind::TemporaryDdl),
+        ("CREATE TEMP TABLE t (a int)", Kind::TemporaryDdl),
+        (
+            "CREATE LOCAL TEMPORARY TABLE IF NOT EXISTS t AS SELECT 1",
+            Kind::TemporaryDdl,
+        ),
+        ("CREATE TABLE pg_temp.t (a int)", Kind::TemporaryDdl),
+        ("CREATE TEMP TABLE t () INHERITS (parent)", Kind::Ddl),
+        (
+            "CREATE OR REPLACE TEMP VIEW v AS SELECT 1",
+            Kind::TemporaryDdl,
+        ),
+        (
+            "CREATE TEMPORARY RECURSIVE VIEW v (a) AS SELECT 1",
+            Kind::TemporaryDdl,
+        ),
+        ("CREATE TEMP SEQUENCE s", Kind::TemporaryDdl),
+        ("CREATE UNLOGGED TABLE t (a int)", Kind::Ddl),
+        (
+            "CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)",
+            Kind::Maintenance,
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            Kind::Ddl,
+        ),
+        ("CREATE EXTENSION x", Kind::Ddl),
+        ("ALTER SYSTEM SET a = 1", Kind::Ddl),
+        ("DROP TABLE t", Kind::Ddl),
+        ("GRANT a TO b", Kind::Ddl),
+        ("REVOKE ALL ON t FROM b", Kind::Ddl),
+        ("IMPORT FOREIGN SCHEMA s FROM SERVER x INTO y", Kind::Ddl),
+        ("SECURITY LABEL ON TABLE t IS 'x'", Kind::Ddl),
+        ("VACUUM FULL t", Kind::Maintenance),
+        ("ANALYZE", Kind::Maintenance),
+        ("REINDEX TABLE t", Kind::Maintenance),
+        ("COMMENT ON TABLE t IS 'x'", Kind::Maintenance),
+        ("CLUSTER t USING i", Kind::Maintenance),
+        ("CHECKPOINT", Kind::Maintenance),
+        ("REFRESH MATERIALIZED VIEW m", Kind::RefreshMaterializedView),
+    ]);
+}

@@ -1,0 +1,5 @@
+mod analyse;
+mod compose;
+mod kind;
+mod scan;
+mod total;

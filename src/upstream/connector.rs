@@ -1,0 +1,161 @@
+//! What bb8 needs to know of our connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::connection::Connection;
+use super::error::UpstreamError;
+use super::standing::{PoolRoom, ServerInfo, ServerRecord, ServerState, Slot, Standing};
+use super::target::{ConnectOptions, Target};
+
+/// bb8's way to make and judge connections; a handle on the shared [`Blueprint`].
+#[derive(Clone)]
+pub(super) struct Connector(pub Arc<Blueprint>);
+
+/// How the connections of one pool are made, and what makes one unfit.
+pub(super) struct Blueprint {
+    pub database: String,
+    pub user: String,
+    pub room: Arc<PoolRoom>,
+    pub plan: ArcSwap<Plan>,
+    /// Connections of an older generation are not leased again.
+    pub generation: AtomicU64,
+    /// Places that were taken for the connects which are about to be made. bb8
+    /// hands no argument through, and any place fits any connect.
+    reserved: Mutex<Vec<Slot>>,
+}
+
+/// The part that a reload replaces.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub target: Target,
+    pub options: ConnectOptions,
+    /// `server_lifetime`; zero is for ever.
+    pub lifetime: Duration,
+}
+
+impl Blueprint {
+    pub fn new(database: &str, user: &str, room: Arc<PoolRoom>, plan: Plan) -> Arc<Self> {
+        Arc::new(Self {
+            database: database.to_owned(),
+            user: user.to_owned(),
+            room,
+            plan: ArcSwap::from_pointee(plan),
+            generation: AtomicU64::new(0),
+            reserved: Mutex::default(),
+        })
+    }
+
+    /// Keeps `slot` for the connect that follows.
+    pub fn reserve(&self, slot: Slot) {
+        self.reserved.lock().push(slot);
+    }
+
+    /// Whether `connection` may be leased, as far as flags tell.
+    pub fn is_fit(&self, connection: &Connection) -> bool {
+        let fits = |standing: &Standing| {
+            !standing.retired
+                && standing.generation == self.generation.load(Ordering::Relaxed)
+                && standing.retires_at.is_none_or(|at| Instant::now() < at)
+        };
+        !connection.is_broken() && connection.standing.as_ref().is_some_and(fits)
+    }
+
+    async fn connect(&self) -> Result<Connection, UpstreamError> {
+        // Without a place it is bb8 that wants one more on its own account.
+        let slot = self.reserved.lock().pop().ok_or(UpstreamError::NoPlace)?;
+        let plan = self.plan.load_full();
+        let generation = self.generation.load(Ordering::Relaxed);
+        let mut connection = Connection::connect(&plan.target, &plan.options).await?;
+        let record = Arc::new(ServerRecord::new(self.info(&connection, &plan)));
+        slot.record(Arc::clone(&record));
+        let now = Instant::now();
+        connection.standing = Some(Standing {
+            generation,
+            retires_at: jittered(plan.lifetime).and_then(|lifetime| now.checked_add(lifetime)),
+            idle_since: now,
+            retired: false,
+            record,
+            _slot: slot,
+        });
+        if let Some(introduction) = self.room.introduction() {
+            let introduced = introduction.introduce(&mut connection);
+            timeout(plan.options.timeout, introduced)
+                .await
+                .unwrap_or(Err(UpstreamError::ConnectTimeout(plan.options.timeout)))?;
+        }
+        Ok(connection)
+    }
+
+    fn info(&self, connection: &Connection, plan: &Plan) -> ServerInfo {
+        let (local, remote) = connection.stream.addresses().unzip();
+        ServerInfo {
+            database: self.database.clone(),
+            user: self.user.clone(),
+            pid: connection.pid,
+            state: ServerState::Idle,
+            connected_at: SystemTime::now(),
+            requested_at: None,
+            application: String::new(),
+            local,
+            remote,
+            address: plan.target.address(),
+            tls: connection.stream.tls_text(),
+        }
+    }
+}
+
+impl bb8::ManageConnection for Connector {
+    /// Boxed, because it moves with every lease.
+    type Connection = Box<Connection>;
+    type Error = UpstreamError;
+
+    async fn connect(&self) -> Result<Box<Connection>, UpstreamError> {
+        self.0.connect().await.map(Box::new)
+    }
+
+    /// Flags only: a round trip would cost more than most statements.
+    async fn is_valid(&self, connection: &mut Box<Connection>) -> Result<(), UpstreamError> {
+        match self.0.is_fit(connection) {
+            true => Ok(()),
+            false => Err(UpstreamError::closed()),
+        }
+    }
+
+    fn has_broken(&self, connection: &mut Box<Connection>) -> bool {
+        !self.0.is_fit(connection)
+    }
+}
+
+/// `lifetime` give or take a tenth, so that connections which were opened
+/// together do not retire together; `None` for zero.
+fn jittered(lifetime: Duration) -> Option<Duration> {
+    if lifetime.is_zero() {
+        return None;
+    }
+    // Without randomness the middle is as good as any.
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let factor = 0.9 + 0.2 * f64::from(random) / f64::from(u32::MAX);
+    Some(Duration::try_from_secs_f64(lifetime.as_secs_f64() * factor).unwrap_or(lifetime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_differ_by_at_most_a_tenth() {
+        let lifetime = Duration::from_secs(1000);
+        for _ in 0..100 {
+            let jittered = jittered(lifetime).unwrap();
+            assert!((900..=1100).contains(&jittered.as_secs()), "{jittered:?}");
+        }
+        assert_eq!(super::jittered(Duration::ZERO), None);
+        assert!(super::jittered(Duration::MAX).is_some());
+    }
+}

@@ -1,0 +1,249 @@
+//! The counter over which connections go: from the shelf or from bb8 to whoever
+//! is next, and back again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use parking_lot::MutexGuard;
+use tokio::time::{Instant, timeout};
+
+use super::cancel::Passage;
+use super::connection::Connection;
+use super::keeper::SHELF_TIME;
+use super::lease::Lease;
+use super::limits::Limits;
+use super::pool::{Condition, Desk, Held, Pool, Wish};
+use super::shelf::Idle;
+use super::standing::ServerState;
+
+/// A connection that was idle for less is handed out unseen, unless the runtime
+/// has noticed something: the look costs a system call, and a busy pool should
+/// not pay it.
+const LOOK_AFTER_IDLE: Duration = Duration::from_millis(100);
+impl Pool {
+    /// Takes the idle connection that suits `wish` best, from the shelf or, if
+    /// that is bare, from bb8. Those that turn out dead go to `worn`.
+    pub(super) fn pick(
+        &self,
+        desk: &mut Desk,
+        wish: &Wish,
+        now: Instant,
+        worn: &mut Worn,
+    ) -> Option<Held> {
+        if desk.state_in_spare.contains(&wish.session) {
+            self.fetch_all_spare(desk);
+        }
+        loop {
+            let idle = desk.shelf.take_by_rank(|held| rank(wish, held));
+            let Idle {
+                mut connection,
+                since,
+            } = match idle {
+                Some(idle) => idle,
+                None => {
+                    let connection = self.fetch_spare()?;
+                    let since = idle_since(&connection);
+                    Idle { connection, since }
+                }
+            };
+            let unseen =
+                now.saturating_duration_since(since) < LOOK_AFTER_IDLE && !connection.has_news();
+            if self.blueprint.is_fit(&connection) && (unseen || connection.is_still_good()) {
+                return Some(connection);
+            }
+            worn.0.push(connection);
+        }
+    }
+
+    /// One connection that bb8 has idle. Never waits.
+    fn fetch_spare(&self) -> Option<Held> {
+        let bb8 = self.bb8.lock().clone();
+        if bb8.state().idle_connections == 0 {
+            return None;
+        }
+        bb8.get_owned().now_or_never()?.ok()
+    }
+
+    /// Takes everything back from bb8, each as old as it is.
+    pub(super) fn fetch_all_spare(&self, desk: &mut Desk) {
+        while let Some(held) = self.fetch_spare() {
+            let since = idle_since(&held);
+            desk.shelf.lay_down(held, since);
+        }
+        desk.state_in_spare.clear();
+        self.room.bell.notify_one();
+    }
+
+    /// Makes a lease of a connection. Dropping it unaccepted returns it.
+    pub(super) fn hand_over(self: &Arc<Self>, desk: &mut Desk, held: Held) -> Lease {
+        desk.leased += 1;
+        self.counters.leases.fetch_add(1, Ordering::Relaxed);
+        Lease::new(Arc::clone(self), held)
+    }
+
+    /// Gives a connection that nobody has to the first who waits, else lays it
+    /// on the shelf.
+    pub(super) fn give(self: &Arc<Self>, mut held: Held) {
+        if let Some(standing) = &mut held.standing {
+            standing.idle_since = Instant::now();
+            standing.record.set_state(ServerState::Idle);
+        }
+        let mut desk = self.desk.lock();
+        if !self.blueprint.is_fit(&held) || self.is_surplus(&desk) {
+            drop(desk);
+            close(held);
+            return;
+        }
+        let Err(held) = self.serve_next(&mut desk, held) else {
+            return;
+        };
+        let since = idle_since(&held);
+        desk.shelf.lay_down(held, since);
+        // A busy pool must not wake its keeper for every lease.
+        if desk.keeper_comes.is_none_or(|at| at > since + SHELF_TIME) {
+            drop(desk);
+            self.room.bell.notify_one();
+        }
+    }
+
+    /// Hands `held` to the first in the queue who is still there; back if there
+    /// is none, or none may be served.
+    pub(super) fn serve_next(
+        self: &Arc<Self>,
+        desk: &mut MutexGuard<'_, Desk>,
+        mut held: Held,
+    ) -> Result<(), Held> {
+        while desk.condition == Condition::Open
+            && let Some(waiter) = desk.shelf.call_next()
+        {
+            let lease = self.hand_over(desk, held);
+            match waiter.send(Ok(lease)) {
+                Ok(()) => return Ok(()),
+                Err(Ok(lease)) => {
+                    desk.leased -= 1;
+                    self.counters.leases.fetch_sub(1, Ordering::Relaxed);
+                    held = lease.into_held();
+                }
+                // What was sent was a lease.
+                Err(Err(_)) => return Ok(()),
+            }
+        }
+        Err(held)
+    }
+
+    /// Whether a connection that comes back is one too many: the limits were
+    /// lowered, pins have ended, the pool is closed, or another user's pool has none.
+    fn is_surplus(&self, desk: &Desk) -> bool {
+        let limits = self.limits.load();
+        desk.condition != Condition::Open
+            || self.counted(desk, &limits) > limits.size + limits.reserve
+            || (self.room.taken() > 1 && self.room.database.wants_one_back())
+    }
+
+    /// Connections that count against the pool's size.
+    pub(super) fn counted(&self, desk: &Desk, limits: &Limits) -> usize {
+        let excused = desk.pinned.min(limits.pinned_max);
+        self.room.taken().saturating_sub(excused)
+    }
+
+    /// A lease is over. `clean`: idle, with nothing of the session's on it that
+    /// the connection's fields do not tell.
+    pub(super) fn take_back(self: &Arc<Self>, mut held: Held, clean: bool, pinned: bool) {
+        if pinned {
+            self.set_pinned(&held, false);
+        }
+        match held.gate.shut() {
+            _ if !clean || !self.blueprint.is_fit(&held) => held.retire(),
+            Passage::Clear => {}
+            Passage::Barred => held.retire(),
+            Passage::Busy => return self.wait_for_cancels(held),
+        }
+        if let (Some(standing), Some(name)) = (&held.standing, held.applied.get("application_name"))
+        {
+            standing.record.set_application(name);
+        }
+        self.count_back();
+        self.give(held);
+    }
+
+    fn count_back(&self) {
+        let mut desk = self.desk.lock();
+        desk.leased -= 1;
+        if desk.leased == 0 {
+            drop(desk);
+            self.quiet.notify_waiters();
+        }
+    }
+
+    /// Keeps the connection from everybody until no cancel can hit it any more.
+    fn wait_for_cancels(self: &Arc<Self>, mut held: Held) {
+        let pool = Arc::clone(self);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            held.retire();
+            self.count_back();
+            return;
+        };
+        runtime.spawn(async move {
+            let wait = pool.limits.load().cancel_wait;
+            let passage = timeout(wait, held.gate.passage()).await;
+            if passage != Ok(Passage::Clear) {
+                held.retire();
+            }
+            pool.count_back();
+            pool.give(held);
+        });
+    }
+
+    pub(super) fn set_pinned(&self, held: &Connection, pinned: bool) {
+        let mut desk = self.desk.lock();
+        match pinned {
+            true => desk.pinned += 1,
+            false => desk.pinned -= 1,
+        }
+        drop(desk);
+        if let Some(standing) = &held.standing {
+            standing.record.set_state(match pinned {
+                true => ServerState::Pinned,
+                false => ServerState::Active,
+            });
+        }
+        // The pool has got more room, or less.
+        self.room.bell.notify_one();
+    }
+}
+
+/// Connections to close once the lock is released.
+#[derive(Default)]
+pub(super) struct Worn(pub Vec<Held>);
+
+impl Drop for Worn {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(close);
+    }
+}
+
+/// Closes a connection, with a farewell if it is in order.
+pub(super) fn close(mut held: Held) {
+    held.retire();
+}
+
+fn idle_since(held: &Held) -> Instant {
+    let standing = held.standing.as_ref();
+    standing.map_or_else(Instant::now, |standing| standing.idle_since)
+}
+
+/// How well a connection suits: the lower the better.
+fn rank(wish: &Wish, connection: &Connection) -> u8 {
+    let defaults = wish.defaults.is_none() || wish.defaults == connection.defaults;
+    match connection.holds_state_of {
+        Some(session) if session == wish.session => 0,
+        None if defaults && connection.applied == wish.settings => 1,
+        None if defaults => 2,
+        None => 3,
+        // Somebody else's state is lost with this choice.
+        Some(_) if defaults => 4,
+        Some(_) => 5,
+    }
+}

@@ -1,0 +1,235 @@
+//! What can go wrong between here and PostgreSQL.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::wire::{ErrorReport, Frame, SqlState, WireError, backend};
+
+/// Upstream failed, or said no. Cheap to clone: one failure may be the answer
+/// to several who waited for it.
+#[derive(Debug, Clone, Error)]
+pub enum UpstreamError {
+    /// The server cannot be reached.
+    #[error("could not connect to {address}: {source}")]
+    Connect {
+        address: String,
+        source: Arc<io::Error>,
+    },
+    /// Connecting and logging in took longer than `server_connect_timeout`.
+    #[error("no login within {0:?}")]
+    ConnectTimeout(Duration),
+    /// The TLS handshake failed, or the certificate is not what was asked for.
+    #[error("TLS with {address}: {source}")]
+    Tls {
+        address: String,
+        source: Arc<io::Error>,
+    },
+    /// `server_tls_sslmode` demands TLS, which the server does not speak.
+    #[error("the server does not support TLS, which server_tls_sslmode demands")]
+    NoTls,
+    /// The server asks for a password and none is known for this user.
+    #[error("the server asks for a password of user \"{user}\" and none is configured")]
+    NoPassword { user: String },
+    /// The server asks for something that is not spoken here, or could not
+    /// prove that it knows the password.
+    #[error("authentication: {0}")]
+    Authentication(String),
+    /// The server refused the login. `report` is its whole ErrorResponse.
+    #[error("the server refused the login: {sqlstate} {message}")]
+    Refused {
+        report: Bytes,
+        sqlstate: SqlState,
+        message: String,
+    },
+    /// The server answered a control statement with an error; the connection
+    /// still stands unless the severity was FATAL. `report` is its whole
+    /// ErrorResponse.
+    #[error("the server said {sqlstate} {message}")]
+    Server {
+        report: Bytes,
+        sqlstate: SqlState,
+        message: String,
+    },
+    /// The connection was lost.
+    #[error("the connection to the server was lost: {0}")]
+    Lost(Arc<io::Error>),
+    /// The server sent something that cannot be; the connection is given up.
+    #[error("the server broke the protocol: {0}")]
+    Protocol(String),
+    /// A control statement was not done in time; the connection is given up.
+    #[error("the server did not answer in time")]
+    Deadline,
+    /// A row of a control statement is not UTF-8 text.
+    #[error("the server answered with text that is not UTF-8")]
+    Encoding,
+    /// No place was left when this connection was to be opened.
+    #[error("no place is left for a new connection")]
+    NoPlace,
+}
+
+impl UpstreamError {
+    /// Lost at the end of the stream.
+    pub(super) fn closed() -> Self {
+        Self::Lost(Arc::new(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    pub(super) fn refused(frame: Frame) -> Self {
+        let (sqlstate, message) = read_report(&frame);
+        Self::Refused {
+            report: frame.into_bytes(),
+            sqlstate,
+            message,
+        }
+    }
+
+    pub(super) fn server(frame: Frame) -> Self {
+        let (sqlstate, message) = read_report(&frame);
+        Self::Server {
+            report: frame.into_bytes(),
+            sqlstate,
+            message,
+        }
+    }
+
+    /// The server's own ErrorResponse, whole, to be passed on as it is.
+    pub fn frame(&self) -> Option<&Bytes> {
+        match self {
+            Self::Refused { report, .. } | Self::Server { report, .. } => Some(report),
+            _ => None,
+        }
+    }
+
+    /// The SQLSTATE of the server's report, or the one that we raise for it.
+    pub fn sqlstate(&self) -> SqlState {
+        match self {
+            Self::Refused { sqlstate, .. } | Self::Server { sqlstate, .. } => *sqlstate,
+            Self::Connect { .. } | Self::ConnectTimeout(_) | Self::NoPlace => {
+                SqlState::CANNOT_CONNECT_NOW
+            }
+            Self::NoPassword { .. } | Self::Authentication(_) => SqlState::INVALID_AUTHORIZATION,
+            Self::Tls { .. }
+            | Self::NoTls
+            | Self::Lost(_)
+            | Self::Protocol(_)
+            | Self::Deadline
+            | Self::Encoding => SqlState::CONNECTION_FAILURE,
+        }
+    }
+
+    /// What a client is told if there is no report of the server's. Names no
+    /// address and no internal text.
+    pub fn report(&self) -> ErrorReport {
+        let message = match self {
+            Self::Refused { message, .. } | Self::Server { message, .. } => {
+                return ErrorReport::fatal(self.sqlstate(), message.clone());
+            }
+            Self::Connect { .. } => "the upstream server cannot be reached",
+            Self::ConnectTimeout(_) => "the upstream server did not complete the login in time",
+            Self::Tls { .. } => "the TLS handshake with the upstream server failed",
+            Self::NoTls => "the upstream server does not support TLS",
+            Self::NoPassword { .. } => {
+                return ErrorReport::fatal(
+                    self.sqlstate(),
+                    "no password for the upstream server is known for this user",
+                )
+                .with_hint("Give the user a password in [[users]].");
+            }
+            Self::Authentication(_) => "authentication with the upstream server failed",
+            Self::Lost(_) => "the connection to the upstream server was lost",
+            Self::Protocol(_) | Self::Encoding => "the upstream server sent an unexpected message",
+            Self::Deadline => "the upstream server did not answer in time",
+            Self::NoPlace => "no upstream connection is free",
+        };
+        ErrorReport::fatal(self.sqlstate(), message)
+    }
+}
+
+impl From<io::Error> for UpstreamError {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(Arc::new(error))
+    }
+}
+
+impl From<WireError> for UpstreamError {
+    fn from(error: WireError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+fn read_report(frame: &Frame) -> (SqlState, String) {
+    let Ok(fields) = backend::Fields::read(frame.body()) else {
+        return (SqlState::INTERNAL_ERROR, String::new());
+    };
+    let message = fields.get(b'M').unwrap_or_default();
+    (fields.code(), String::from_utf8_lossy(message).into_owned())
+}
+
+/// Why no connection was leased.
+#[derive(Debug, Clone, Error)]
+pub enum LeaseError {
+    /// None became free in time.
+    #[error("no upstream connection became free within {waited:?}, {pinned} are pinned")]
+    Timeout { waited: Duration, pinned: usize },
+    /// A new connection was needed and failed.
+    #[error(transparent)]
+    Connect(#[from] UpstreamError),
+    /// The pool was paused all the time.
+    #[error("the pool is paused")]
+    Paused,
+    /// KILL is in force.
+    #[error("the pool was killed by an administrator")]
+    Killed,
+    /// The process ends.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+impl LeaseError {
+    /// The server's own ErrorResponse if there is one.
+    pub fn frame(&self) -> Option<&Bytes> {
+        match self {
+            Self::Connect(error) => error.frame(),
+            _ => None,
+        }
+    }
+
+    /// What a client is told if there is no report of the server's.
+    pub fn report(&self) -> ErrorReport {
+        match self {
+            Self::Timeout { pinned, .. } => {
+                let report = ErrorReport::fatal(
+                    SqlState::TOO_MANY_CONNECTIONS,
+                    "no upstream connection became free within query_wait_timeout",
+                );
+                match pinned {
+                    0 => report,
+                    _ => report.with_detail(format!(
+                        "{pinned} upstream connections are pinned by sessions (see SHOW PINS)."
+                    )),
+                }
+            }
+            Self::Connect(error) => error.report(),
+            Self::Paused => ErrorReport::fatal(SqlState::CANNOT_CONNECT_NOW, "the pool is paused"),
+            Self::Killed => ErrorReport::fatal(
+                SqlState::ADMIN_SHUTDOWN,
+                "terminating connection due to administrator command",
+            ),
+            Self::ShuttingDown => ErrorReport::fatal(
+                SqlState::ADMIN_SHUTDOWN,
+                "terminating connection due to shutdown",
+            ),
+        }
+    }
+}
+
+/// A connect that failed and until when its error answers for the server.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub error: UpstreamError,
+    pub until: Instant,
+}

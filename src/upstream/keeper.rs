@@ -1,0 +1,212 @@
+//! The keeper of a pool: the one task that opens connections and puts idle
+//! ones away.
+//!
+//! Because nobody else opens any, there is no herd: as many are opened as are
+//! waited for and have room, a few at a time, and none while a failure stands.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep_until};
+
+use super::counter::Worn;
+use super::limits::Limits;
+use super::pool::{Condition, Desk, Held, Pool, Wish};
+use super::standing::{PoolRoom, Slot};
+
+/// How long a connection stays on the shelf before bb8 gets it.
+pub(super) const SHELF_TIME: Duration = Duration::from_secs(3);
+/// A login costs the server a process; more at once would not be faster.
+const LOGINS_AT_ONCE: usize = 4;
+
+/// Tends the pool whenever its bell rings, a place becomes free, or it is time.
+/// Ends with the pool.
+pub(super) async fn keep(pool: Weak<Pool>, room: Arc<PoolRoom>) {
+    let mut freed = room.database.freed.subscribe();
+    loop {
+        let next = match pool.upgrade() {
+            Some(pool) => pool.tend(),
+            None => return,
+        };
+        let timer = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = room.bell.notified() => {}
+            _ = freed.changed() => {}
+            () = timer => {}
+        }
+    }
+}
+
+/// The earliest of the times at which something will have to be done.
+#[derive(Default)]
+struct Alarm(Option<Instant>);
+
+impl Alarm {
+    fn set(&mut self, at: Instant) {
+        self.0 = Some(self.0.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+impl Pool {
+    /// One round; returns when the next is due if nothing happens before.
+    fn tend(self: &Arc<Self>) -> Option<Instant> {
+        let now = Instant::now();
+        let limits = self.limits.load_full();
+        let mut alarm = Alarm::default();
+        let mut worn = Worn::default();
+        let mut desk = self.desk.lock();
+
+        let nobody = Wish::default();
+        while desk.condition == Condition::Open
+            && desk.shelf.queue_len() > 0
+            && let Some(held) = self.pick(&mut desk, &nobody, now, &mut worn)
+        {
+            if let Err(held) = self.serve_next(&mut desk, held) {
+                desk.shelf.lay_down(held, now);
+                break;
+            }
+        }
+        let spare = self.put_away(&mut desk, &limits, now, &mut alarm, &mut worn);
+        let (places, blocked) = self.take_places(&mut desk, &limits, now, &mut alarm);
+        let starving = blocked && self.room.taken() == 0 && desk.shelf.queue_len() > 0;
+        let was_starving = std::mem::replace(&mut desk.starving, starving);
+        desk.keeper_comes = alarm.0;
+        drop(desk);
+
+        self.room.database.count_starving(was_starving, starving);
+        // Back to bb8, which looks at what comes.
+        drop(spare);
+        drop(worn);
+        for place in places {
+            self.blueprint.reserve(place);
+            tokio::spawn(open(Arc::clone(self)));
+        }
+        if blocked {
+            self.room.database.ask_for_room(self, starving);
+        }
+        alarm.0
+    }
+
+    /// Takes off the shelf what has been idle for long, or is unfit. What is
+    /// beyond the pool's size (the reserve) is closed, the rest is bb8's.
+    fn put_away(
+        &self,
+        desk: &mut Desk,
+        limits: &Limits,
+        now: Instant,
+        alarm: &mut Alarm,
+        worn: &mut Worn,
+    ) -> Vec<Held> {
+        let unfit = desk.shelf.take_worn(|held| !self.blueprint.is_fit(held));
+        worn.0.extend(unfit);
+        let mut excess = self
+            .counted(desk, limits)
+            .saturating_sub(limits.size + worn.0.len());
+        let busy = desk.leased + desk.opening;
+        let keep = limits.min.saturating_sub(busy);
+        let mut spare = Vec::new();
+        if let Some(before) = now.checked_sub(SHELF_TIME) {
+            for held in desk.shelf.take_idle_since(before, keep) {
+                if excess > 0 {
+                    excess -= 1;
+                    worn.0.push(held);
+                    continue;
+                }
+                desk.state_in_spare.extend(held.holds_state_of);
+                spare.push(held);
+            }
+        }
+        if desk.shelf.idle_len() > keep
+            && let Some(oldest) = desk.shelf.oldest_idle()
+        {
+            alarm.set(oldest + SHELF_TIME);
+        }
+        let standings = desk.shelf.idle().filter_map(|held| held.standing.as_ref());
+        if let Some(first) = standings.filter_map(|standing| standing.retires_at).min() {
+            alarm.set(first);
+        }
+        spare
+    }
+
+    /// Takes a place for every connection that is to be opened now. True if the
+    /// database's limit stood in the way of more.
+    fn take_places(
+        self: &Arc<Self>,
+        desk: &mut Desk,
+        limits: &Limits,
+        now: Instant,
+        alarm: &mut Alarm,
+    ) -> (Vec<Slot>, bool) {
+        let mut places = Vec::new();
+        if desk.condition != Condition::Open {
+            return (places, false);
+        }
+        let queue = desk.shelf.queue_len();
+        let mut size = limits.size;
+        if let Some(since) = desk.shelf.first_waits_since()
+            && limits.reserve > 0
+        {
+            let reserve_from = since + limits.reserve_after;
+            match reserve_from <= now {
+                true => size += limits.reserve,
+                false => alarm.set(reserve_from),
+            }
+        }
+        let starving = self.room.database.is_anybody_starving();
+        let fewer_than_min = || self.room.taken() < limits.min && !starving;
+        let wanted = |desk: &Desk| queue > desk.opening || fewer_than_min();
+        while wanted(desk) && desk.opening < LOGINS_AT_ONCE && self.counted(desk, limits) < size {
+            if let Some(failure) = &desk.failure
+                && failure.until > now
+            {
+                alarm.set(failure.until);
+                break;
+            }
+            if starving && !desk.starving && self.room.taken() > 0 {
+                break;
+            }
+            match self.room.take() {
+                Some(place) => places.push(place),
+                None => return (places, queue > 0),
+            }
+            desk.opening += 1;
+        }
+        (places, false)
+    }
+}
+
+/// Counts a connect off, however it ends.
+struct Opening(Arc<Pool>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.desk.lock().opening -= 1;
+        self.0.room.bell.notify_one();
+    }
+}
+
+/// Opens one connection, for which a place is reserved, and gives it away.
+async fn open(pool: Arc<Pool>) {
+    let opening = Opening(pool);
+    let pool = &opening.0;
+    let bb8 = pool.bb8.lock().clone();
+    match bb8.dedicated_connection().await {
+        Ok(connection) => {
+            pool.connected();
+            // Into bb8 and out again at once, so that it ages there from now on.
+            // Refused only if it is unfit already.
+            if bb8.add(connection).is_ok()
+                && let Some(Ok(held)) = bb8.get_owned().now_or_never()
+            {
+                pool.give(held);
+            }
+        }
+        Err(error) => pool.failed(error),
+    }
+}

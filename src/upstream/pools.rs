@@ -1,0 +1,265 @@
+//! All pools, by database and user, made when they are first asked for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use super::connector::Plan;
+use super::introduction::Introduction;
+use super::limits::Limits;
+use super::pool::Pool;
+use super::standing::DatabaseRoom;
+use super::target::{ConnectOptions, Target};
+use crate::config::{Config, DatabaseConfig, UserConfig};
+use crate::tls::{self, TlsError};
+use crate::wire::{ErrorReport, SqlState};
+
+/// More pools than this is somebody trying out names.
+const POOLS_MAX: usize = 1000;
+/// The `[[databases]]` entry that stands for every name that has none.
+const ANY_DATABASE: &str = "*";
+
+/// Why there is no pool.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PoolsError {
+    /// No `[[databases]]` entry has this name: 3D000.
+    #[error("database \"{0}\" does not exist")]
+    UnknownDatabase(String),
+    /// All pools are in use and there is no room for one more: 53300.
+    #[error("too many pools")]
+    TooMany,
+    /// The process ends.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+impl PoolsError {
+    /// What the client is told.
+    pub fn report(&self) -> ErrorReport {
+        let code = match self {
+            Self::UnknownDatabase(_) => SqlState::NO_SUCH_DATABASE,
+            Self::TooMany => SqlState::TOO_MANY_CONNECTIONS,
+            Self::ShuttingDown => SqlState::ADMIN_SHUTDOWN,
+        };
+        ErrorReport::fatal(code, self.to_string())
+    }
+}
+
+/// The pools.
+pub struct Pools {
+    settings: ArcSwap<Snapshot>,
+    map: Mutex<Map>,
+    introduction: Option<Arc<dyn Introduction>>,
+}
+
+#[derive(Default)]
+struct Map {
+    pools: HashMap<(String, String), Arc<Pool>>,
+    rooms: HashMap<String, Weak<DatabaseRoom>>,
+    shut: bool,
+}
+
+/// One configuration and what was made of it.
+struct Snapshot {
+    config: Arc<Config>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Pools {
+    /// No pools yet. `introduction` meets every connection that they will open.
+    ///
+    /// # Errors
+    /// If the files of `[server_tls]` cannot be used.
+    pub fn new(
+        config: Arc<Config>,
+        introduction: Option<Arc<dyn Introduction>>,
+    ) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self {
+            settings: ArcSwap::from_pointee(Snapshot::new(config)?),
+            map: Mutex::default(),
+            introduction,
+        }))
+    }
+
+    /// The pool of `user` in `database`, as clients name it. Nothing is
+    /// connected before the first lease. Needs a runtime.
+    ///
+    /// # Errors
+    /// See [`PoolsError`].
+    pub fn get(&self, database: &str, user: &str) -> Result<Arc<Pool>, PoolsError> {
+        let mut map = self.map.lock();
+        let key = (database.to_owned(), user.to_owned());
+        if let Some(pool) = map.pools.get(&key) {
+            return Ok(Arc::clone(pool));
+        }
+        if map.shut {
+            return Err(PoolsError::ShuttingDown);
+        }
+        let settings = self.settings.load_full();
+        let (plan, limits) = settings.resolve(database, user)?;
+        if map.pools.len() >= POOLS_MAX {
+            map.drop_unused();
+            if map.pools.len() >= POOLS_MAX {
+                return Err(PoolsError::TooMany);
+            }
+        }
+        let room = map.room(database, settings.config.pool.max_db_connections);
+        let introduction = self.introduction.clone();
+        let pool = Pool::new(
+            database,
+            user,
+            plan,
+            limits,
+            Arc::clone(&room),
+            introduction,
+        );
+        room.join(&pool);
+        map.pools.insert(key, Arc::clone(&pool));
+        Ok(pool)
+    }
+
+    /// Where `user` in `database` leads, without a pool: for control connections.
+    ///
+    /// # Errors
+    /// [`PoolsError::UnknownDatabase`].
+    pub fn target(&self, database: &str, user: &str) -> Result<Target, PoolsError> {
+        let settings = self.settings.load();
+        Ok(settings.resolve(database, user)?.0.target)
+    }
+
+    /// Every pool, by database and user.
+    pub fn all(&self) -> Vec<Arc<Pool>> {
+        let mut pools: Vec<_> = self.map.lock().pools.values().cloned().collect();
+        pools.sort_by(|a, b| (a.database(), a.user()).cmp(&(b.database(), b.user())));
+        pools
+    }
+
+    /// The pools of one database, by user.
+    pub fn of_database(&self, database: &str) -> Vec<Arc<Pool>> {
+        let mut pools = self.all();
+        pools.retain(|pool| pool.database() == database);
+        pools
+    }
+
+    /// A reload. New sizes count at once; connections to another place are
+    /// replaced as they become idle; pools without connections that nobody uses
+    /// are dropped; those of a database that is gone are killed.
+    ///
+    /// # Errors
+    /// If the files of `[server_tls]` cannot be used: then nothing has changed.
+    pub fn update(&self, config: Arc<Config>) -> Result<(), TlsError> {
+        let settings = Snapshot::new(config)?;
+        let mut gone = Vec::new();
+        let mut map = self.map.lock();
+        map.drop_unused();
+        map.pools.retain(|(database, user), pool| {
+            let resolved = settings.resolve(database, user);
+            match resolved {
+                Ok((plan, limits)) => pool.update(plan, limits),
+                Err(_) => gone.push(Arc::clone(pool)),
+            }
+            gone.last().is_none_or(|last| !Arc::ptr_eq(last, pool))
+        });
+        for room in map.rooms.values().filter_map(Weak::upgrade) {
+            room.set_limit(settings.config.pool.max_db_connections);
+        }
+        map.rooms.retain(|_, room| room.strong_count() > 0);
+        self.settings.store(Arc::new(settings));
+        drop(map);
+        for pool in gone {
+            pool.kill();
+        }
+        Ok(())
+    }
+
+    /// Refuses every lease from now on and closes what is idle. Leases that are
+    /// out go on; see [`Pool::drained`].
+    pub fn shut_down(&self) {
+        self.map.lock().shut = true;
+        for pool in self.all() {
+            pool.shut_down();
+        }
+    }
+}
+
+impl Map {
+    fn drop_unused(&mut self) {
+        self.pools
+            .retain(|_, pool| Arc::strong_count(pool) > 1 || !pool.is_unused());
+    }
+
+    fn room(&mut self, database: &str, limit: usize) -> Arc<DatabaseRoom> {
+        if let Some(room) = self.rooms.get(database).and_then(Weak::upgrade) {
+            return room;
+        }
+        self.rooms.retain(|_, room| room.strong_count() > 0);
+        let room = Arc::new(DatabaseRoom::new(limit));
+        self.rooms
+            .insert(database.to_owned(), Arc::downgrade(&room));
+        room
+    }
+}
+
+impl Snapshot {
+    fn new(config: Arc<Config>) -> Result<Self, TlsError> {
+        let tls = tls::upstream(&config.server_tls)?;
+        Ok(Self { config, tls })
+    }
+
+    /// What the configuration says of one pool.
+    fn resolve(&self, database: &str, user: &str) -> Result<(Plan, Limits), PoolsError> {
+        let config = &*self.config;
+        let entry = entry(&config.databases, database);
+        if entry.is_none() && !config.databases.is_empty() {
+            return Err(PoolsError::UnknownDatabase(database.to_owned()));
+        }
+        let user_entry = config.users.iter().find(|entry| entry.name == user);
+        let mut target = Target::new(
+            &config.upstream,
+            &config.server_tls,
+            self.tls.clone(),
+            entry.and_then(|e| e.dbname.as_deref()).unwrap_or(database),
+            user,
+            password(config, user, user_entry),
+        );
+        if let Some(entry) = entry {
+            target.host = entry.host.clone().unwrap_or(target.host);
+            target.port = entry.port.unwrap_or(target.port);
+        }
+        let plan = Plan {
+            target,
+            options: ConnectOptions {
+                timeout: config.upstream.server_connect_timeout,
+                parameters: Vec::new(),
+                prepared_statements_max: config.pool.max_prepared_statements,
+            },
+            lifetime: config.pool.server_lifetime,
+        };
+        Ok((plan, Limits::new(config, entry, user_entry)))
+    }
+}
+
+fn entry<'a>(databases: &'a [DatabaseConfig], name: &str) -> Option<&'a DatabaseConfig> {
+    let named = |wanted: &str| databases.iter().find(|entry| entry.name == wanted);
+    named(name).or_else(|| named(ANY_DATABASE))
+}
+
+/// The user's own password, else the URL's if it is the URL's user. Without
+/// one the server may still let the user in.
+fn password(
+    config: &Config,
+    user: &str,
+    entry: Option<&UserConfig>,
+) -> Option<crate::config::Secret> {
+    let upstream = &config.upstream;
+    let of_url = || match upstream.user.as_deref() == Some(user) {
+        true => upstream.password.clone(),
+        false => None,
+    };
+    entry
+        .and_then(|entry| entry.password.clone())
+        .or_else(of_url)
+}

@@ -1,0 +1,103 @@
+//! Where a connection leads and how it is made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Secret, ServerTlsConfig, SslMode, UpstreamConfig};
+
+/// A server, a database and a user of it.
+#[derive(Clone)]
+pub struct Target {
+    /// Host name, address, or the directory of a Unix socket (begins with `/`).
+    pub host: String,
+    pub port: u16,
+    pub dbname: String,
+    pub user: String,
+    pub password: Option<Secret>,
+    pub sslmode: SslMode,
+    /// Absent only where `sslmode` is disable.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Target {
+    /// The server of `[upstream]`, as `user` with `password` in `dbname`.
+    pub fn new(
+        upstream: &UpstreamConfig,
+        server_tls: &ServerTlsConfig,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        dbname: impl Into<String>,
+        user: impl Into<String>,
+        password: Option<Secret>,
+    ) -> Self {
+        Self {
+            host: upstream.host.clone(),
+            port: upstream.port,
+            dbname: dbname.into(),
+            user: user.into(),
+            password,
+            sslmode: server_tls.sslmode,
+            tls,
+        }
+    }
+
+    /// Whether `host` is a directory that holds a socket.
+    pub fn is_unix(&self) -> bool {
+        self.host.starts_with('/')
+    }
+
+    /// `host:port`, or the socket's path.
+    pub fn address(&self) -> String {
+        match self.is_unix() {
+            true => format!("{}/.s.PGSQL.{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// Whether both lead to the same place in the same way.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+            _ => false,
+        };
+        same_tls
+            && self.host == other.host
+            && self.port == other.port
+            && self.dbname == other.dbname
+            && self.user == other.user
+            && self.password == other.password
+            && self.sslmode == other.sslmode
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target")
+            .field("address", &self.address())
+            .field("dbname", &self.dbname)
+            .field("user", &self.user)
+            .field("sslmode", &self.sslmode)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How to log in.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// From the first packet to ReadyForQuery: `server_connect_timeout`.
+    pub timeout: Duration,
+    /// Sent in the startup packet after `user` and `database`.
+    pub parameters: Vec<(String, String)>,
+    /// Room for prepared statements: `max_prepared_statements`.
+    pub prepared_statements_max: usize,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            timeout: UpstreamConfig::default().server_connect_timeout,
+            parameters: Vec::new(),
+            prepared_statements_max: crate::config::PoolConfig::default().max_prepared_statements,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Names of statements and portals: taken, unknown, closed, dropped.
+
+use super::SETUP;
+use crate::fixture::{Frames, Script, same};
+
+fn frames() -> Frames {
+    Frames::new()
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused() {
+    let script = Script::new()
+        .ask(frames().parse("s", "SELECT 1").sync())
+        .ask(frames().parse("s", "SELECT 2").sync())
+        .ask(
+            frames()
+                .parse("s", "SELECT 1")
+                .bind("", "s", &[])
+                .execute("", 0)
+                .sync(),
+        )
+        .ask(frames().bind("", "s", &[]).execute("", 0).sync())
+        .ask(frames().parse("s", "SELEC 2").sync())
+        .ask(frames().parse("s", "SELECT * FROM absent").sync())
+        .ask(
+            frames()
+                .parse("t", "SELECT 1")
+                .parse("t", "SELECT 2")
+                .sync(),
+        )
+        .ask(frames().bind("", "t", &[]).execute("", 0).sync())
+        .queries(&["BEGIN"])
+        .ask(frames().parse("s", "SELECT 3").sync())
+        .ask(frames().parse("s", "SELECT 3").sync())
+        .ask(frames().parse("new", "SELECT 3").sync())
+        .queries(&["ROLLBACK"])
+        .ask(frames().bind("", "new", &[]).sync())
+        .ask(frames().bind("", "s", &[]).execute("", 0).sync());
+    same(SETUP, script);
+}
+
+#[test]
+fn unknown_names_are_refused() {
+    let script = Script::new()
+        .ask(frames().bind("", "absent", &[]).sync())
+        .ask(frames().bind("", "", &[]).sync())
+        .ask(frames().describe_statement("absent").sync())
+        .ask(frames().describe_statement("").sync())
+        .ask(frames().describe_portal("absent").sync())
+        .ask(frames().describe_portal("").sync())
+        .ask(frames().execute("absent", 0).sync())
+        .ask(frames().execute("", 0).sync())
+        .ask(
+            frames()
+                .close_statement("absent")
+                .close_portal("absent")
+                .sync(),
+        )
+        .ask(frames().close_statement("").close_portal("").sync())
+        .queries(&["BEGIN"])
+        .ask(frames().bind("", "absent", &[]).sync())
+        .ask(frames().bind("", "absent", &[]).sync())
+        .queries(&["ROLLBACK"])
+        .ask(
+            frames()
+                .parse("s", "SELECT 1")
+                .bind("p", "s", &[])
+                .bind("p", "s", &[])
+                .sync(),
+        )
+        .ask(frames().parse("pgditto_1", "SELECT 1").sync())
+        .ask(
+            frames()
+                .bind("", "pgditto_1", &[])
+                .execute("", 0)
+                .bind("", "pgditto_2", &[])
+                .sync(),
+        );
+    same(SETUP, script);
+}
+
+#[test]
+fn a_closed_name_is_free_again() {
+    let script = Script::new()
+        .ask(
+            frames()
+                .parse("s", "SELECT 1")
+                .close_statement("s")
+                .parse("s", "SELECT 2")
+                .sync(),
+        )
+        .ask(frames().bind("", "s", &[]).execute("", 0).sync())
+        .ask(frames().close_statement("s").sync())
+        .ask(
+            frames()
+                .parse("s", "SELECT 3")
+                .bind("", "s", &[])
+                .execute("", 0)
+                .sync(),
+        )
+        .ask(
+            frames()
+                .bind("", "s", &[])
+                .close_statement("s")
+                .execute("", 0)
+                .sync(),
+        )
+        .ask(frames().bind("", "s", &[]).sync())
+        // What comes after an error is not done.
+        .ask(frames().parse("kept", "SELECT 4").sync())
+        .ask(
+            frames()
+                .bind("", "absent", &[])
+                .close_statement("kept")
+                .parse("never", "SELECT 5")
+                .sync(),
+        )
+        .ask(frames().bind("", "kept", &[]).execute("", 0).sync())
+        .ask(frames().bind("", "never", &[]).execute("", 0).sync())
+        // What came before it is.
+        .ask(
+            frames()
+                .parse("made", "SELECT 6")
+                .close_statement("kept")
+                .bind("", "absent", &[])
+                .sync(),
+        )
+        .ask(frames().bind("", "made", &[]).execute("", 0).sync())
+        .ask(frames().bind("", "kept", &[]).execute("", 0).sync());
+    same(SETUP, script);
+}
+
+#[test]
+fn statements_outlive_a_rolled_back_transaction() {
+    let script = Script::new()
+        .queries(&["BEGIN"])
+        .ask(frames().parse("s", "SELECT 1").sync())
+        .queries(&["ROLLBACK"])
+        .ask(frames().bind("", "s", &[]).execute("", 0).sync())
+        .queries(&["BEGIN"])
+        .ask(frames().close_statement("s").sync())
+        .queries(&["ROLLBACK"])
+        .ask(frames().bind("", "s", &[]).execute("", 0).sync());
+    same(SETUP, script);
+}
+
+#[test]
+fn the_unnamed_statement_is_dropped_by_a_query_and_by_a_failed_parse() {
+    let unnamed = || frames().bind("", "", &[]).execute("", 0).sync();
+    let parse = || frames().parse("", "SELECT 1").sync();
+    let script = Script::new()
+        .ask(parse())
+        .ask(unnamed())
+        .ask(unnamed())
+        .queries(&["SELECT 2"])
+        .ask(unnamed())
+        .ask(parse())
+        .queries(&[""])
+        .ask(unnamed())
+        .ask(parse())
+        .queries(&["BEGIN"])
+        .ask(unnamed())
+        .ask(parse())
+        .ask(unnamed())
+        .queries(&["ROLLBACK"])
+        .ask(parse())
+        .ask(frames().parse("", "SELEC").sync())
+        .ask(unnamed())
+        .ask(parse())
+        .ask(frames().parse("", "SELECT * FROM absent").sync())
+        .ask(unnamed())
+        .ask(parse())
+        .ask(
+            frames()
+                .bind("", "absent", &[])
+                .parse("", "SELECT 7")
+                .sync(),
+        )
+        .ask(unnamed())
+        .ask(frames().close_statement("").sync())
+        .ask(unnamed());
+    same(SETUP, script);
+}
+
+#[test]
+fn deallocate_drops_statements_of_the_protocol() {
+    let run = |name: &str| frames().bind("", name, &[]).execute("", 0).sync();
+    let prepare = || {
+        frames()
+            .parse("s1", "SELECT 1")
+            .parse("s2", "SELECT 2")
+            .parse("Mixed Case", "SELECT 3")
+            .sync()
+    };
+    let script = Script::new()
+        .ask(prepare())
+        .queries(&["DEALLOCATE s1"])
+        .ask(run("s1"))
+        .ask(run("s2"))
+        .queries(&["DEALLOCATE PREPARE \"Mixed Case\"", "DEALLOCATE s1"])
+        .ask(run("Mixed Case"))
+        .ask(frames().prepared("DEALLOCATE s2", &[]).sync())
+        .ask(run("s2"))
+        .ask(prepare())
+        .queries(&["DEALLOCATE ALL"])
+        .ask(run("s1"))
+        .ask(run("s2"))
+        .ask(prepare())
+        .ask(frames().prepared("DEALLOCATE ALL", &[]).sync())
+        .ask(run("s1"))
+        .ask(prepare())
+        .queries(&["DISCARD ALL"])
+        .ask(run("s1"))
+        .ask(prepare())
+        .queries(&["BEGIN", "DEALLOCATE s1", "ROLLBACK"])
+        .ask(run("s1"))
+        .ask(run("s2"))
+        .queries(&["DEALLOCATE s2; SELECT 1/0"])
+        .ask(run("s2"))
+        .queries(&["DEALLOCATE ALL; SELECT 1/0"])
+        .ask(run("Mixed Case"))
+        .ask(prepare())
+        .ask(run("s1"))
+        .queries(&["BEGIN; SELECT 1/0", "DEALLOCATE s1", "ROLLBACK"])
+        .ask(run("s1"));
+    same(SETUP, script);
+}
+
+#[test]
+fn sql_and_protocol_share_names() {
+    let script = Script::new()
+        .ask(frames().parse("s", "SELECT $1::int + 1").sync())
+        .queries(&[
+            "EXECUTE s(41)",
+            "EXECUTE s(1); EXECUTE s(2)",
+            "EXECUTE absent",
+        ])
+        .ask(frames().prepared("EXECUTE s(5)", &[]).sync())
+        .ask(frames().bind("", "s", &["7"]).execute("", 0).sync())
+        .queries(&["PREPARE q AS SELECT 'sql'", "EXECUTE q", "EXECUTE s(3)"])
+        .ask(frames().bind("", "q", &[]).execute("", 0).sync())
+        .ask(frames().describe_statement("q").sync())
+        .ask(frames().parse("q", "SELECT 2").sync())
+        .queries(&["PREPARE s AS SELECT 1", "DEALLOCATE q", "EXECUTE q"])
+        .ask(frames().bind("", "q", &[]).execute("", 0).sync())
+        .queries(&["PREPARE q AS SELECT 'again'"])
+        .ask(frames().close_statement("q").sync())
+        .queries(&["EXECUTE q"]);
+    same(SETUP, script);
+}
+
+#[test]
+fn a_statement_is_read_under_the_settings_of_its_session() {
+    let query = "SELECT '01/02/2020'::date - '2020-01-01'::date";
+    let ask = || frames().prepared(query, &[]).sync();
+    let script = Script::new()
+        .ask(frames().parse("mdy", query).sync())
+        .queries(&["SET DateStyle = 'DMY'"])
+        .ask(frames().parse("dmy", query).sync())
+        .ask(ask())
+        .ask(frames().bind("", "dmy", &[]).execute("", 0).sync())
+        .ask(frames().bind("", "mdy", &[]).execute("", 0).sync())
+        .queries(&[
+            "CREATE SCHEMA a",
+            "CREATE TABLE a.item (x text)",
+            "SET search_path = a",
+        ])
+        .ask(frames().parse("a", "SELECT * FROM item").sync())
+        .queries(&["SET search_path = public"])
+        .ask(frames().parse("b", "SELECT * FROM item").sync())
+        .ask(frames().bind("", "b", &[]).execute("", 0).sync());
+    same(SETUP, script);
+}
+
+#[test]
+fn a_statement_prepared_after_a_change_of_the_table_sees_it() {
+    let query = "SELECT * FROM item WHERE id = 1";
+    let script = Script::new()
+        .ask(
+            frames()
+                .parse("before", query)
+                .bind("", "before", &[])
+                .execute("", 0)
+                .sync(),
+        )
+        .queries(&["ALTER TABLE item ADD COLUMN more text DEFAULT 'm'"])
+        .ask(
+            frames()
+                .parse("after", query)
+                .describe_statement("after")
+                .bind("", "after", &[])
+                .execute("", 0)
+                .sync(),
+        )
+        .ask(frames().bind("", "before", &[]).execute("", 0).sync())
+        .queries(&["DROP TABLE item"])
+        .ask(frames().parse("gone", query).sync())
+        .ask(frames().bind("", "after", &[]).execute("", 0).sync());
+    same(SETUP, script);
+}
