@@ -43,8 +43,7 @@ pub struct Reading {
     pub context: Bytes,
     /// The version of the catalogue; zero if it is not known.
     pub catalogue: u64,
-    pub standard_strings: bool,
-    /// The bytes are characters that we know: the client's encoding is UTF8, or they are ASCII.
+    /// The bytes mean what they seem to, in the encoding and under the settings of the client.
     pub readable: bool,
 }
 
@@ -111,7 +110,7 @@ impl StatementTexts {
             sql: Bytes::copy_from_slice(sql),
             parameter_types: parameter_types.into(),
             analysis: if reading.readable {
-                analyser.analyse(sql, reading.standard_strings)
+                analyser.analyse(sql)
             } else {
                 Analysis::not_understood()
             },
