@@ -446,6 +446,8 @@ impl Session {
                 lease.holds_state_of = Some(u64::from(self.registration.handle.number));
                 self.touched_sequences = true;
             }
+            // What the client asked for is done: a cancel comes too late from now on.
+            self.registration.handle.set_cancel_target(None);
             if !self.read_back(&mut lease).await {
                 // What the connection holds is not known, so nobody gets it, not even its session.
                 lease.finish(false);
@@ -491,6 +493,7 @@ impl Session {
             self.lease = Some(lease);
         } else if !self.pins.is_empty() {
             handle.set_activity(Activity::Idle);
+            handle.set_cancel_target(Some(lease.cancel_handle()));
             lease.pin();
             self.lease = Some(lease);
         } else {
@@ -644,7 +647,7 @@ impl Session {
             }
         }
         if let Some(sql) = restore_sql(&found.settings, &wanted) {
-            if lease.simple(&sql, deadline.into()).await.is_err() {
+            if uncancelled(lease, &sql, deadline).await.is_err() {
                 return false;
             }
             found.settings = wanted;
@@ -688,10 +691,21 @@ impl Session {
         lease: &mut Lease,
         deadline: Instant,
     ) -> Result<state::ReadBack, UpstreamError> {
-        let rows = lease
-            .simple(&state::read_back_sql(&self.custom), deadline.into())
-            .await?;
-        Ok(state::read_back(&rows))
+        let sql = state::read_back_sql(&self.custom);
+        match uncancelled(lease, &sql, deadline).await {
+            Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {
+                // The session's own statement_timeout is too short even for this.
+                let own = uncancelled(lease, "SHOW statement_timeout", deadline).await?;
+                let sql = format!("SET LOCAL statement_timeout = 0; {sql}");
+                let mut found = state::read_back(&uncancelled(lease, &sql, deadline).await?);
+                if let Some(Some(value)) = own.first().and_then(|row| row.first()) {
+                    let own = found.settings.with("statement_timeout", value);
+                    found.settings = own.unwrap_or(found.settings);
+                }
+                Ok(found)
+            }
+            rows => Ok(state::read_back(&rows?)),
+        }
     }
 
     /// `currval` and `lastval` must meet the state of this session, never another's.
@@ -923,6 +937,22 @@ impl Session {
             self.custom_lost = true;
         }
     }
+}
+
+/// Runs a control statement again if a cancel that was meant for the client's strikes it.
+async fn uncancelled(
+    lease: &mut Lease,
+    sql: &str,
+    deadline: Instant,
+) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        match lease.simple(sql, deadline.into()).await {
+            Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {}
+            answer => return answer,
+        }
+    }
+    lease.simple(sql, deadline.into()).await
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -153,7 +153,10 @@ impl Session {
     }
 
     async fn query(&mut self, frame: &wire::Frame) -> Result<(), Ending> {
-        let query = frontend::Query::read(frame.body()).map_err(Ending::Protocol)?;
+        let Ok(query) = frontend::Query::read(frame.body()) else {
+            // The server says what is wrong with it.
+            return self.function_call(frame).await;
+        };
         let analysis = self.analyse(query.sql);
         let mut report = UnitReport::new();
         match self.serve_query(query.sql, &analysis, &mut report).await {

@@ -385,6 +385,12 @@ impl Session {
                 tag::CLOSE => {
                     let close = frontend::Close::read(frame.body()).map_err(|_| forward())?;
                     match close.target {
+                        frontend::Target::Statement
+                            if self.staged_name(staged, close.name).is_none()
+                                && self.may_be_prepared_in_sql(close.name) =>
+                        {
+                            return Err(forward());
+                        }
                         frontend::Target::Statement => {
                             staged
                                 .names

@@ -136,6 +136,24 @@ impl Session {
         if skipping {
             return Ok(());
         }
+        match self.translate_message(frame, connection, exchange, miss) {
+            // One message makes no sense, but where it ends is known: it fails as the server
+            // would have it fail, and the session goes on.
+            Err(error) if !error.is_fatal() => {
+                exchange.fail(&error.report());
+                Ok(())
+            }
+            translated => translated,
+        }
+    }
+
+    fn translate_message(
+        &mut self,
+        frame: &Frame,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+        miss: &mut Miss,
+    ) -> Result<(), WireError> {
         match frame.tag() {
             tag::PARSE => self.translate_parse(frame, connection, exchange)?,
             tag::BIND => self.translate_bind(frame, connection, exchange)?,
@@ -400,7 +418,7 @@ impl Session {
 
     /// A name that the protocol does not know may be one of PREPARE. It is never one of
     /// another session, and never one of ours.
-    fn may_be_prepared_in_sql(&self, name: &[u8]) -> bool {
+    pub(super) fn may_be_prepared_in_sql(&self, name: &[u8]) -> bool {
         let prepares =
             self.pins.contains(&Pin::SqlPrepare) || self.effects.intersects(Effects::PREPARED);
         prepares && !name.is_empty() && !name.starts_with(UPSTREAM_PREFIX.as_bytes())
