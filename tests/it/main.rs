@@ -2,6 +2,7 @@
 
 mod fixture;
 
+mod admin;
 mod authority;
 mod catalog;
 mod cli;
