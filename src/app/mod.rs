@@ -80,6 +80,13 @@ pub async fn serve(source: Source) -> Result<(), AppError> {
     house.shared.cache.start();
     house.open_default_database();
     listeners.run(&house);
+    if !config.http.listen.is_empty() {
+        let listener = tokio::net::TcpListener::bind(&config.http.listen)
+            .await
+            .map_err(|error| AppError::Listen(config.http.listen.clone(), error))?;
+        let access = crate::admin::http::Access::new(config.http.admin_token_file.clone());
+        tokio::spawn(crate::admin::http::serve(listener, access, house.clone()));
+    }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         "pgditto listens on {places}"

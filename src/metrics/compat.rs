@@ -4,8 +4,7 @@
 use prometheus::{CounterVec, Gauge, GaugeVec, Registry, Result};
 
 use super::database::{DatabaseStats, Totals};
-use super::family::{float, gauge, gauges, totals};
-use super::gauges::flag;
+use super::family::{flag, float, gauge, gauges, totals};
 use super::snapshot::{DatabaseSnapshot, PoolSnapshot, Snapshot, pool_mode_word};
 
 type PoolFigure = (&'static str, &'static str, fn(&PoolSnapshot) -> f64);

@@ -1,4 +1,4 @@
-//! Registering a family in one line.
+//! Registering a family in one line, and filling one at scrape time.
 
 use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
@@ -82,4 +82,36 @@ pub(super) fn histograms(
 )]
 pub(super) fn float(value: u64) -> f64 {
     value as f64
+}
+
+/// One for `current` and zero for every other value of the last label.
+pub(super) fn one_of<'a>(
+    family: &GaugeVec,
+    labels: &[&str],
+    values: impl Iterator<Item = &'a str>,
+    current: &str,
+) {
+    for value in values {
+        let mut labels = labels.to_vec();
+        labels.push(value);
+        family
+            .with_label_values(&labels)
+            .set(flag(value == current));
+    }
+}
+
+/// Brings a counter up to a sum that is kept elsewhere.
+pub(super) fn reach(counter: &Counter, sum: u64) {
+    let missing = float(sum) - counter.get();
+    if missing > 0.0 {
+        counter.inc_by(missing);
+    }
+}
+
+pub(super) fn set(family: &GaugeVec, labels: &[&str], value: usize) {
+    family.with_label_values(labels).set(float(value as u64));
+}
+
+pub(super) fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
 }

@@ -1,10 +1,11 @@
 //! Our own series that are read from a [`Snapshot`] at scrape time.
 
-use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Registry, Result};
+use prometheus::{Gauge, GaugeVec, Registry, Result};
 
-use super::family::{float, gauge, gauges, total, totals};
+use super::family::{flag, float, gauge, gauges, one_of, set};
 use super::process::Process;
-use super::snapshot::{Phase, PoolSnapshot, RedisState, Snapshot, cache_mode_word};
+use super::snapshot::{Phase, PoolSnapshot, Snapshot};
+use super::tiers::{CacheGauges, RedisGauges};
 use crate::sql::Bypass;
 
 /// What a database's guard may say: `serving`, or one of these.
@@ -37,24 +38,6 @@ pub(super) struct Gauges {
     cache: CacheGauges,
     redis: RedisGauges,
     process: Process,
-}
-
-struct CacheGauges {
-    mode: GaugeVec,
-    entries: Gauge,
-    bytes: Gauge,
-    limit: Gauge,
-    lookups: CounterVec,
-    stores: CounterVec,
-    evictions: Counter,
-    flights: CounterVec,
-    flying: Gauge,
-    shadow: CounterVec,
-}
-
-struct RedisGauges {
-    state: GaugeVec,
-    operations: CounterVec,
 }
 
 impl Gauges {
@@ -242,173 +225,4 @@ impl Gauges {
             }
         }
     }
-}
-
-impl CacheGauges {
-    fn new(registry: &Registry) -> Result<Self> {
-        Ok(Self {
-            mode: gauges(
-                registry,
-                "pgditto_cache_mode",
-                "One for `cache.mode`.",
-                &["mode"],
-            )?,
-            entries: gauge(registry, "pgditto_cache_entries", "Answers in memory.")?,
-            bytes: gauge(
-                registry,
-                "pgditto_cache_bytes",
-                "Size of the answers in memory, overhead included.",
-            )?,
-            limit: gauge(
-                registry,
-                "pgditto_cache_limit_bytes",
-                "`cache.memory_limit`.",
-            )?,
-            lookups: totals(
-                registry,
-                "pgditto_cache_lookups_total",
-                "Lookups in memory, by result.",
-                &["result"],
-            )?,
-            stores: totals(
-                registry,
-                "pgditto_cache_fills_total",
-                "Answers that were to be kept, by result.",
-                &["result"],
-            )?,
-            evictions: total(
-                registry,
-                "pgditto_cache_evictions_total",
-                "Answers given up for want of room.",
-            )?,
-            flights: totals(
-                registry,
-                "pgditto_cache_flights_total",
-                "Concurrent misses of the same, by what became of each.",
-                &["result"],
-            )?,
-            flying: gauge(
-                registry,
-                "pgditto_cache_flights",
-                "Misses under way that others may join.",
-            )?,
-            shadow: totals(
-                registry,
-                "pgditto_cache_shadow_total",
-                "Answers that `cache.mode = \"shadow\"` would have served, and how they compared.",
-                &["result"],
-            )?,
-        })
-    }
-
-    fn fill(&self, snapshot: &Snapshot) {
-        let cache = &snapshot.cache;
-        let (modes, mode) = (["off", "shadow", "on"], cache_mode_word(cache.mode));
-        one_of(&self.mode, &[], modes.into_iter(), mode);
-        self.entries.set(float(cache.entries));
-        self.bytes.set(float(cache.bytes));
-        self.limit.set(float(cache.bytes_limit));
-        for (result, count) in [
-            ("hit", cache.hits),
-            ("absent", cache.absent),
-            ("stale", cache.stale),
-            ("marked", cache.marked),
-            ("expired", cache.expired),
-            ("flushed", cache.flushed),
-        ] {
-            reach(&self.lookups.with_label_values(&[result]), count);
-        }
-        for (result, count) in [
-            ("stored", cache.stores),
-            ("refused", cache.refused),
-            ("too_large", cache.too_large),
-        ] {
-            reach(&self.stores.with_label_values(&[result]), count);
-        }
-        reach(&self.evictions, cache.evictions);
-        let flights = &cache.flights;
-        for (result, count) in [
-            ("led", flights.led),
-            ("joined", flights.joined),
-            ("shared", flights.shared),
-            ("refused", flights.refused),
-            ("timed_out", flights.timed_out),
-        ] {
-            reach(&self.flights.with_label_values(&[result]), count);
-        }
-        self.flying.set(float(flights.flying as u64));
-        for (result, count) in [
-            ("hit", cache.shadow_hits),
-            ("match", cache.shadow_matches),
-            ("mismatch", cache.shadow_mismatches),
-        ] {
-            reach(&self.shadow.with_label_values(&[result]), count);
-        }
-    }
-}
-
-impl RedisGauges {
-    fn new(registry: &Registry) -> Result<Self> {
-        Ok(Self {
-            state: gauges(
-                registry,
-                "pgditto_redis_state",
-                "One for the state of the second tier: off, connected, down.",
-                &["state"],
-            )?,
-            operations: totals(
-                registry,
-                "pgditto_redis_operations_total",
-                "What was asked of Redis, by result.",
-                &["result"],
-            )?,
-        })
-    }
-
-    fn fill(&self, snapshot: &Snapshot) {
-        let redis = &snapshot.redis;
-        let states = RedisState::ALL.iter().map(|state| state.as_str());
-        one_of(&self.state, &[], states, redis.state.as_str());
-        for (result, count) in [
-            ("hit", redis.hits),
-            ("miss", redis.misses),
-            ("store", redis.stores),
-            ("error", redis.errors),
-            ("timeout", redis.timeouts),
-        ] {
-            reach(&self.operations.with_label_values(&[result]), count);
-        }
-    }
-}
-
-/// One for `current` and zero for every other value of the last label.
-fn one_of<'a>(
-    family: &GaugeVec,
-    labels: &[&str],
-    values: impl Iterator<Item = &'a str>,
-    current: &str,
-) {
-    for value in values {
-        let mut labels = labels.to_vec();
-        labels.push(value);
-        family
-            .with_label_values(&labels)
-            .set(flag(value == current));
-    }
-}
-
-/// Brings a counter up to a sum that is kept elsewhere.
-pub(super) fn reach(counter: &Counter, sum: u64) {
-    let missing = float(sum) - counter.get();
-    if missing > 0.0 {
-        counter.inc_by(missing);
-    }
-}
-
-pub(super) fn set(family: &GaugeVec, labels: &[&str], value: usize) {
-    family.with_label_values(labels).set(float(value as u64));
-}
-
-pub(super) fn flag(value: bool) -> f64 {
-    f64::from(u8::from(value))
 }

@@ -12,6 +12,8 @@ mod gauges;
 mod process;
 mod reason;
 mod snapshot;
+mod tiers;
+
 #[cfg(test)]
 mod tests;
 

@@ -41,6 +41,7 @@ impl SqlState {
     pub const CRASH_SHUTDOWN: SqlState = SqlState(*b"57P02");
     pub const CANNOT_CONNECT_NOW: SqlState = SqlState(*b"57P03");
     pub const IDLE_SESSION_TIMEOUT: SqlState = SqlState(*b"57P05");
+    pub const CONFIG_FILE_ERROR: SqlState = SqlState(*b"F0000");
     pub const INTERNAL_ERROR: SqlState = SqlState(*b"XX000");
 
     /// The five characters; `XX000` if they are no SQLSTATE at all.

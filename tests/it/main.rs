@@ -2,7 +2,9 @@
 
 mod fixture;
 
+mod admin;
 mod authority;
+mod cache;
 mod catalog;
 mod cli;
 mod deploy;

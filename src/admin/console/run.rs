@@ -1,0 +1,180 @@
+//! Carrying out a command.
+
+use std::io;
+
+use super::Console;
+use super::command::Command;
+use super::driver::Courtesy;
+use crate::admin::house::{CommandError, House, Role};
+use crate::admin::show::Show;
+use crate::admin::table::Table;
+use crate::wire::{ErrorReport, Severity, SqlState};
+
+/// What a command has to say.
+pub(super) struct Reply {
+    pub notices: Vec<ErrorReport>,
+    pub table: Option<Table>,
+    pub tag: String,
+}
+
+impl Console<'_> {
+    /// Carries out `command`; `None` if the client left meanwhile.
+    ///
+    /// # Errors
+    /// The stream's. What goes wrong with the command is inside.
+    pub(super) async fn run(
+        &mut self,
+        command: &Command,
+    ) -> io::Result<Option<Result<Reply, ErrorReport>>> {
+        if let Err(report) = self.permit(command) {
+            return Ok(Some(Err(report)));
+        }
+        let reply = match command {
+            Command::Help => done(command, vec![help()]),
+            Command::Show(show) => table(command, show.table(&*self.house)),
+            Command::Courtesy(courtesy) => self.oblige(command, *courtesy),
+            _ => match self.change(command).await? {
+                Some(Ok(notices)) => done(command, notices),
+                Some(Err(error)) => return Ok(Some(Err(report(&error)))),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Ok(reply)))
+    }
+
+    /// Asked anew for every command: a reload may have taken the role away.
+    fn permit(&self, command: &Command) -> Result<(), ErrorReport> {
+        let denied = |why| Err(ErrorReport::error(SqlState::INSUFFICIENT_PRIVILEGE, why));
+        match self.house.role(self.visitor.user) {
+            Some(Role::Admin) => Ok(()),
+            Some(Role::Stats) if !command.changes() => Ok(()),
+            Some(Role::Stats) => denied("admin access needed"),
+            None => denied("not allowed"),
+        }
+    }
+
+    fn oblige(&mut self, command: &Command, courtesy: Courtesy) -> Reply {
+        self.status = courtesy.status().unwrap_or(self.status);
+        match courtesy.columns() {
+            Some(columns) => {
+                let rows = courtesy.rows();
+                table(command, Table { columns, rows })
+            }
+            None => done(command, Vec::new()),
+        }
+    }
+
+    /// Waits for a command that may take its time, unless the client leaves or cancels it. Then only the
+    /// waiting ends: PAUSE still holds.
+    async fn change(
+        &mut self,
+        command: &Command,
+    ) -> io::Result<Option<Result<Vec<ErrorReport>, CommandError>>> {
+        tracing::info!(
+            user = self.visitor.user,
+            client = %self.connection.peer,
+            command = command.tag(),
+            "console command"
+        );
+        self.connection.flush().await?;
+        let mut change = std::pin::pin!(change(&*self.house, command));
+        loop {
+            let room = self.connection.input.len() < super::FRAME_LEN_MAX;
+            tokio::select! {
+                result = &mut change => return Ok(Some(result)),
+                () = self.visitor.cancelled.notified() => {
+                    return Ok(Some(Err(CommandError::Cancelled)));
+                }
+                read = self.connection.fill(), if room => {
+                    if read? == 0 {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn change(house: &dyn House, command: &Command) -> Result<Vec<ErrorReport>, CommandError> {
+    match command {
+        Command::Pause(database) => house.pause(database.as_deref()).await?,
+        Command::Resume(database) => house.resume(database.as_deref()).await?,
+        Command::Reconnect(database) => house.reconnect(database.as_deref()).await?,
+        Command::Kill(database) => house.kill(database.as_deref()).await?,
+        Command::KillClient(id) => house.kill_client(*id).await?,
+        Command::Shutdown(mode) => house.shutdown(*mode).await?,
+        Command::Set { key, value } => house.set(key, value).await?,
+        Command::CacheFlush(what) => house.cache_flush(what.clone()).await?,
+        Command::Reload => {
+            let reloaded = house.reload().await?;
+            return Ok(reloaded.needs_restart.into_iter().map(restart).collect());
+        }
+        Command::Help | Command::Show(_) | Command::Courtesy(_) => (),
+    }
+    Ok(Vec::new())
+}
+
+fn done(command: &Command, notices: Vec<ErrorReport>) -> Reply {
+    Reply {
+        notices,
+        table: None,
+        tag: command.tag(),
+    }
+}
+
+fn table(command: &Command, table: Table) -> Reply {
+    Reply {
+        notices: Vec::new(),
+        table: Some(table),
+        tag: command.tag(),
+    }
+}
+
+fn restart(key: String) -> ErrorReport {
+    let message = format!("\"{key}\" has changed and takes effect after a restart");
+    ErrorReport::new(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, message)
+}
+
+fn help() -> ErrorReport {
+    let mut detail = String::from("\n\tSHOW HELP");
+    for (index, show) in Show::ALL.iter().enumerate() {
+        detail.push_str(if index % 8 == 7 { "\n\tSHOW " } else { "|" });
+        detail.push_str(show.as_str());
+    }
+    detail.push_str(
+        "\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>]\n\tRESUME [<db>]\n\tRECONNECT [<db>]\n\tKILL [<db>]\
+         \n\tKILL_CLIENT <id>\n\tSHUTDOWN [WAIT_FOR_CLIENTS|WAIT_FOR_SERVERS]\
+         \n\tCACHE FLUSH [TABLE <table>|TAG <tag>|SHAPE <shape>]",
+    );
+    let code = SqlState::SUCCESSFUL_COMPLETION;
+    ErrorReport::new(Severity::Notice, code, "Console usage").with_detail(detail)
+}
+
+fn report(error: &CommandError) -> ErrorReport {
+    let code = match error {
+        CommandError::NoSuchDatabase(_) => SqlState::NO_SUCH_DATABASE,
+        CommandError::NoSuchClient(_)
+        | CommandError::UnknownKey { .. }
+        | CommandError::NoSuchTable(_)
+        | CommandError::NoSuchShape(_) => SqlState::UNDEFINED_OBJECT,
+        CommandError::AlreadyPaused | CommandError::NotPaused => {
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+        }
+        CommandError::InvalidValue { .. } => SqlState::INVALID_PARAMETER_VALUE,
+        CommandError::NeedsRestart(_) => SqlState::CANNOT_CHANGE_PARAMETER,
+        CommandError::NotReloaded(_) => SqlState::CONFIG_FILE_ERROR,
+        CommandError::Cancelled => SqlState::QUERY_CANCELED,
+        CommandError::Failed(_) => SqlState::INTERNAL_ERROR,
+    };
+    let report = ErrorReport::error(code, error.to_string());
+    match error {
+        CommandError::UnknownKey {
+            nearest: Some(nearest),
+            ..
+        } => report.with_hint(format!("Perhaps you meant \"{nearest}\".")),
+        CommandError::Cancelled => {
+            report.with_hint("What it began goes on: see SHOW STATE, and RESUME after PAUSE.")
+        }
+        _ => report,
+    }
+}
