@@ -39,8 +39,8 @@ fn partitions_and_their_parents() {
          INSERT INTO event VALUES (1, '2023-05-05'), (1, '2024-05-05'), (7, '2024-05-05');",
     );
     let mut pair = house.pair();
-    let parent = "SELECT count(*), max(id) FROM event";
-    let leaf = "SELECT count(*), max(id) FROM event_24_a";
+    let parent = "SELECT count(*), sum(id) FROM event";
+    let leaf = "SELECT count(*), sum(id) FROM event_24_a";
     pair.invalidates(parent, "INSERT INTO event_23 VALUES (2, '2023-06-06')");
     pair.invalidates(parent, "UPDATE event_24_a SET id = 2");
     pair.invalidates(leaf, "INSERT INTO event VALUES (1, '2024-07-07')");
@@ -242,10 +242,8 @@ fn changes_of_the_schema_from_outside_are_found_by_the_watch() {
     let audit = "SELECT count(*) FROM audit";
     pair.becomes_hit(audit);
     house.outside("CREATE TRIGGER note AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()");
-    let loads = |house: &House<'_>| house.pgditto.log().len();
-    let _ = loads(&house);
     crate::fixture::eventually("the trigger is known", || {
-        pair.becomes_hit(audit);
+        pair.via.query(audit);
         pair.write("INSERT INTO t VALUES ('x')");
         let truth = pair.direct.query(audit).text();
         pair.via.query(audit).text() == truth

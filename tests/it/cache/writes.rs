@@ -79,7 +79,7 @@ fn writes_in_strings_of_several_statements() {
     for write in [
         "BEGIN; UPDATE stock SET amount = amount + 1; COMMIT; SELECT 1 / 0",
         "UPDATE stock SET amount = amount + 1; COMMIT; SELECT 1 / 0",
-        "UPDATE stock SET amount = amount + 1; COMMIT AND CHAIN; SELECT nothing",
+        "BEGIN; UPDATE stock SET amount = amount + 1; COMMIT AND CHAIN; SELECT nothing",
     ] {
         let failing = |pair: &mut super::Pair<'_>| {
             assert!(pair.via.query(write).error().is_some(), "{write}");
