@@ -21,7 +21,7 @@ pub(crate) struct Outcome {
     /// It may run DDL.
     pub catalogue: bool,
     pub effects: Effects,
-    /// Somewhere it cannot be read, so what relations it reads is not known.
+    /// What its answer depends on is not known, or more than relations.
     pub opaque: bool,
 }
 
@@ -238,6 +238,10 @@ fn read_function(function: &Function, index: &Index) -> Node {
         outcome: words_outcome(&words, sql),
         ..Node::default()
     };
+    node.outcome.opaque |= words
+        .words
+        .iter()
+        .any(|word| is_circumstance(&word.text, index));
     let mut called: Vec<FunctionOid> = Vec::new();
     let by_word = words.words.iter().flat_map(|word| index.named(&word.text));
     for named in by_word.chain(index.odd_names_in(&function.body)) {
@@ -262,6 +266,17 @@ fn read_function(function: &Function, index: &Index) -> Node {
     called.dedup();
     node.calls = index.places(called);
     node
+}
+
+fn is_circumstance(word: &str, index: &Index) -> bool {
+    // With two arguments, for words such as `date` that are types far more often than calls.
+    let doubtful = index.builtin(word).is_some_and(|known| {
+        !matches!(
+            builtin::verdict(word, 2, known.volatile, known.stable),
+            builtin::Verdict::Fine
+        )
+    });
+    doubtful || builtin::is_circumstance(word)
 }
 
 const WRITES: &[&str] = &[

@@ -22,8 +22,13 @@ impl Catalog {
     /// same picture, facts and scope, so that callers may keep it.
     pub fn judge(&self, facts: &Facts, scope: &NameScope) -> Judgement {
         let Reach { footprint, effects } = self.reach(facts, scope);
+        let mut read = self.judge_read(facts, scope);
+        if read.is_ok() && !(footprint.is_nothing() && effects.is_empty()) {
+            // Somebody vouched for a function that does more than answer.
+            read = Err(Bypass::UserFunction);
+        }
         Judgement {
-            read: self.judge_read(facts, scope),
+            read,
             footprint,
             effects,
         }

@@ -9,17 +9,21 @@
 
 mod body;
 mod builtin;
+mod columns;
 mod footprint;
 mod functions;
 mod index;
 mod judge;
 mod load;
+mod maintain;
 mod names;
+mod order;
 mod picture;
 mod queries;
 mod read;
 #[cfg(test)]
 mod tests;
+mod types;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -34,8 +38,9 @@ pub use footprint::{Effects, Footprint, RelationOid};
 pub use judge::Judgement;
 pub use load::{CatalogError, Loader};
 pub use names::NameScope;
+pub use order::Order;
 pub use picture::{Column, Relation, RelationKind};
-pub use read::{Order, ReadFacts};
+pub use read::ReadFacts;
 
 /// A hash of the watched catalogues: equal versions, equal pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

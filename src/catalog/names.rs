@@ -15,8 +15,18 @@ pub struct NameScope {
     pub role: String,
     /// The session may have temporary objects, which come before all others.
     pub temporary_objects: bool,
-    /// Functions that a rule vouches for: `name` or `schema.name`.
+    /// Functions that a rule vouches for: `name` or `schema.name`. They are cached with the
+    /// relations that their text names, if it can be read and writes nothing; one of an
+    /// extension as if it touched and read no relation at all.
     pub vouched_functions: Vec<String>,
+}
+
+impl NameScope {
+    pub(crate) fn vouches(&self, schema: &str, name: &str) -> bool {
+        self.vouched_functions
+            .iter()
+            .any(|vouched| vouched == name || vouched.split_once('.') == Some((schema, name)))
+    }
 }
 
 /// What a name in a statement may mean.

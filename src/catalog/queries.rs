@@ -117,9 +117,10 @@ LEFT JOIN (
            pg_catalog.array_agg(a.atttypid) AS types,
            pg_catalog.bool_or(a.attidentity <> '') AS identity
     FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class k ON k.oid = a.attrelid AND k.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
     WHERE a.attrelid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
-) a ON a.attrelid = c.oid AND c.relkind <> 'S'
+) a ON a.attrelid = c.oid
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND c.relpersistence <> 't'
   AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast%'";
 
@@ -173,15 +174,17 @@ WHERE (p.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema'))
   AND n.nspname NOT LIKE 'pg\_temp\_%'";
 
 pub(super) const BUILTINS: &str = r"
-SELECT p.proname::text, pg_catalog.bool_or(p.provolatile = 'v'), pg_catalog.bool_or(p.provolatile = 's'),
-       pg_catalog.array_remove(pg_catalog.array_agg(DISTINCT o.name), NULL)
+SELECT p.proname::text, pg_catalog.bool_or(p.provolatile = 'v'), pg_catalog.bool_or(p.provolatile = 's'), o.names
 FROM pg_catalog.pg_proc p
-LEFT JOIN LATERAL (
-    SELECT p.proargnames[i] AS name FROM pg_catalog.generate_subscripts(p.proargmodes, 1) i
-    WHERE p.proargmodes[i] IN ('o', 'b', 't')
-) o ON p.proargmodes IS NOT NULL
+LEFT JOIN (
+    SELECT f.proname, pg_catalog.array_agg(DISTINCT f.proargnames[i]) AS names
+    FROM pg_catalog.pg_proc f, pg_catalog.generate_subscripts(f.proargmodes, 1) i
+    WHERE f.proargmodes IS NOT NULL AND f.proargmodes[i] IN ('o', 'b', 't') AND f.proargnames[i] <> ''
+      AND f.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+    GROUP BY f.proname
+) o ON o.proname = p.proname
 WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.oid < 16384
-GROUP BY p.proname";
+GROUP BY p.proname, o.names";
 
 pub(super) const OPERATORS: &str = r"
 SELECT oid, oprname::text, oprcode::oid FROM pg_catalog.pg_operator WHERE oid >= 16384";

@@ -5,22 +5,10 @@ use smallvec::SmallVec;
 
 use super::builtin::{self, Verdict};
 use super::names::{Meaning, NameScope};
-use super::picture::{
-    FIRST_USER_OID, Owner, Referred, Relation, RelationKind, TypeKind, Volatility,
-};
+use super::order::Order;
+use super::picture::{FIRST_USER_OID, Owner, Referred, Relation, RelationKind, Volatility};
 use super::{Catalog, RelationOid};
-use crate::sql::{Bypass, ColumnUse, Facts, FunctionUse, Kind, ObjectName};
-
-/// Whether PostgreSQL may give one answer only, for comparing a hit with a fresh answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Rows and their order.
-    Total,
-    /// Rows, in any order.
-    Multiset,
-    /// Neither.
-    Undetermined,
-}
+use crate::sql::{Bypass, Facts, FunctionUse, Kind, ObjectName};
 
 /// What a cacheable statement reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +30,8 @@ pub(crate) struct Closure {
     /// With views, in the order in which they were met.
     pub met: Vec<RelationOid>,
     pub custom_settings: Vec<String>,
+    /// PostgreSQL may choose among answers.
+    pub open: bool,
 }
 
 impl Closure {
@@ -56,6 +46,7 @@ impl Closure {
         self.custom_settings
             .extend_from_slice(&other.custom_settings);
         other.met.iter().for_each(|&oid| self.meet(oid));
+        self.open |= other.open;
     }
 }
 
@@ -85,8 +76,12 @@ impl Catalog {
             dependencies,
             custom_settings: closure.custom_settings,
             relation_names: names.collect(),
-            // The facts do not tell about LIMIT, aggregates or ORDER BY.
-            order: Order::Undetermined,
+            // By what it is ordered the facts do not tell, so that it is never total.
+            order: if closure.open {
+                Order::Undetermined
+            } else {
+                Order::Multiset
+            },
         })
     }
 
@@ -97,8 +92,10 @@ impl Catalog {
         scope: &NameScope,
         closure: &mut Closure,
     ) -> Result<(), Bypass> {
-        if let Some(hazard) = facts.hazard {
-            return Err(hazard);
+        match facts.hazard {
+            Some(Bypass::DatetimeText) if self.converts_no_text(facts, scope) => {}
+            Some(hazard) => return Err(hazard),
+            None => {}
         }
         if !facts.complete {
             return Err(Bypass::Unparsed);
@@ -133,10 +130,9 @@ impl Catalog {
         for operator in &facts.operators {
             self.check_operator(operator)?;
         }
-        facts
-            .types
-            .iter()
-            .try_for_each(|name| self.check_type(name, scope))
+        closure.open |= facts.limited || self.rounds_or_picks(facts, closure);
+        let mut types = facts.types.iter();
+        types.try_for_each(|name| self.check_type(name, scope))
     }
 
     /// Adds a relation with its descendants and, for views, what they read.
@@ -213,12 +209,7 @@ impl Catalog {
             if self.is_trusted(function.oid) {
                 continue;
             }
-            let full_name = format!("{}.{}", function.schema, function.name);
-            if !scope
-                .vouched_functions
-                .iter()
-                .any(|v| v == name || *v == full_name)
-            {
+            if !scope.vouches(&function.schema, name) {
                 return Err(Bypass::UserFunction);
             }
             let reads = match function.extension {
@@ -263,20 +254,6 @@ impl Catalog {
         })
     }
 
-    /// `name(x)` may be written for a cast.
-    fn check_type_function(&self, used: &FunctionUse, scope: &NameScope) -> Result<(), Bypass> {
-        let name = used.name.name.as_str();
-        let is_type =
-            self.index.is_builtin_type(name) || self.index.types_called(name).next().is_some();
-        if !is_type || used.argument_count != 1 {
-            return Err(Bypass::UserFunction);
-        }
-        if builtin::is_datetime_type(name) {
-            return Err(Bypass::DatetimeText);
-        }
-        self.check_type(&used.name, scope)
-    }
-
     /// Operators with a function that is not trusted, of any schema.
     pub(super) fn check_operator(&self, operator: &str) -> Result<(), Bypass> {
         let functions = self.index.operator_functions(operator).iter();
@@ -287,145 +264,6 @@ impl Catalog {
             Ok(())
         } else {
             Err(Bypass::UserOperator)
-        }
-    }
-
-    fn check_type(&self, written: &ObjectName, scope: &NameScope) -> Result<(), Bypass> {
-        let lower = written.name.to_ascii_lowercase();
-        let plain = lower.split(['(', '[']).next().unwrap_or_default().trim();
-        let array = lower.contains('[') || plain.starts_with('_');
-        let plain = plain.trim_start_matches('_');
-        let name = if written.schema.is_none() {
-            builtin::type_alias(plain)
-        } else {
-            plain
-        };
-        let own_schema = written.schema.as_deref().is_none_or(|s| s == "pg_catalog");
-        let may_be_shadowed = written.schema.is_none()
-            && name == plain
-            && scope.search_path.iter().any(|s| s == "pg_catalog")
-            && self.index.types_called(name).next().is_some();
-        if own_schema && self.index.is_builtin_type(name) && !may_be_shadowed {
-            let datetime = builtin::is_datetime_type(name) && array;
-            return if builtin::is_unsafe_type(name) {
-                Err(Bypass::UnsafeType)
-            } else if datetime || builtin::is_datetime_range(name) {
-                // '{today}' and '[today,)' hide the word from a look at the constant's start.
-                Err(Bypass::DatetimeText)
-            } else {
-                Ok(())
-            };
-        }
-        self.check_user_type(written, plain)
-    }
-
-    fn check_user_type(&self, written: &ObjectName, plain: &str) -> Result<(), Bypass> {
-        let exact = written
-            .name
-            .split(['(', '['])
-            .next()
-            .unwrap_or_default()
-            .trim();
-        let of_schema = |schema: &str| written.schema.as_deref().is_none_or(|s| s == schema);
-        let mut known = false;
-        for name in [exact, plain] {
-            for user_type in self
-                .index
-                .types_called(name)
-                .filter(|t| of_schema(&t.schema))
-            {
-                known = true;
-                let accepted = !user_type.checked
-                    && !matches!(user_type.kind, TypeKind::Other)
-                    && !self.index.is_unsafe_type(user_type.oid);
-                if !accepted {
-                    return Err(Bypass::UnsafeType);
-                }
-                if self.index.is_datetime(user_type.oid) {
-                    return Err(Bypass::DatetimeText);
-                }
-            }
-        }
-        if known {
-            Ok(())
-        } else {
-            Err(Bypass::UnsafeType)
-        }
-    }
-
-    /// Every name must be a column's, a row's or one that the statement defines.
-    fn check_columns(&self, facts: &Facts, scope: &NameScope) -> Result<(), Bypass> {
-        if facts.columns.is_empty() {
-            return Ok(());
-        }
-        let rows: Vec<(&str, Vec<&Relation>)> = facts
-            .relations
-            .iter()
-            .map(|used| {
-                let found = self.candidates(&used.name, scope);
-                let relations = found
-                    .iter()
-                    .filter_map(|&oid| self.index.relation(oid))
-                    .collect();
-                (used.alias.as_deref().unwrap_or(&used.name.name), relations)
-            })
-            .collect();
-        let outputs: Vec<&str> = facts
-            .functions
-            .iter()
-            .filter_map(|f| self.index.builtin(&f.name.name))
-            .flat_map(|b| {
-                b.outputs
-                    .iter()
-                    .map(String::as_str)
-                    .chain([b.name.as_str()])
-            })
-            .collect();
-        facts
-            .columns
-            .iter()
-            .try_for_each(|column| self.check_column(column, facts, &rows, &outputs))
-    }
-
-    fn check_column(
-        &self,
-        column: &ColumnUse,
-        facts: &Facts,
-        rows: &[(&str, Vec<&Relation>)],
-        outputs: &[&str],
-    ) -> Result<(), Bypass> {
-        let name = column.name.as_str();
-        if builtin::is_system_column(name) {
-            return Err(Bypass::SystemColumn);
-        }
-        if !column.qualifier.is_empty() && self.index.is_row_function(name) {
-            return Err(Bypass::UserFunction);
-        }
-        let in_some = rows
-            .iter()
-            .any(|(_, relations)| relations.iter().any(|r| r.has_column(name)));
-        let defined = facts.defined.iter().any(|d| d == name) || outputs.contains(&name);
-        let is_row = rows.iter().any(|(alias, _)| *alias == name);
-        let known = match column.qualifier.last() {
-            None => in_some || defined || is_row,
-            Some(qualifier) => {
-                let mut of_row = rows
-                    .iter()
-                    .filter(|(alias, _)| alias == qualifier)
-                    .peekable();
-                let is_relation = of_row.peek().is_some();
-                let in_all =
-                    of_row.all(|(_, rs)| !rs.is_empty() && rs.iter().all(|r| r.has_column(name)));
-                let row_defined = facts.defined.iter().any(|d| d == qualifier);
-                (is_relation && in_all)
-                    || (row_defined && (defined || in_some))
-                    || (is_relation && defined)
-            }
-        };
-        if known {
-            Ok(())
-        } else {
-            Err(Bypass::UnknownColumn)
         }
     }
 

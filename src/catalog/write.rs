@@ -20,7 +20,7 @@ pub(super) struct Ops {
 }
 
 impl Ops {
-    const INSERT: Ops = Ops {
+    pub(super) const INSERT: Ops = Ops {
         update: false,
         delete: false,
         truncate: false,
@@ -45,19 +45,22 @@ impl Ops {
 
     /// What the statement does to its targets. With a single target the kind tells;
     /// where several are named (data-modifying WITH), which is done to which is not known.
+    /// One relation that is a target twice is named once, so any name that the statement
+    /// defines counts as a WITH.
     fn of(facts: &Facts) -> Ops {
         let targets = facts
             .relations
             .iter()
             .filter(|r| r.access == Access::Write)
             .count();
+        let plain = targets == 1 && facts.defined.iter().all(|name| name == "excluded");
         match facts.kind {
             Kind::Truncate => Ops::TRUNCATE,
-            // INSERT may carry ON CONFLICT DO UPDATE.
-            Kind::Insert if targets == 1 => Ops::UPDATE,
             Kind::CopyFrom => Ops::INSERT,
-            Kind::Update if targets == 1 => Ops::UPDATE,
-            Kind::Delete if targets == 1 => Ops::DELETE,
+            // INSERT may carry ON CONFLICT DO UPDATE.
+            Kind::Insert if plain => Ops::UPDATE,
+            Kind::Update if plain => Ops::UPDATE,
+            Kind::Delete if plain => Ops::DELETE,
             _ => Ops::ALL,
         }
     }
@@ -83,7 +86,7 @@ impl Reach {
         self.effects = self.effects.union(outcome.effects);
     }
 
-    fn everything(&mut self) {
+    pub(super) fn everything(&mut self) {
         self.footprint.merge(&Footprint::everything());
     }
 }
@@ -139,7 +142,7 @@ impl Catalog {
     /// statement is.
     pub(super) fn reach_code(&self, facts: &Facts, scope: &NameScope, reach: &mut Reach) {
         for function in &facts.functions {
-            self.reach_function(function, reach);
+            self.reach_function(function, scope, reach);
         }
         for operator in &facts.operators {
             self.reach_functions(self.index.operator_functions(operator).to_vec(), reach);
@@ -199,7 +202,7 @@ impl Catalog {
         }
     }
 
-    fn reach_function(&self, used: &FunctionUse, reach: &mut Reach) {
+    fn reach_function(&self, used: &FunctionUse, scope: &NameScope, reach: &mut Reach) {
         let name = used.name.name.as_str();
         let mut known = false;
         for function in self.index.functions_called(name) {
@@ -210,7 +213,9 @@ impl Catalog {
                 .is_none_or(|s| *s == function.schema)
             {
                 known = true;
-                reach.add(self.outcomes.of(function.oid));
+                if function.extension.is_none() || !scope.vouches(&function.schema, name) {
+                    reach.add(self.outcomes.of(function.oid));
+                }
             }
         }
         if used
@@ -236,7 +241,7 @@ impl Catalog {
     }
 
     /// Adds what changing rows of `oid` may touch.
-    fn touch(
+    pub(super) fn touch(
         &self,
         oid: RelationOid,
         ops: Ops,
@@ -331,7 +336,7 @@ impl Catalog {
         }
     }
 
-    fn reach_references(&self, owner: Owner, reach: &mut Reach) {
+    pub(super) fn reach_references(&self, owner: Owner, reach: &mut Reach) {
         for &target in self.index.references(owner) {
             match target {
                 Referred::OperatorClass => reach.add(Outcome::ANYTHING),
@@ -343,61 +348,5 @@ impl Catalog {
                 _ => self.reach_functions(self.index.functions_behind(target), reach),
             }
         }
-    }
-
-    /// VACUUM, CREATE INDEX, …: they change no row, but evaluate index expressions.
-    pub(super) fn reach_maintenance(&self, facts: &Facts, scope: &NameScope) -> Reach {
-        let mut reach = Reach::default();
-        reach.add(self.outcomes.event_triggers());
-        for reference in &self.index.picture.references {
-            if let Owner::Index(_) = reference.owner {
-                self.reach_references(reference.owner, &mut reach);
-            }
-        }
-        if !facts.complete {
-            reach.add(self.outcomes.any());
-        }
-        self.reach_code(facts, scope, &mut reach);
-        if self.calls_users(facts) {
-            // A new index that calls a user's function changes what writes may touch.
-            reach.footprint.merge(&Footprint::catalogue());
-        }
-        reach
-    }
-
-    fn calls_users(&self, facts: &Facts) -> bool {
-        facts
-            .functions
-            .iter()
-            .any(|f| self.index.functions_called(&f.name.name).next().is_some())
-            || facts
-                .operators
-                .iter()
-                .any(|o| !self.index.operator_functions(o).is_empty())
-    }
-
-    pub(super) fn reach_refresh(&self, facts: &Facts, scope: &NameScope) -> Reach {
-        let mut reach = Reach::default();
-        reach.add(self.outcomes.event_triggers());
-        if facts.relations.is_empty() {
-            reach.everything();
-            reach.add(self.outcomes.any());
-        }
-        let mut seen = HashSet::new();
-        for used in &facts.relations {
-            let found = self.candidates(&used.name, scope);
-            if found.is_empty() {
-                reach.everything();
-                reach.add(self.outcomes.any());
-            }
-            for oid in found {
-                self.touch(oid, Ops::INSERT, &mut seen, &mut reach);
-                self.reach_references(Owner::Refresh(oid), &mut reach);
-                if let Some(&outcome) = self.definitions.get(&oid) {
-                    reach.add(outcome);
-                }
-            }
-        }
-        reach
     }
 }

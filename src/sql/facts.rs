@@ -53,7 +53,7 @@ pub enum Isolation {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Kind {
     Empty,
-    /// SELECT, VALUES, TABLE, WITH … SELECT (see [`Facts::writes`] for data-modifying ones).
+    /// SELECT, VALUES, TABLE, WITH … SELECT, but for SELECT INTO, which is `Ddl` or `TemporaryDdl` (see [`Facts::writes`] for data-modifying ones).
     Select,
     Insert,
     Update,
@@ -82,6 +82,7 @@ pub enum Kind {
     CommitPrepared,
     RollbackPrepared,
     /// `SET [SESSION|LOCAL] name`; the name in lower case (`timezone` for SET TIME ZONE, `role`, `session_authorization`).
+    /// SET SESSION CHARACTERISTICS sets several and has the name `session characteristics`.
     Set {
         name: String,
         local: bool,

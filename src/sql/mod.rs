@@ -4,6 +4,7 @@
 //! parses. Neither knows which session asks, and both are total.
 
 mod analyse;
+mod bounds;
 mod control;
 mod cursor;
 mod facts;
@@ -11,6 +12,7 @@ mod hints;
 mod kind;
 mod lexer;
 mod literal;
+mod operators;
 mod reason;
 mod scan;
 mod shape;

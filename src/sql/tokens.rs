@@ -6,16 +6,12 @@
 
 use sqlparser::tokenizer::{Location, Span, Token as Grammar, TokenWithSpan};
 
+use super::bounds::bounded;
 use super::lexer::{Lexer, Quoting, Token, TokenKind, fold, folds_alike, unquote};
 use super::literal::decode;
+use super::operators::operator;
 use super::vocabulary::{names_current_value, structural};
 
-/// The longest chain of operators that a statement may build: each is a level of a tree that is dropped recursively.
-const OPERATORS_MAX: usize = 2_000;
-/// sqlparser refuses at about 50; this keeps it from trying.
-const NESTING_MAX: usize = 100;
-/// JOINs that await their ON, each a level of recursion.
-const OPEN_JOINS_MAX: usize = 50;
 /// The line that marks the first word of a name behind ONLY.
 const ONLY_LINE: u64 = 2;
 
@@ -67,58 +63,6 @@ pub(super) fn prepare(statement: &str) -> Option<Prepared> {
         rewriter.step()?;
     }
     Some(rewriter.out)
-}
-
-fn bounded(text: &str, tokens: &[Token]) -> bool {
-    let mut operators = 0;
-    let mut depth = 0_usize;
-    let mut joins = OpenJoins::default();
-    for token in tokens {
-        let word = &text[token.start..token.end];
-        match token.kind {
-            TokenKind::Symbol(b'(' | b'[') => depth += 1,
-            TokenKind::Symbol(b')' | b']') => depth = depth.saturating_sub(1),
-            TokenKind::Word if word.eq_ignore_ascii_case("case") => depth += 1,
-            TokenKind::Word if word.eq_ignore_ascii_case("end") => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        operators += usize::from(match token.kind {
-            TokenKind::Operator | TokenKind::Symbol(b'[') => true,
-            TokenKind::Word => structural(word),
-            _ => false,
-        });
-        joins.token(token.kind, word);
-        if depth > NESTING_MAX || operators > OPERATORS_MAX || joins.open > OPEN_JOINS_MAX {
-            return false;
-        }
-    }
-    true
-}
-
-/// Counts the JOINs that await their ON: `a JOIN b JOIN c ON … ON …` nests to the right, and the parser recurses on it
-/// without a limit of its own.
-#[derive(Default)]
-struct OpenJoins {
-    open: usize,
-    /// What is open outside of the parentheses around this place.
-    outside: Vec<usize>,
-}
-
-impl OpenJoins {
-    fn token(&mut self, kind: TokenKind, word: &str) {
-        let outside = self.outside.last().copied().unwrap_or(0);
-        match kind {
-            TokenKind::Symbol(b'(') => self.outside.push(self.open),
-            TokenKind::Symbol(b')') => self.open = self.outside.pop().unwrap_or(self.open),
-            TokenKind::Word if word.eq_ignore_ascii_case("join") => self.open += 1,
-            TokenKind::Word
-                if word.eq_ignore_ascii_case("on") || word.eq_ignore_ascii_case("using") =>
-            {
-                self.open = self.open.saturating_sub(1).max(outside);
-            }
-            _ => {}
-        }
-    }
 }
 
 struct Rewriter<'a> {
@@ -440,69 +384,4 @@ impl Rewriter<'_> {
             }
         }
     }
-}
-
-/// An operator that sqlparser has no token for is a custom one.
-fn operator(text: &str) -> Option<Grammar> {
-    Some(match text {
-        "=" => Grammar::Eq,
-        "<>" | "!=" => Grammar::Neq,
-        "<" => Grammar::Lt,
-        ">" => Grammar::Gt,
-        "<=" => Grammar::LtEq,
-        ">=" => Grammar::GtEq,
-        "+" => Grammar::Plus,
-        "-" => Grammar::Minus,
-        "*" => Grammar::Mul,
-        "/" => Grammar::Div,
-        "%" => Grammar::Mod,
-        "^" => Grammar::Caret,
-        "|" => Grammar::Pipe,
-        "&" => Grammar::Ampersand,
-        "#" => Grammar::Sharp,
-        "##" => Grammar::DoubleSharp,
-        "~" => Grammar::Tilde,
-        "~*" => Grammar::TildeAsterisk,
-        "!~" => Grammar::ExclamationMarkTilde,
-        "!~*" => Grammar::ExclamationMarkTildeAsterisk,
-        "~~" => Grammar::DoubleTilde,
-        "~~*" => Grammar::DoubleTildeAsterisk,
-        "!~~" => Grammar::ExclamationMarkDoubleTilde,
-        "!~~*" => Grammar::ExclamationMarkDoubleTildeAsterisk,
-        "||" => Grammar::StringConcat,
-        "<<" => Grammar::ShiftLeft,
-        ">>" => Grammar::ShiftRight,
-        "&&" => Grammar::Overlap,
-        "!" => Grammar::ExclamationMark,
-        "!!" => Grammar::DoubleExclamationMark,
-        "@" => Grammar::AtSign,
-        "^@" => Grammar::CaretAt,
-        "|/" => Grammar::PGSquareRoot,
-        "||/" => Grammar::PGCubeRoot,
-        "->" => Grammar::Arrow,
-        "->>" => Grammar::LongArrow,
-        "#>" => Grammar::HashArrow,
-        "#>>" => Grammar::HashLongArrow,
-        "@>" => Grammar::AtArrow,
-        "<@" => Grammar::ArrowAt,
-        "#-" => Grammar::HashMinus,
-        "@?" => Grammar::AtQuestion,
-        "@@" => Grammar::AtAt,
-        "?" => Grammar::Question,
-        "?&" => Grammar::QuestionAnd,
-        "?|" => Grammar::QuestionPipe,
-        "@-@" => Grammar::AtDashAt,
-        "?-" => Grammar::QuestionMarkDash,
-        "&<" => Grammar::AmpersandLeftAngleBracket,
-        "&>" => Grammar::AmpersandRightAngleBracket,
-        "<->" => Grammar::TwoWayArrow,
-        "?#" => Grammar::QuestionMarkSharp,
-        "~=" => Grammar::TildeEqual,
-        "::" => Grammar::DoubleColon,
-        ":=" => Grammar::Assignment,
-        ":" => Grammar::Colon,
-        "=>" => Grammar::RArrow,
-        ".." => return None,
-        other => Grammar::CustomBinaryOperator(other.to_owned()),
-    })
 }

@@ -3,7 +3,7 @@
 use pgditto::catalog::{
     Catalog, CatalogVersion, Effects, Footprint, Loader, NameScope, RelationKind,
 };
-use pgditto::sql::{Access, Bypass, Facts, FunctionUse, Kind, ObjectName, RelationUse};
+use pgditto::sql::{Access, Bypass, Facts, FunctionUse, Kind, ObjectName, RelationUse, analyse};
 use tokio_postgres::Client;
 
 use crate::fixture::{Postgres, connect};
@@ -510,4 +510,177 @@ async fn a_picture_is_of_one_moment_while_the_catalogue_changes() {
     changes.await.expect("the changes go through");
     let catalog = load(&client).await;
     assert!(loaded > 0 || catalog.resolve(&name("v"), &scope()).is_some());
+}
+
+/// Texts and what comes of them: the dependencies, or why there are none.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_as_applications_write_them() {
+    let postgres = Postgres::start(&[]);
+    postgres.psql("CREATE EXTENSION citext");
+    let client = connect(&postgres.url()).await;
+    run(&client, SCHEMA).await;
+    run(
+        &client,
+        r"
+        CREATE TABLE item (id bigint PRIMARY KEY, title text, tags text[], body jsonb, at timestamptz, day date,
+            price numeric, email citext, owner int REFERENCES users);
+        CREATE VIEW recent AS SELECT i.id, i.title, date_trunc('day', i.at) AS day, u.name
+            FROM item i JOIN users u ON u.id = i.owner WHERE i.title LIKE 'a%' AND i.price > 1.5;
+        CREATE VIEW today AS SELECT id FROM item WHERE day = CURRENT_DATE;
+        CREATE VIEW tenant AS SELECT id FROM item WHERE title = current_setting('app.tenant');
+        CREATE VIEW catalogue AS SELECT relname FROM pg_class;
+        CREATE FUNCTION title_of(item) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1.title';
+        ",
+    )
+    .await;
+    let catalog = load(&client).await;
+    let item = Ok(vec!["item"]);
+    for (sql, expected) in [
+        ("SELECT * FROM item WHERE id = $1", item.clone()),
+        (
+            "SELECT id, title AS t FROM public.item i WHERE i.owner = 5 ORDER BY i.at DESC LIMIT 10",
+            item.clone(),
+        ),
+        (
+            "SELECT count(*), max(price), lower(title) FROM item GROUP BY lower(title) HAVING count(*) > 1",
+            item.clone(),
+        ),
+        (
+            "SELECT i.body->>'a', i.tags[1], i.at AT TIME ZONE 'UTC' FROM item i",
+            item.clone(),
+        ),
+        (
+            "SELECT title FROM item WHERE email = 'A@b.c' AND id IN (1, 2) AND title ILIKE '%x%'",
+            item.clone(),
+        ),
+        (
+            "SELECT to_char(at, 'YYYY'), extract(year FROM day), coalesce(title, 'none') FROM item",
+            item.clone(),
+        ),
+        (
+            "SELECT at::date, day::timestamp, date(at), date_trunc('month', at) FROM item",
+            item.clone(),
+        ),
+        (
+            "SELECT row_number() OVER (PARTITION BY owner ORDER BY id) FROM item",
+            item.clone(),
+        ),
+        (
+            "WITH x AS (SELECT id FROM item) SELECT x.id FROM x",
+            item.clone(),
+        ),
+        (
+            "SELECT s.n FROM (SELECT count(*) AS n FROM item) s",
+            item.clone(),
+        ),
+        (
+            "SELECT CASE WHEN price > 1 THEN 'a' ELSE 'b' END FROM item WHERE day BETWEEN '2020-01-01' AND $1",
+            item.clone(),
+        ),
+        ("SELECT 1", Ok(vec![])),
+        ("SELECT g FROM generate_series(1, 3) g", Ok(vec![])),
+        (
+            "SELECT u.name, i.title FROM users u LEFT JOIN item i ON i.owner = u.id",
+            Ok(vec!["item", "users"]),
+        ),
+        (
+            "SELECT EXISTS (SELECT 1 FROM item WHERE owner = users.id) FROM users",
+            Ok(vec!["item", "users"]),
+        ),
+        ("SELECT * FROM recent", Ok(vec!["item", "users"])),
+        ("SELECT * FROM many_names", Ok(vec!["users"])),
+        ("SELECT * FROM tenant", item.clone()),
+        ("SELECT * FROM today", Err(Bypass::CurrentValue)),
+        ("SELECT * FROM catalogue", Err(Bypass::SystemCatalog)),
+        ("SELECT i.title_of FROM item i", Err(Bypass::UserFunction)),
+        ("SELECT title_of(i) FROM item i", Err(Bypass::UserFunction)),
+        ("SELECT title::date FROM item", Err(Bypass::DatetimeText)),
+        (
+            "SELECT (body->>'day')::date FROM item",
+            Err(Bypass::DatetimeText),
+        ),
+        ("SELECT now()", Err(Bypass::StableFunction)),
+        ("SELECT random()", Err(Bypass::VolatileFunction)),
+        ("SELECT age(at) FROM item", Err(Bypass::StableFunction)),
+        ("SELECT nextval('users_id_seq')", Err(Bypass::Sequence)),
+        ("SELECT 'item'::regclass", Err(Bypass::UnsafeType)),
+        ("SELECT ctid FROM item", Err(Bypass::SystemColumn)),
+        ("SELECT id FROM item FOR UPDATE", Err(Bypass::Locking)),
+        ("SELECT current_user", Err(Bypass::CurrentValue)),
+        ("SELECT * FROM missing", Err(Bypass::UnknownRelation)),
+        ("SELECT missing FROM item", Err(Bypass::UnknownColumn)),
+        (
+            "INSERT INTO item (id) VALUES (1) RETURNING id",
+            Err(Bypass::NotSelect),
+        ),
+    ] {
+        let found = read(&catalog, &analyse(sql));
+        let expected = expected.map(|names| {
+            names
+                .iter()
+                .map(|n| format!("public.{n}"))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(found, expected, "{sql}");
+        let Ok(statement) = client.prepare(sql).await else {
+            assert!(sql.contains("missing"), "{sql}");
+            continue;
+        };
+        drop(statement);
+    }
+    for (sql, expected) in [
+        (
+            "INSERT INTO item (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET title = excluded.title",
+            "item",
+        ),
+        (
+            "UPDATE item SET at = now(), title = upper(title) WHERE id = 1",
+            "item",
+        ),
+        ("DELETE FROM users WHERE id = 1", "orders users"),
+        (
+            "WITH gone AS (DELETE FROM users RETURNING id) INSERT INTO notes SELECT 1, id FROM gone",
+            "notes orders users",
+        ),
+        (
+            "WITH gone AS (DELETE FROM users RETURNING *) INSERT INTO users SELECT * FROM gone",
+            "orders users",
+        ),
+        ("TRUNCATE users", "item notes orders users"),
+        ("TRUNCATE users CASCADE", "everything"),
+        ("COPY item FROM STDIN", "item"),
+        ("EXPLAIN ANALYZE DELETE FROM item", "item"),
+        ("EXPLAIN DELETE FROM item", ""),
+        ("REFRESH MATERIALIZED VIEW CONCURRENTLY counted", "counted"),
+        (
+            "SELECT pg_advisory_lock(1), nextval('users_id_seq'), set_config('a.b', 'c', false)",
+            "",
+        ),
+        ("VACUUM ANALYZE item", ""),
+        ("CREATE INDEX ON item (title)", ""),
+        // An expression is not read, so that it may be anything.
+        ("CREATE INDEX ON item (lower(title))", "everything"),
+        ("CREATE TEMP TABLE t AS SELECT * FROM item", ""),
+        ("SET search_path = x", ""),
+        ("BEGIN", ""),
+        ("UPDATE logged SET id = 1", "everything"),
+        ("SELECT title_of(i) FROM item i", ""),
+        ("DO $$ BEGIN END $$", "everything"),
+        ("ALTER TABLE item ADD x int", "everything"),
+        ("GRANT SELECT ON item TO app", "everything"),
+    ] {
+        let found = catalog.judge(&analyse(sql), &scope()).footprint;
+        let names = found
+            .relations
+            .iter()
+            .map(|&oid| catalog.relation(oid).expect("known").name.clone());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        let found = if found.everything {
+            "everything".into()
+        } else {
+            names.join(" ")
+        };
+        assert_eq!(found, expected, "{sql}");
+    }
 }

@@ -104,10 +104,6 @@ fn kubernetes_sidecar_is_native_probed_and_confined() {
     ] {
         assert_eq!(sidecar[probe]["httpGet"]["path"], path, "{probe}");
     }
-    assert_eq!(
-        sidecar["lifecycle"]["preStop"]["exec"]["command"][1],
-        "drain"
-    );
     let security = &sidecar["securityContext"];
     assert_eq!(security["runAsNonRoot"], true);
     assert_eq!(security["readOnlyRootFilesystem"], true);
@@ -165,6 +161,32 @@ fn kubernetes_configuration_is_understood() {
         command.env(name, value);
     }
     succeed(command, &[], "");
+}
+
+/// The hook must leave the application its database until it has ended.
+#[test]
+fn kubernetes_hook_waits_for_the_application() {
+    let documents = documents(&rendered());
+    let hook = sidecar(&documents)["lifecycle"]["preStop"]["exec"]["command"].clone();
+    let words: Vec<&str> = hook
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(
+        words[..3],
+        ["/usr/bin/pgditto", "drain", "--wait-for-clients"]
+    );
+    // An unknown flag is an error even where help is asked for after it.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgditto"));
+    command.args(&words[1..]);
+    let help = succeed(command, &["--help"], "");
+    assert!(
+        help.stdout.contains("--wait-for-clients"),
+        "{}",
+        help.stdout
+    );
 }
 
 // --- systemd

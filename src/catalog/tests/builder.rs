@@ -48,12 +48,7 @@ impl Builder {
             ("pg_sleep", true, false),
             ("lo_put", true, false),
         ] {
-            builder.picture.builtins.push(Builtin {
-                name: name.into(),
-                volatile,
-                stable,
-                outputs: Vec::new(),
-            });
+            builder.builtin(name, volatile, stable);
         }
         for name in [
             "int4",
@@ -68,6 +63,20 @@ impl Builder {
         let oid = builder.relation("pg_catalog.pg_class", RelationKind::Table, &["relname"]);
         builder.of(oid).oid = 1259;
         builder
+    }
+
+    pub fn builtin(&mut self, name: &str, volatile: bool, stable: bool) {
+        self.picture.builtins.push(Builtin {
+            name: name.into(),
+            volatile,
+            stable,
+            outputs: Vec::new(),
+        });
+    }
+
+    pub fn relation_named(&self, name: &str) -> u32 {
+        let found = self.picture.relations.iter().find(|r| r.name == name);
+        found.expect("it was made here").oid
     }
 
     pub fn oid(&mut self) -> u32 {

@@ -1,6 +1,6 @@
 use super::super::picture::{Owner, Referred, RelationKind, TypeKind, Volatility};
 use super::builder::{Builder, INT, TIMESTAMPTZ, With, facts, name, scope, select};
-use crate::catalog::{Catalog, NameScope};
+use crate::catalog::{Catalog, NameScope, Order};
 use crate::sql::{Bypass, Facts, Kind};
 
 fn bypass(catalog: &Catalog, facts: &Facts) -> Option<Bypass> {
@@ -223,9 +223,22 @@ fn a_vouched_function_brings_the_relations_in_its_text() {
         "select id from public.users",
     );
     b.plpgsql("dynamic", "begin execute 'select 1 from users'; end");
+    b.plpgsql("writes", "begin delete from users; end");
+    b.plpgsql("clock", "begin return now(); end");
+    b.plpgsql("tenant", "begin return current_setting('app.tenant'); end");
+    b.extension_function("opaque", "somewhere", Volatility::Volatile);
     let catalog = b.build();
     let vouched = NameScope {
-        vouched_functions: vec!["total".into(), "public.dynamic".into()],
+        vouched_functions: [
+            "total",
+            "public.dynamic",
+            "writes",
+            "clock",
+            "tenant",
+            "opaque",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         ..scope()
     };
     let call = |function: &str| {
@@ -237,7 +250,10 @@ fn a_vouched_function_brings_the_relations_in_its_text() {
         [users, orders]
     );
     assert_eq!(call("helper"), Err(Bypass::UserFunction));
-    assert_eq!(call("dynamic"), Err(Bypass::UserFunction));
+    for function in ["dynamic", "writes", "clock", "tenant"] {
+        assert_eq!(call(function), Err(Bypass::UserFunction), "{function}");
+    }
+    assert!(call("opaque").expect("vouched").dependencies.is_empty());
 }
 
 #[test]
@@ -392,4 +408,57 @@ fn what_the_text_says_comes_first() {
     assert_eq!(with(&|f| f.complete = false), Some(Bypass::Unparsed));
     assert_eq!(with(&|f| f.writes = true), Some(Bypass::NotSelect));
     assert_eq!(with(&|f| f.locks = true), Some(Bypass::Locking));
+}
+
+#[test]
+fn dates_made_of_dates_hold_no_text() {
+    let mut b = Builder::new();
+    let users = b.table("users");
+    b.of(users).columns[0].type_oid = TIMESTAMPTZ;
+    b.of(users).columns[1].type_oid = 25;
+    let catalog = b.build();
+    let read = |column: Option<&str>, defined: &str| {
+        let mut facts = select(&["users"]).defines(defined);
+        facts.hazard = Some(Bypass::DatetimeText);
+        facts.datetime_columns = column.map(|c| facts.clone().column(c).columns);
+        bypass(&catalog, &facts)
+    };
+    assert_eq!(read(Some("id"), "x"), None);
+    assert_eq!(read(Some("users.id"), "x"), None);
+    assert_eq!(read(Some("id"), "id"), Some(Bypass::DatetimeText));
+    assert_eq!(read(Some("a"), "x"), Some(Bypass::DatetimeText));
+    assert_eq!(read(Some("b"), "x"), Some(Bypass::DatetimeText));
+    assert_eq!(read(None, "x"), Some(Bypass::DatetimeText));
+}
+
+#[test]
+fn answers_that_are_left_open() {
+    let mut b = Builder::new();
+    b.table("whole");
+    let floats = b.table("floats");
+    b.of(floats).columns[0].type_oid = 701;
+    for name in ["sum", "array_agg"] {
+        b.builtin(name, false, false);
+    }
+    let mut limited = select(&["public.whole"]);
+    limited.limited = true;
+    let whole = b.relation_named("whole");
+    b.view("limited", limited.clone(), &[Referred::Relation(whole)]);
+    let catalog = b.build();
+    let order = |facts: &Facts| catalog.judge_plain(facts).read.expect("cacheable").order;
+    assert_eq!(order(&select(&["whole"])), Order::Multiset);
+    assert_eq!(order(&limited), Order::Undetermined);
+    assert_eq!(order(&select(&["limited"])), Order::Undetermined);
+    assert_eq!(
+        order(&select(&["whole"]).calls("sum", &[None])),
+        Order::Multiset
+    );
+    assert_eq!(
+        order(&select(&["floats"]).calls("sum", &[None])),
+        Order::Undetermined
+    );
+    assert_eq!(
+        order(&select(&["whole"]).calls("array_agg", &[None])),
+        Order::Undetermined
+    );
 }

@@ -73,6 +73,9 @@ fn foreign_keys_carry_deletes_and_updates() {
         touched(&catalog, &write(Kind::Truncate, "users")),
         [users, orders, items, logins, plain]
     );
+    // WITH d AS (DELETE FROM users …) INSERT INTO users: one target, two changes.
+    let twice = write(Kind::Insert, "users").defines("d");
+    assert_eq!(touched(&catalog, &twice), [users, orders, items, logins]);
     // What a data-modifying WITH does to which of its targets is not known.
     let with = write(Kind::Insert, "plain").writes_to("users");
     assert_eq!(

@@ -5,8 +5,10 @@
 
 mod dml;
 mod expression;
+mod from;
 mod function;
 mod query;
+mod special;
 mod types;
 
 use std::collections::HashSet;

@@ -4,8 +4,18 @@
 //! later statement may answer differently although no relation has changed and all
 //! settings are the same. Every list here errs towards "may".
 
-use super::footprint::Effects;
+mod deeds;
+mod order;
+mod types;
+
 use crate::sql::Bypass;
+
+pub(crate) use deeds::{changes_catalogue, effects, is_quiet_extension, runs_text, writes_unseen};
+pub(crate) use order::{depends_on_order, sums};
+pub(crate) use types::{
+    converts_without_text, is_datetime_oid, is_datetime_range, is_datetime_type, is_unsafe_type,
+    is_unsafe_type_oid, type_alias,
+};
 
 /// Stable functions that depend on their arguments, on settings (which are part of the
 /// key) and on the catalogue (whose version is) only.
@@ -121,7 +131,7 @@ const SYNTAX: &[&str] = &[
     "xmlroot",
 ];
 
-/// Functions by whose name a value becomes a date or time when the argument is text.
+/// Functions by whose name a value becomes a date or time.
 const DATETIME_NAMES: &[&str] = &["date", "time", "timestamp", "timestamptz", "timetz"];
 
 /// They turn texts inside JSON into whatever type the caller names, dates among them.
@@ -175,7 +185,7 @@ pub(crate) fn verdict(name: &str, argument_count: usize, volatile: bool, stable:
     if name == "current_setting" {
         return Verdict::Setting;
     }
-    if DATETIME_NAMES.contains(&name) && argument_count <= 1 || JSON_TO_ROW.contains(&name) {
+    if JSON_TO_ROW.contains(&name) {
         return Verdict::Bypass(Bypass::DatetimeText);
     }
     if SEQUENCE_FUNCTIONS.contains(&name) {
@@ -192,7 +202,8 @@ pub(crate) fn verdict(name: &str, argument_count: usize, volatile: bool, stable:
     }
     let listed = SAFE_STABLE.contains(&name)
         || (name == "age" && argument_count == 2)
-        || (DATETIME_NAMES.contains(&name) && argument_count == 2);
+        // What a text may become by these is a hazard that the statement's own facts tell.
+        || DATETIME_NAMES.contains(&name);
     let immutable = !stable
         && !NOT_IMMUTABLE.contains(&name)
         && (!name.starts_with("pg_") || SAFE_PG.contains(&name));
@@ -201,6 +212,27 @@ pub(crate) fn verdict(name: &str, argument_count: usize, volatile: bool, stable:
     } else {
         Verdict::Bypass(Bypass::StableFunction)
     }
+}
+
+/// A word of a function's body that makes the function's answer depend on the clock, the
+/// session or the server.
+pub(crate) fn is_circumstance(word: &str) -> bool {
+    matches!(
+        word,
+        "current_catalog"
+            | "current_date"
+            | "current_role"
+            | "current_schema"
+            | "current_time"
+            | "current_timestamp"
+            | "current_user"
+            | "information_schema"
+            | "localtime"
+            | "localtimestamp"
+            | "session_user"
+            | "system_user"
+            | "tablesample"
+    ) || (word.starts_with("pg_") && word != "pg_catalog")
 }
 
 /// An expression of the grammar that is written like a function.
@@ -217,242 +249,16 @@ pub(crate) fn is_readable_setting(name: &str) -> bool {
     READABLE_SETTINGS.contains(&name)
 }
 
-fn is_large_object(name: &str) -> bool {
-    name.starts_with("lo_") || matches!(name, "loread" | "lowrite")
-}
-
-/// Functions that run SQL which they are handed, or read relations that they are told by name.
-pub(crate) fn runs_text(name: &str) -> bool {
-    const PREFIXES: &[&str] = &[
-        "cursor_to_xml",
-        "database_to_xml",
-        "dblink",
-        "query_to_xml",
-        "schema_to_xml",
-        "table_to_xml",
-    ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || matches!(name, "ts_stat" | "ts_rewrite")
-}
-
-/// Functions that write, or may run what writes, where no target is named.
-pub(crate) fn writes_unseen(name: &str) -> bool {
-    let large_object_reader = matches!(
-        name,
-        "lo_get"
-            | "lo_open"
-            | "lo_close"
-            | "lo_lseek"
-            | "lo_lseek64"
-            | "lo_tell"
-            | "lo_tell64"
-            | "loread"
-    );
-    runs_text(name)
-        || (is_large_object(name) && !large_object_reader)
-        || name.starts_with("binary_upgrade_")
-        || name.starts_with("brin_summarize")
-        || name.starts_with("pg_logical_")
-        || matches!(
-            name,
-            "brin_desummarize_range"
-                | "pg_import_system_collations"
-                | "pg_extension_config_dump"
-                | "pg_nextoid"
-                | "pg_promote"
-                | "pg_reload_conf"
-                | "pg_stop_making_pinned_objects"
-        )
-}
-
-/// Built-ins that change the catalogue or what settings sessions begin with.
-pub(crate) fn changes_catalogue(name: &str) -> bool {
-    name.starts_with("binary_upgrade_")
-        || matches!(
-            name,
-            "pg_import_system_collations" | "pg_extension_config_dump" | "pg_reload_conf"
-        )
-}
-
-/// What a call of a built-in leaves behind on its connection.
-pub(crate) fn effects(name: &str) -> Effects {
-    match name {
-        "set_config" | "setseed" => Effects::SETTINGS,
-        "nextval" | "setval" => Effects::SEQUENCE,
-        "pg_advisory_lock"
-        | "pg_advisory_lock_shared"
-        | "pg_try_advisory_lock"
-        | "pg_try_advisory_lock_shared"
-        | "pg_advisory_unlock"
-        | "pg_advisory_unlock_shared"
-        | "pg_advisory_unlock_all" => Effects::ADVISORY_LOCKS,
-        "pg_backup_start" | "pg_backup_stop" | "pg_start_backup" | "pg_stop_backup" => Effects::ALL,
-        _ if name.starts_with("pg_replication_origin_")
-            || name.starts_with("pg_create_")
-            || name.starts_with("pg_copy_")
-            // A large object that is only written leaves nothing on the connection.
-            || (writes_unseen(name) && !is_large_object(name)) =>
-        {
-            Effects::ALL
-        }
-        _ => Effects::NONE,
-    }
-}
-
-/// Extensions whose functions are known to write nothing and to leave nothing behind,
-/// volatile ones included.
-const QUIET_EXTENSIONS: &[&str] = &[
-    "address_standardizer",
-    "amcheck",
-    "bloom",
-    "btree_gin",
-    "btree_gist",
-    "citext",
-    "cube",
-    "dict_int",
-    "dict_xsyn",
-    "earthdistance",
-    "fuzzystrmatch",
-    "h3",
-    "hll",
-    "hstore",
-    "intarray",
-    "ip4r",
-    "isn",
-    "ltree",
-    "old_snapshot",
-    "pageinspect",
-    "pg_buffercache",
-    "pg_freespacemap",
-    "pg_prewarm",
-    "pg_stat_statements",
-    "pg_trgm",
-    "pg_uuidv7",
-    "pg_visibility",
-    "pg_walinspect",
-    "pgcrypto",
-    "pgrowlocks",
-    "pgstattuple",
-    "prefix",
-    "rum",
-    "seg",
-    "semver",
-    "sslinfo",
-    "tsm_system_rows",
-    "tsm_system_time",
-    "unaccent",
-    "unit",
-    "uuid-ossp",
-    "vector",
-];
-
-pub(crate) fn is_quiet_extension(name: &str) -> bool {
-    QUIET_EXTENSIONS.contains(&name)
-}
-
-/// Types whose text form follows the catalogue, the session or both.
-pub(crate) fn is_unsafe_type(name: &str) -> bool {
-    matches!(
-        name,
-        "aclitem"
-            | "regclass"
-            | "regcollation"
-            | "regconfig"
-            | "regdictionary"
-            | "regnamespace"
-            | "regoper"
-            | "regoperator"
-            | "regproc"
-            | "regprocedure"
-            | "regrole"
-            | "regtype"
-    )
-}
-
-pub(crate) fn is_datetime_type(name: &str) -> bool {
-    DATETIME_NAMES.contains(&name) || matches!(name, "abstime" | "tinterval")
-}
-
-pub(crate) fn is_datetime_range(name: &str) -> bool {
-    matches!(
-        name,
-        "daterange"
-            | "tsrange"
-            | "tstzrange"
-            | "datemultirange"
-            | "tsmultirange"
-            | "tstzmultirange"
-    )
-}
-
-/// The name in `pg_type` of a type that the grammar knows under another.
-pub(crate) fn type_alias(name: &str) -> &str {
-    match name {
-        "int" | "integer" => "int4",
-        "smallint" => "int2",
-        "bigint" => "int8",
-        "real" => "float4",
-        "float" | "double precision" | "double" => "float8",
-        "decimal" | "dec" => "numeric",
-        "boolean" => "bool",
-        "char" | "character" | "nchar" | "national character" => "bpchar",
-        "character varying" | "char varying" | "nvarchar" | "national character varying" => {
-            "varchar"
-        }
-        "timestamp without time zone" => "timestamp",
-        "timestamp with time zone" => "timestamptz",
-        "time without time zone" => "time",
-        "time with time zone" => "timetz",
-        "bit varying" => "varbit",
-        other => other,
-    }
-}
-
-/// `pg_type.oid` of types whose output follows more than the value, and of their arrays.
-pub(crate) fn is_unsafe_type_oid(oid: u32) -> bool {
-    matches!(
-        oid,
-        24 | 2202
-            | 2203
-            | 2204
-            | 2205
-            | 2206
-            | 3734
-            | 3769
-            | 4089
-            | 4096
-            | 4191
-            | 1033
-            | 1008
-            | 2207
-            | 2208
-            | 2209
-            | 2210
-            | 2211
-            | 3735
-            | 3770
-            | 4090
-            | 4097
-            | 4192
-            | 1034
-    )
-}
-
-/// Dates, times, their arrays, ranges, multiranges and arrays of those.
-pub(crate) fn is_datetime_oid(oid: u32) -> bool {
-    matches!(
-        oid,
-        1082 | 1083 | 1114 | 1184 | 1266 | 1182 | 1183 | 1115 | 1185 | 1270 | 3908..=3913
-            | 4533..=4535 | 6152 | 6153 | 6155
-    )
-}
-
 /// Columns that every table has and no catalogue query lists.
 pub(crate) fn is_system_column(name: &str) -> bool {
     matches!(
         name,
         "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid"
     )
+}
+
+fn is_large_object(name: &str) -> bool {
+    name.starts_with("lo_") || matches!(name, "loread" | "lowrite")
 }
 
 #[cfg(test)]
@@ -500,8 +306,11 @@ mod tests {
     }
 
     #[test]
-    fn text_may_become_a_date_by_a_functions_name() {
-        assert_eq!(bypass("date", 1, false, true), Some(Bypass::DatetimeText));
-        assert_eq!(bypass("timestamptz", 2, false, true), None);
+    fn json_may_hold_a_date() {
+        assert_eq!(
+            bypass("jsonb_to_record", 1, false, true),
+            Some(Bypass::DatetimeText)
+        );
+        assert_eq!(bypass("date", 1, false, true), None);
     }
 }

@@ -1,0 +1,137 @@
+//! What running a function does besides answering.
+
+use super::is_large_object;
+use crate::catalog::Effects;
+
+/// Functions that run SQL which they are handed, or read relations that they are told by name.
+pub(crate) fn runs_text(name: &str) -> bool {
+    const PREFIXES: &[&str] = &[
+        "cursor_to_xml",
+        "database_to_xml",
+        "dblink",
+        "query_to_xml",
+        "schema_to_xml",
+        "table_to_xml",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || matches!(name, "ts_stat" | "ts_rewrite")
+}
+
+/// Functions that write, or may run what writes, where no target is named.
+pub(crate) fn writes_unseen(name: &str) -> bool {
+    let large_object_reader = matches!(
+        name,
+        "lo_get"
+            | "lo_open"
+            | "lo_close"
+            | "lo_lseek"
+            | "lo_lseek64"
+            | "lo_tell"
+            | "lo_tell64"
+            | "loread"
+    );
+    runs_text(name)
+        || (is_large_object(name) && !large_object_reader)
+        || name.starts_with("binary_upgrade_")
+        || name.starts_with("brin_summarize")
+        || name.starts_with("pg_logical_")
+        || matches!(
+            name,
+            "brin_desummarize_range"
+                | "pg_import_system_collations"
+                | "pg_extension_config_dump"
+                | "pg_nextoid"
+                | "pg_promote"
+                | "pg_reload_conf"
+                | "pg_stop_making_pinned_objects"
+        )
+}
+
+/// Built-ins that change the catalogue or what settings sessions begin with.
+pub(crate) fn changes_catalogue(name: &str) -> bool {
+    name.starts_with("binary_upgrade_")
+        || matches!(
+            name,
+            "pg_import_system_collations" | "pg_extension_config_dump" | "pg_reload_conf"
+        )
+}
+
+/// What a call of a built-in leaves behind on its connection.
+pub(crate) fn effects(name: &str) -> Effects {
+    match name {
+        "set_config" | "setseed" => Effects::SETTINGS,
+        "nextval" | "setval" => Effects::SEQUENCE,
+        "pg_advisory_lock"
+        | "pg_advisory_lock_shared"
+        | "pg_try_advisory_lock"
+        | "pg_try_advisory_lock_shared"
+        | "pg_advisory_unlock"
+        | "pg_advisory_unlock_shared"
+        | "pg_advisory_unlock_all" => Effects::ADVISORY_LOCKS,
+        "pg_backup_start" | "pg_backup_stop" | "pg_start_backup" | "pg_stop_backup" => Effects::ALL,
+        _ if name.starts_with("pg_replication_origin_")
+            || name.starts_with("pg_create_")
+            || name.starts_with("pg_copy_")
+            // A large object that is only written leaves nothing on the connection.
+            || (writes_unseen(name) && !is_large_object(name)) =>
+        {
+            Effects::ALL
+        }
+        _ => Effects::NONE,
+    }
+}
+
+/// Extensions whose functions are known to write nothing and to leave nothing behind,
+/// volatile ones included.
+const QUIET_EXTENSIONS: &[&str] = &[
+    "address_standardizer",
+    "amcheck",
+    "bloom",
+    "btree_gin",
+    "btree_gist",
+    "citext",
+    "cube",
+    "dict_int",
+    "dict_xsyn",
+    "earthdistance",
+    "fuzzystrmatch",
+    "h3",
+    "hll",
+    "hstore",
+    "insert_username",
+    "intarray",
+    "ip4r",
+    "isn",
+    "lo",
+    "ltree",
+    "moddatetime",
+    "old_snapshot",
+    "pageinspect",
+    "pg_buffercache",
+    "pg_freespacemap",
+    "pg_prewarm",
+    "pg_stat_statements",
+    "pg_trgm",
+    "pg_uuidv7",
+    "pg_visibility",
+    "pg_walinspect",
+    "pgcrypto",
+    "pgrowlocks",
+    "pgstattuple",
+    "prefix",
+    "rum",
+    "seg",
+    "semver",
+    "sslinfo",
+    "tcn",
+    "tsm_system_rows",
+    "tsm_system_time",
+    "unaccent",
+    "unit",
+    "uuid-ossp",
+    "vector",
+];
+
+pub(crate) fn is_quiet_extension(name: &str) -> bool {
+    QUIET_EXTENSIONS.contains(&name)
+}
