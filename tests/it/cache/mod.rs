@@ -141,10 +141,19 @@ impl<'a> House<'a> {
 
     /// Who answered the one unit that `ask` sends.
     fn watch<T>(&self, ask: impl FnOnce() -> T) -> (T, Served) {
-        let before = self.before.borrow_mut().take();
-        let before = before.unwrap_or_else(|| self.pgditto.metrics());
-        let answer = ask();
         let count = |metrics: &Metrics| metrics.sum("pgditto_statements_total", &[]);
+        let before = self.before.borrow_mut().take();
+        let before = before.unwrap_or_else(|| {
+            // What was asked last may not have been counted yet.
+            let mut last = self.pgditto.metrics();
+            eventually("nothing is under way", || {
+                let next = self.pgditto.metrics();
+                let still = count(&next) == count(&last);
+                last = next;
+                still.then(|| std::mem::take(&mut last))
+            })
+        });
+        let answer = ask();
         // Counted after the last byte was sent.
         let after = eventually("the statement is counted", || {
             let after = self.pgditto.metrics();
@@ -167,16 +176,6 @@ impl<'a> House<'a> {
             Served::Local
         };
         (answer, served)
-    }
-
-    /// Upstream connections of clients that the server sees.
-    fn backends(&self) -> usize {
-        let sql = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND backend_type = 'client backend' \
-             AND application_name NOT LIKE 'pgditto%' AND pid <> pg_backend_pid()",
-            self.database
-        );
-        self.postgres.psql(&sql).parse().expect("a number")
     }
 }
 
