@@ -9,8 +9,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::House;
+use crate::admin;
+use crate::admin::console::{self, Visitor};
 use crate::client::{self, Greeting, Login, Stream};
 use crate::metrics::Refusal;
+use crate::session::registry::Identity;
 use crate::session::{self, Phase};
 use crate::wire::{self, ErrorReport, SqlState};
 
@@ -148,7 +151,7 @@ impl House {
         });
     }
 
-    async fn attend(&self, stream: Stream) {
+    async fn attend(self: Arc<Self>, stream: Stream) {
         let config = self.shared.config.load_full();
         let users = self.users.load_full();
         let tls = self.client_tls.load_full();
@@ -182,10 +185,38 @@ impl House {
         }
     }
 
-    async fn serve(&self, login: Login) {
-        if matches!(login.database.as_str(), "pgbouncer" | "pgditto") {
-            // The console.
+    /// Somebody asks for the console's database.
+    async fn receive_operator(self: Arc<Self>, login: Login) {
+        let identity = Identity {
+            user: login.user.clone(),
+            database: login.database.clone(),
+            peer: login.connection.peer.to_string(),
+            application_name: String::new(),
+        };
+        let key_len = wire::cancel_key_len(login.minor);
+        let Ok(registration) = self.shared.registry.register(identity, key_len) else {
             return;
+        };
+        let handle = registration.handle.clone();
+        let visitor = Visitor {
+            user: &login.user,
+            pid: handle.number,
+            key: handle.key().clone(),
+            cancelled: &handle.cancelled,
+        };
+        let mut phase = self.shared.phase.clone();
+        let house: Arc<dyn admin::House> = self.clone();
+        tokio::select! {
+            _ = console::serve(login.connection, visitor, house) => {}
+            () = handle.kill.notified() => {}
+            // An operator who watches a drain sees it to its end.
+            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
+        }
+    }
+
+    async fn serve(self: Arc<Self>, login: Login) {
+        if console::DATABASES.contains(&login.database.as_str()) {
+            return self.receive_operator(login).await;
         }
         let peer = login.connection.peer.to_string();
         let (user, database) = (login.user.clone(), login.database.clone());

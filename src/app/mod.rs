@@ -12,9 +12,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::admin::console;
+use crate::admin::http::{self, Access};
 use crate::authority::{Authority, ControlTarget, Setup};
 use crate::cache::{Cache, CacheError, Tags};
 use crate::client::UserDirectory;
@@ -22,7 +25,7 @@ use crate::config::{Config, ConfigErrors, Secret, Source};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
 use crate::session::analysis::Analyser;
-use crate::session::registry::Registry;
+use crate::session::registry::{Registry, SessionHandle};
 use crate::session::{Database, Databases, Phase, Shared, StatementTexts, shared, state::Pin};
 use crate::sql;
 use crate::tls::{self, TlsError};
@@ -58,6 +61,7 @@ pub struct House {
     users: ArcSwap<UserDirectory>,
     client_tls: ArcSwap<Option<Arc<rustls::ServerConfig>>>,
     clients: Arc<Semaphore>,
+    access: Arc<Access>,
 }
 
 /// Serves until it is told to stop. `source` is loaded again on SIGHUP.
@@ -76,16 +80,26 @@ pub async fn serve(source: Source) -> Result<(), AppError> {
     .await
     .map_err(|(place, error)| AppError::Listen(place, error))?;
     let places = listeners.describe();
+    let http = match config.http.listen.as_str() {
+        "" => None,
+        address => Some(
+            TcpListener::bind(address)
+                .await
+                .map_err(|error| AppError::Listen(address.to_owned(), error))?,
+        ),
+    };
     let mut signals = Signals::new().map_err(AppError::Signals)?;
     house.shared.cache.start();
     house.open_default_database();
     listeners.run(&house);
-    if !config.http.listen.is_empty() {
-        let listener = tokio::net::TcpListener::bind(&config.http.listen)
-            .await
+    tokio::spawn(house.shared.metrics.clone().keep_averages());
+    if let Some(listener) = http {
+        let place = listener
+            .local_addr()
             .map_err(|error| AppError::Listen(config.http.listen.clone(), error))?;
-        let access = crate::admin::http::Access::new(config.http.admin_token_file.clone());
-        tokio::spawn(crate::admin::http::serve(listener, access, house.clone()));
+        tracing::info!("metrics, probes and status on http://{place}");
+        let (access, operated) = (house.access.clone(), house.clone());
+        tokio::spawn(async move { http::serve(listener, access, operated).await });
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -128,6 +142,7 @@ impl House {
             users: ArcSwap::from_pointee(UserDirectory::from_config(config)),
             client_tls: ArcSwap::from_pointee(tls::server(&config.client_tls)?),
             clients: Arc::new(Semaphore::new(config.listen.max_client_conn)),
+            access: Access::new(config.http.admin_token_file.clone()),
             shared,
             source: Mutex::new(source),
             phase,
@@ -211,7 +226,9 @@ impl House {
     }
 
     async fn clients_gone(&self) {
-        while self.shared.registry.len() > 0 {
+        let is_operator =
+            |session: &Arc<SessionHandle>| console::DATABASES.contains(&session.database.as_str());
+        while !self.shared.registry.all().iter().all(is_operator) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -235,15 +252,20 @@ impl House {
         }
     }
 
-    /// False while every pool that was asked last could not connect.
+    /// The server answers: a guard has been heard, or a connection is open. True
+    /// as long as nobody has asked for anything.
     fn upstream_reachable(&self) -> bool {
-        let pools = self.shared.pools.all();
-        pools.is_empty()
-            || pools.iter().any(|pool| {
+        let databases = self.shared.databases.all();
+        let heard = databases
+            .iter()
+            .any(|database| database.authority.stats().proof_age.is_some());
+        let open = || {
+            self.shared.pools.all().iter().any(|pool| {
                 let stats = pool.stats();
                 stats.sv_active + stats.sv_idle + stats.sv_used > 0
-                    || stats.connect_errors_total == 0
             })
+        };
+        databases.is_empty() || heard || open()
     }
 }
 

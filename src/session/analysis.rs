@@ -94,12 +94,12 @@ impl Analyser {
         }
     }
 
-    /// Analyses one string of SQL as it came from the client.
-    pub fn analyse(&self, text: &[u8], standard_conforming_strings: bool) -> Analysis {
+    /// Analyses one string of SQL as it came from a client with `standard_conforming_strings` on.
+    pub fn analyse(&self, text: &[u8]) -> Analysis {
         let Ok(text) = std::str::from_utf8(text) else {
             return Analysis::not_understood();
         };
-        let scan = sql::scan(text, standard_conforming_strings);
+        let scan = sql::scan(text, true);
         if !scan.well_formed {
             return Analysis::not_understood();
         }

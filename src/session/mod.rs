@@ -329,11 +329,11 @@ impl Session {
     }
 
     fn analyse(&self, sql: &[u8]) -> Analysis {
-        if !self.is_utf8() && !sql.is_ascii() {
-            // In another encoding the same bytes are other characters.
-            return Analysis::not_understood();
+        if self.is_readable(sql) {
+            self.shared.analyser.analyse(sql)
+        } else {
+            Analysis::not_understood()
         }
-        self.shared.analyser.analyse(sql, self.standard_strings())
     }
 
     fn intern(&self, sql: &[u8], parameter_types: &[u32]) -> Arc<Statement> {
@@ -341,9 +341,14 @@ impl Session {
             sql,
             parameter_types,
             &self.shared.analyser,
-            self.standard_strings(),
-            self.is_utf8() || sql.is_ascii(),
+            self.is_readable(sql),
         )
+    }
+
+    /// The bytes mean what they seem to: in another encoding they are other
+    /// characters, and with old string rules quotes end elsewhere.
+    fn is_readable(&self, sql: &[u8]) -> bool {
+        (self.is_utf8() || sql.is_ascii()) && self.standard_strings()
     }
 
     fn standard_strings(&self) -> bool {

@@ -36,8 +36,7 @@ pub fn upstream_name(id: u64) -> String {
 struct TextKey {
     sql: Bytes,
     parameter_types: Box<[u32]>,
-    standard_strings: bool,
-    /// The bytes are characters that we know: the client's encoding is UTF8, or they are ASCII.
+    /// The bytes mean what they seem to, in the encoding and under the settings of the client.
     readable: bool,
 }
 
@@ -69,13 +68,11 @@ impl StatementTexts {
         sql: &[u8],
         parameter_types: &[u32],
         analyser: &Analyser,
-        standard_strings: bool,
         readable: bool,
     ) -> Arc<Statement> {
         let key = TextKey {
             sql: Bytes::copy_from_slice(sql),
             parameter_types: parameter_types.into(),
-            standard_strings,
             readable,
         };
         if let Some(known) = self.texts.get(&key) {
@@ -86,7 +83,7 @@ impl StatementTexts {
             sql: key.sql.clone(),
             parameter_types: key.parameter_types.clone(),
             analysis: if readable {
-                analyser.analyse(sql, standard_strings)
+                analyser.analyse(sql)
             } else {
                 Analysis::not_understood()
             },
