@@ -130,6 +130,18 @@ impl<'a> House<'a> {
         assert_eq!(reply.error(), None, "{sql}: {reply:?}");
     }
 
+    /// Changes the catalogue as the superuser, past pgditto, and waits until the watch has found it. To be
+    /// called when hits are served: what is undone before it was found is never found.
+    fn superuser_seen(&self, ddl: &str) {
+        let found = || {
+            let log = self.pgditto.log();
+            log.iter().filter(|line| line.contains("changed from outside")).count()
+        };
+        let before = found();
+        self.superuser(ddl);
+        eventually(&format!("found: {ddl}"), || found() > before);
+    }
+
     /// Asks and says who answered. Nobody else may be asking anything meanwhile.
     fn look(&self, client: &mut Wire, sql: &str) -> (Reply, Served) {
         self.watch(|| client.query(sql))
