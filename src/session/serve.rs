@@ -18,7 +18,7 @@ use super::{Session, UnitReport};
 use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
 use crate::config::CacheMode;
 use crate::metrics::Tier;
-use crate::sql::{Bypass, Isolation, Kind};
+use crate::sql::{self, Bypass, Isolation, Kind};
 use crate::wire::{Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
 
 /// What came of trying to answer a unit here.
@@ -181,7 +181,7 @@ impl Session {
             Kind::Empty => backend::empty_query(out),
             Kind::Begin { isolation, .. } if self.may_begin_here() => {
                 self.tx = Transaction::begun_here(Bytes::copy_from_slice(sql), *isolation);
-                backend::command_complete(out, "BEGIN");
+                backend::command_complete(out, begin_tag(sql));
             }
             Kind::Commit { chain: false } if self.tx.failed_here => {
                 self.end_transaction_here();
@@ -477,7 +477,7 @@ impl Session {
             {
                 staged.begun = Some(Some((sql.clone(), *isolation)));
                 staged.status = TransactionStatus::InBlock;
-                backend::command_complete(&mut staged.out, "BEGIN");
+                backend::command_complete(&mut staged.out, begin_tag(sql));
             }
             Kind::Commit { chain: false } | Kind::Rollback { chain: false } if unsent => {
                 staged.begun = Some(None);
@@ -634,6 +634,14 @@ impl Session {
             self.tx.wrote = true;
         }
         self.tx.locked |= meaning.locks;
+    }
+}
+
+/// The command tag of a statement that begins a transaction.
+fn begin_tag(sql: &[u8]) -> &'static str {
+    match std::str::from_utf8(sql) {
+        Ok(text) if sql::is_start_transaction(text) => "START TRANSACTION",
+        _ => "BEGIN",
     }
 }
 

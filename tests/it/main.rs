@@ -4,6 +4,7 @@ mod fixture;
 
 mod admin;
 mod authority;
+mod cache;
 mod catalog;
 mod cli;
 mod deploy;
