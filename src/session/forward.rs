@@ -80,7 +80,13 @@ impl Session {
         self.begin_unit();
         let refused = self.check_sequences(&work, &mut lease).await;
         if let Some(begin) = self.tx.unsent_begin.take() {
-            frontend::query(&mut exchange.outgoing, &begin);
+            if self.tx.served {
+                // A snapshot was taken as far as the client knows: SET TRANSACTION comes too late.
+                let with_snapshot = [&begin[..], b"\n;SELECT WHERE false"].concat();
+                frontend::query(&mut exchange.outgoing, &with_snapshot);
+            } else {
+                frontend::query(&mut exchange.outgoing, &begin);
+            }
             exchange
                 .expects
                 .push_back(Expect::Hidden { may_fail: false });

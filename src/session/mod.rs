@@ -462,7 +462,7 @@ impl Session {
     /// The statement of the unit's last Execute, Describe or Parse, for the log.
     fn last_statement(&self, frames: &[wire::Frame]) -> Option<Arc<Statement>> {
         use wire::tag::frontend as tag;
-        frames.iter().rev().find_map(|frame| match frame.tag() {
+        let named = frames.iter().rev().find_map(|frame| match frame.tag() {
             tag::BIND => frontend::Bind::read(frame.body())
                 .ok()
                 .and_then(|bind| self.statements.get(bind.statement).cloned()),
@@ -470,6 +470,15 @@ impl Session {
                 .ok()
                 .map(|parse| self.intern(parse.sql, &parse.parameter_types)),
             _ => None,
+        });
+        // Or a portal that an earlier unit bound.
+        named.or_else(|| {
+            frames.iter().rev().find_map(|frame| match frame.tag() {
+                tag::EXECUTE => frontend::Execute::read(frame.body())
+                    .ok()
+                    .and_then(|execute| self.portals.get(execute.portal).cloned().flatten()),
+                _ => None,
+            })
         })
     }
 

@@ -18,7 +18,7 @@ use super::{Session, UnitReport};
 use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
 use crate::config::CacheMode;
 use crate::metrics::Tier;
-use crate::sql::{Bypass, Isolation, Kind};
+use crate::sql::{self, Bypass, Isolation, Kind};
 use crate::wire::{Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
 
 /// What came of trying to answer a unit here.
@@ -664,18 +664,6 @@ fn is_control(statement: &Statement) -> bool {
     )
 }
 
-/// The tag that the server gives to this BEGIN or START TRANSACTION.
-fn begin_tag(sql: &[u8]) -> &'static str {
-    let text = std::str::from_utf8(sql).unwrap_or_default();
-    let scan = crate::sql::scan(text, true);
-    let starts = scan.statements.first().is_some_and(|statement| {
-        statement
-            .get(..5)
-            .is_some_and(|word| word.eq_ignore_ascii_case("start"))
-    });
-    if starts { "START TRANSACTION" } else { "BEGIN" }
-}
-
 /// The portal that is bound at `at` is executed before it is bound or closed again.
 fn executed_later(frames: &[Frame], at: usize, portal: &[u8]) -> bool {
     for frame in &frames[at + 1..] {
@@ -694,6 +682,14 @@ fn executed_later(frames: &[Frame], at: usize, portal: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// The command tag of a statement that begins a transaction.
+fn begin_tag(sql: &[u8]) -> &'static str {
+    match std::str::from_utf8(sql) {
+        Ok(text) if sql::is_start_transaction(text) => "START TRANSACTION",
+        _ => "BEGIN",
+    }
 }
 
 fn staged_portal(staged: &Staged, name: &[u8]) -> Option<Portal> {

@@ -5,6 +5,13 @@ use super::cursor::Cursor;
 use super::facts::Kind;
 use super::kind::transaction_modes;
 
+/// Whether a statement that begins a transaction says START TRANSACTION, which the server's command tag repeats.
+pub fn is_start_transaction(statement: &str) -> bool {
+    let mut cursor = Cursor::new(statement);
+    while cursor.symbol(b';') {}
+    cursor.is(0, "start")
+}
+
 /// `None` if it is no transaction control, or not to the last word.
 pub(super) fn transaction(first: &str, cursor: &mut Cursor<'_>) -> Option<Kind> {
     let noise = |cursor: &mut Cursor<'_>| cursor.any(&["work", "transaction"]);

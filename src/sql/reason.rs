@@ -56,7 +56,7 @@ reasons! {
     FailedTransaction = "failed_transaction", "The transaction has failed and only ROLLBACK is heard.";
     SettingsUnknown = "settings_unknown", "The session's settings are not completely known.";
     LocalSettings = "local_settings", "The transaction has settings of its own (SET LOCAL).";
-    CustomSetting = "custom_setting", "It reads a setting whose name is not a constant.";
+    CustomSetting = "custom_setting", "It reads a custom setting whose name is not a constant, or that the session has not set.";
     Cursor = "cursor", "Cursors are read piece by piece from the server.";
     RowLimit = "row_limit", "Execute with a row limit leaves a portal open on the server.";
     OpenPortal = "open_portal", "The portal was bound in an earlier unit, so its snapshot is older.";

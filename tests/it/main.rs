@@ -4,6 +4,8 @@ mod fixture;
 
 mod admin;
 mod authority;
+mod bad_input;
+mod cache;
 mod catalog;
 mod cli;
 mod deploy;

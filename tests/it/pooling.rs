@@ -95,12 +95,15 @@ fn a_client_that_vanishes_in_a_transaction_leaves_nothing() {
 }
 
 #[test]
-fn a_client_that_vanishes_in_a_statement_frees_its_connection() {
-    let (postgres, pgditto) = servers(|_| {});
+fn a_client_that_vanishes_in_a_read_frees_its_connection() {
+    let (postgres, pgditto) = servers(|options| {
+        options.wait(Wait::Ready);
+    });
     let running = "SELECT count(*) FROM pg_stat_activity \
-                   WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'";
+                   WHERE state = 'active' AND query LIKE 'SELECT count%generate%'";
     let mut gone = Wire::connect(pgditto.port);
-    gone.send(Frames::new().query("SELECT pg_sleep(600)").bytes());
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000000000)";
+    gone.send(Frames::new().query(endless).bytes());
     eventually("the statement runs", || postgres.psql(running) == "1");
     drop(gone);
     let mut next = Wire::connect(pgditto.port);
@@ -108,6 +111,26 @@ fn a_client_that_vanishes_in_a_statement_frees_its_connection() {
     eventually("the statement is cancelled", || {
         postgres.psql(running) == "0"
     });
+}
+
+#[test]
+fn a_write_goes_on_without_its_client() {
+    let (postgres, pgditto) = servers(|_| {});
+    postgres.psql_as("app", "CREATE TABLE t (x int)");
+    let mut gone = Wire::connect(pgditto.port);
+    let slow = "INSERT INTO t SELECT 1 FROM pg_sleep(1)";
+    let running =
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'INSERT%'";
+    gone.send(Frames::new().query(slow).bytes());
+    eventually("the statement runs", || postgres.psql(running) == "1");
+    drop(gone);
+    eventually("as direct, it comes to its end", || {
+        postgres.psql("SELECT count(*) FROM t") == "1"
+    });
+    assert_eq!(
+        Wire::connect(pgditto.port).value("SELECT count(*) FROM t"),
+        "1"
+    );
 }
 
 #[test]

@@ -1,0 +1,232 @@
+//! What must never be answered twice: whatever depends on more than tables, settings and the catalogue.
+
+use super::House;
+use super::wire::Batch;
+use crate::fixture::eventually;
+
+const SCHEMA: &str = "
+    CREATE TABLE t (id int PRIMARY KEY, x text, at timestamptz DEFAULT now());
+    INSERT INTO t VALUES (1, 'today', now()), (2, 'b', now());
+    CREATE SEQUENCE s;
+    CREATE FUNCTION vol() RETURNS float LANGUAGE sql VOLATILE AS 'SELECT random()';
+    CREATE FUNCTION sta() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM t';
+    CREATE FUNCTION lying(int) RETURNS float LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN random(); END';
+    CREATE VIEW clock AS SELECT id, now() AS n FROM t;
+    CREATE VIEW deep AS SELECT * FROM clock;
+    CREATE VIEW user_view AS SELECT current_user AS u, id FROM t;
+    CREATE VIEW calls AS SELECT sta() AS n;
+    CREATE TABLE watched (id int);
+    CREATE DOMAIN checked AS int CHECK (lying(VALUE) < 2);
+";
+
+#[test]
+fn clocks_dice_and_identities() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    for sql in [
+        "SELECT now(), id FROM t",
+        "SELECT clock_timestamp()",
+        "SELECT statement_timestamp(), transaction_timestamp(), timeofday()",
+        "SELECT current_timestamp, id FROM t",
+        "SELECT CURRENT_DATE",
+        "SELECT id FROM t WHERE at < LOCALTIMESTAMP",
+        "SELECT current_time(2), localtime",
+        "SELECT current_user, session_user, user, current_role",
+        "SELECT current_catalog, current_schema",
+        "SELECT current_database(), current_schema(), current_schemas(true)",
+        "SELECT random()",
+        "SELECT id FROM t ORDER BY random()",
+        "SELECT gen_random_uuid()",
+        "SELECT pg_backend_pid()",
+        "SELECT txid_current_if_assigned(), pg_current_snapshot()",
+        "SELECT pg_sleep(0)",
+        "SELECT inet_client_port(), inet_server_port()",
+        "SELECT age(at) FROM t",
+        "SELECT version(), pg_postmaster_start_time()",
+        "SELECT count(*) FROM pg_stat_activity",
+        "SELECT relname FROM pg_class ORDER BY oid LIMIT 1",
+        "SELECT count(*) FROM pg_catalog.pg_locks",
+        "SELECT count(*) FROM information_schema.tables",
+        "SELECT 't'::regclass, 't'::regclass::oid",
+        "SELECT to_regclass('t')",
+        "SELECT pg_relation_size('t')",
+        "SELECT has_table_privilege('t', 'select')",
+        "SELECT obj_description(1, 'pg_class')",
+        "SELECT col_description(1, 1)",
+        "SELECT * FROM s",
+        "SELECT last_value FROM s",
+        "SELECT nextval('s')",
+        "SELECT ctid, xmin, tableoid FROM t",
+        "SELECT t.xmax FROM t",
+        "SELECT id FROM t TABLESAMPLE BERNOULLI (50)",
+        "SELECT id FROM t FOR UPDATE",
+        "SELECT id FROM t FOR SHARE SKIP LOCKED",
+        "SELECT vol()",
+        "SELECT sta()",
+        "SELECT lying(id) FROM t",
+        "SELECT * FROM clock",
+        "SELECT id FROM deep",
+        "SELECT * FROM user_view",
+        "SELECT * FROM calls",
+        "SELECT 1::checked",
+        "SELECT public.vol() FROM t",
+        "SELECT id FROM t WHERE vol() >= 0",
+        "SELECT (SELECT (SELECT vol()))",
+        "WITH x AS (SELECT vol() AS v) SELECT 1 FROM x",
+        "SELECT x::date FROM t WHERE id = 1",
+        "SELECT cast(x AS timestamp) FROM t WHERE id = 1",
+        "SELECT timestamp 'now'",
+        "SELECT 'now'::timestamptz, id FROM t",
+        "SELECT date 'today', date 'tomorrow'",
+        "SELECT ' NOW '::timestamp",
+        "SELECT 'yesterday 10:00'::timestamp",
+        "SELECT id FROM t WHERE at > 'now'",
+        "SELECT id FROM t WHERE at BETWEEN 'today' AND 'tomorrow'",
+        "SELECT E'no\\167'::timestamp",
+        "SELECT U&'n\\006fw'::timestamp",
+        "SELECT $$now$$::timestamp",
+        "SELECT 'n'\n'ow'::timestamp",
+        "SELECT '{now}'::timestamptz[]",
+        "SELECT '[now,)'::tstzrange",
+        "SELECT ('to' || 'day')::date",
+        "SELECT to_date('', '')::date, make_date(2024, 1, 1), date_trunc('day', now())",
+        "SELECT timezone('UTC', now())",
+        "SELECT extract(epoch FROM now())",
+        "SELECT currval('s')",
+        "SELECT lastval()",
+        "SELECT pg_last_xact_replay_timestamp(), pg_is_in_recovery()",
+        "SELECT query_to_xml('SELECT random()', true, true, '')",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT json_populate_record(NULL::t, '{\"at\": \"now\"}')",
+        "SELECT * FROM json_to_record('{\"a\": \"now\"}') AS r(a timestamptz)",
+        "SELECT current_setting('transaction_isolation'), current_setting('application_name')",
+        "SELECT setseed(0.5)",
+        "SHOW TimeZone",
+        "EXPLAIN SELECT * FROM t",
+        "SELECT pg_get_viewdef('clock'::regclass)",
+        "SELECT row_security_active('t')",
+        "SELECT txid_current()",
+        "SELECT ts_stat('SELECT to_tsvector(''a'')')",
+    ] {
+        pair.never_hits(sql);
+    }
+}
+
+#[test]
+fn parameters_that_mean_the_clock() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    for value in [
+        "now",
+        "today",
+        "TOMORROW",
+        " yesterday",
+        "now ",
+        "today 10:00",
+        "Now",
+    ] {
+        for sql in [
+            "SELECT $1::timestamptz, id FROM t",
+            "SELECT id FROM t WHERE at > $1 OR at <= $1",
+        ] {
+            let batch = Batch::whole(sql, &[Some(value.as_bytes())]);
+            for _ in 0..3 {
+                let (reply, served) = house.look_batch(&mut pair.via, &batch);
+                assert_eq!(reply.error(), None, "{value}: {reply:?}");
+                assert_ne!(served, super::Served::Hit, "{value}: {sql}");
+            }
+        }
+    }
+    // Moments themselves are as good as any value.
+    let batch = Batch::whole("SELECT id FROM t WHERE at > $1", &[Some(b"2024-01-01")]);
+    pair.look_batch(&batch);
+    assert_eq!(pair.look_batch(&batch), super::Served::Hit);
+    pair.becomes_hit("SELECT id FROM t WHERE at > '2024-01-01' AND x <> 'nowhere'");
+}
+
+#[test]
+fn cursors_and_row_limits() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let sql = "SELECT id FROM t ORDER BY id";
+    pair.becomes_hit(sql);
+    let mut limited = Batch::default();
+    limited
+        .parse("", sql, &[])
+        .bind("", "", &[], &[], &[])
+        .execute("", 1)
+        .sync();
+    for _ in 0..3 {
+        assert_ne!(pair.look_batch(&limited), super::Served::Hit);
+    }
+    pair.both("BEGIN");
+    let mut open = Batch::default();
+    open.parse("", sql, &[])
+        .bind("p", "", &[], &[], &[])
+        .execute("p", 1)
+        .sync();
+    assert_ne!(pair.look_batch(&open), super::Served::Hit);
+    let mut rest = Batch::default();
+    rest.execute("p", 0).sync();
+    assert_ne!(pair.look_batch(&rest), super::Served::Hit);
+    pair.both("DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id");
+    for client in [&mut pair.via, &mut pair.direct] {
+        assert_eq!(client.query("FETCH c").text(), "1");
+        assert_eq!(client.query("FETCH c").text(), "2");
+    }
+    pair.both("COMMIT");
+    house.before.take();
+    pair.hit(sql);
+}
+
+#[test]
+fn a_portal_bound_before_a_write_keeps_its_snapshot() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let sql = "SELECT count(*) FROM t";
+    pair.becomes_hit(sql);
+    pair.both("BEGIN");
+    let mut bind = Batch::default();
+    bind.parse("", sql, &[])
+        .bind("old", "", &[], &[], &[])
+        .sync();
+    pair.look_batch(&bind);
+    house.outside("INSERT INTO t VALUES (3, 'c', now())");
+    let mut run = Batch::default();
+    run.execute("old", 0).sync();
+    assert_ne!(pair.look_batch(&run), super::Served::Hit);
+    pair.both("COMMIT");
+}
+
+#[test]
+fn foreign_tables() {
+    let house = House::new("CREATE TABLE far (id int); INSERT INTO far VALUES (1);");
+    let port = house.postgres.port;
+    house.superuser(&format!(
+        "CREATE EXTENSION postgres_fdw;
+         CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '{port}', dbname '{}');
+         CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user 'app', password 'secret', password_required 'false');
+         CREATE FOREIGN TABLE near (id int) SERVER loop OPTIONS (table_name 'far');
+         CREATE TABLE mixed (id int) PARTITION BY LIST (id);
+         CREATE FOREIGN TABLE mixed_1 PARTITION OF mixed DEFAULT SERVER loop OPTIONS (table_name 'far');
+         CREATE VIEW behind AS SELECT * FROM near;
+         GRANT ALL ON near, mixed, behind TO app",
+        house.database
+    ));
+    let mut pair = house.pair();
+    eventually("the foreign table is known", || {
+        let (_, served) = house.look(&mut pair.via, "SELECT count(*) FROM near");
+        served == super::Served::Bypass("foreign_table".into())
+    });
+    for sql in [
+        "SELECT id FROM near",
+        "SELECT count(*) FROM mixed",
+        "SELECT * FROM behind",
+    ] {
+        pair.never_hits(sql);
+    }
+    // What goes out through it comes in from outside.
+    assert_eq!(pair.via.query("SELECT id FROM near").text(), "1");
+    pair.write("INSERT INTO near VALUES (2)");
+    assert_eq!(pair.via.query("SELECT count(*) FROM near").text(), "2");
+}

@@ -1,0 +1,308 @@
+//! A client that says exactly the messages it is told to, and shows every byte that comes back.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::fixture::DEADLINE;
+
+/// One answer: every message up to ReadyForQuery, and the status that this one told.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub messages: Vec<(u8, Vec<u8>)>,
+    pub status: char,
+}
+
+impl Reply {
+    /// The rows, columns parted by `|` and rows by line ends; NULL is `~`.
+    pub fn text(&self) -> String {
+        let rows: Vec<String> = self
+            .messages
+            .iter()
+            .filter(|(tag, _)| *tag == b'D')
+            .map(|(_, body)| columns(body).join("|"))
+            .collect();
+        rows.join("\n")
+    }
+
+    /// The SQLSTATE of the first error.
+    pub fn error(&self) -> Option<String> {
+        let (_, body) = self.messages.iter().find(|(tag, _)| *tag == b'E')?;
+        body.split(|byte| *byte == 0)
+            .find(|field| field.first() == Some(&b'C'))
+            .map(|field| String::from_utf8_lossy(&field[1..]).into_owned())
+    }
+
+    /// The command tags.
+    pub fn tags(&self) -> Vec<String> {
+        self.messages
+            .iter()
+            .filter(|(tag, _)| *tag == b'C')
+            .map(|(_, body)| String::from_utf8_lossy(&body[..body.len() - 1]).into_owned())
+            .collect()
+    }
+
+    /// The kinds of the messages, in order.
+    pub fn kinds(&self) -> String {
+        self.messages.iter().map(|(tag, _)| *tag as char).collect()
+    }
+
+    /// The same without what depends on the moment and not on the statement: parameters and notices.
+    pub fn essence(&self) -> Self {
+        let mut essence = self.clone();
+        essence
+            .messages
+            .retain(|(tag, _)| !matches!(tag, b'S' | b'N'));
+        essence
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "Reply {}", self.status)?;
+        for (tag, body) in &self.messages {
+            writeln!(
+                f,
+                "    {} {}",
+                *tag as char,
+                String::from_utf8_lossy(body).escape_debug()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn columns(body: &[u8]) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut at = 2;
+    while at < body.len() {
+        let len = i32::from_be_bytes(body[at..at + 4].try_into().expect("four bytes"));
+        at += 4;
+        if let Ok(len) = usize::try_from(len) {
+            values.push(String::from_utf8_lossy(&body[at..at + len]).into_owned());
+            at += len;
+        } else {
+            values.push("~".to_owned());
+        }
+    }
+    values
+}
+
+/// A connection as a user whom nobody asks for a password.
+pub struct Wire {
+    stream: TcpStream,
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl Wire {
+    /// Logs in.
+    ///
+    /// # Panics
+    /// When the server says no.
+    pub fn connect(port: u16, user: &str, database: &str, parameters: &[(&str, &str)]) -> Self {
+        Self::try_connect(port, user, database, parameters)
+            .unwrap_or_else(|reply| panic!("{user}@{database}: {reply:?}"))
+    }
+
+    /// Logs in, or says why not.
+    pub fn try_connect(
+        port: u16,
+        user: &str,
+        database: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, Reply> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time-out");
+        stream.set_nodelay(true).expect("TCP");
+        let mut wire = Self {
+            stream,
+            parameters: BTreeMap::new(),
+        };
+        let mut body = 196_608_u32.to_be_bytes().to_vec();
+        for (name, value) in [("user", user), ("database", database)]
+            .iter()
+            .chain(parameters)
+        {
+            body.extend_from_slice(name.as_bytes());
+            body.push(0);
+            body.extend_from_slice(value.as_bytes());
+            body.push(0);
+        }
+        body.push(0);
+        let mut packet = (body.len() as u32 + 4).to_be_bytes().to_vec();
+        packet.extend(body);
+        wire.send(&packet);
+        let reply = wire.reply().expect("a greeting");
+        if reply.error().is_some() {
+            return Err(reply);
+        }
+        Ok(wire)
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the connection stands");
+    }
+
+    /// Sends a string in the simple protocol and waits for its answer.
+    pub fn query(&mut self, sql: &str) -> Reply {
+        self.try_query(sql)
+            .unwrap_or_else(|| panic!("the connection was closed: {sql}"))
+    }
+
+    /// [`Wire::query`]; `None` if the connection ends first.
+    pub fn try_query(&mut self, sql: &str) -> Option<Reply> {
+        self.stream.write_all(&query(sql)).ok()?;
+        self.reply()
+    }
+
+    /// Sends a batch that ends with Sync and waits for its answer.
+    pub fn batch(&mut self, batch: &Batch) -> Reply {
+        self.send(&batch.0);
+        self.reply().expect("the connection stands")
+    }
+
+    /// Reads up to ReadyForQuery; up to the end after a fatal error; `None` at the end alone.
+    pub fn reply(&mut self) -> Option<Reply> {
+        let mut messages = Vec::new();
+        loop {
+            let mut header = [0; 5];
+            if self.stream.read_exact(&mut header).is_err() {
+                return (!messages.is_empty()).then_some(Reply {
+                    messages,
+                    status: '-',
+                });
+            }
+            let len = u32::from_be_bytes(header[1..].try_into().expect("four bytes"));
+            let mut body = vec![0; len as usize - 4];
+            self.stream.read_exact(&mut body).ok()?;
+            match header[0] {
+                b'Z' => {
+                    let status = body[0] as char;
+                    return Some(Reply { messages, status });
+                }
+                b'S' => {
+                    let mut parts = body.split(|byte| *byte == 0);
+                    let mut next =
+                        || String::from_utf8_lossy(parts.next().expect("text")).into_owned();
+                    self.parameters.insert(next(), next());
+                    messages.push((b'S', body));
+                }
+                tag => messages.push((tag, body)),
+            }
+        }
+    }
+}
+
+/// A Query message.
+pub fn query(sql: &str) -> Vec<u8> {
+    let mut batch = Batch::default();
+    batch.push(b'Q', &[sql.as_bytes(), &[0]].concat());
+    batch.0
+}
+
+/// Messages of the extended protocol.
+#[derive(Default, Clone)]
+pub struct Batch(pub Vec<u8>);
+
+impl Batch {
+    /// Parse (unnamed), Bind, Describe the portal, Execute, Sync: what most drivers send for one statement.
+    pub fn whole(sql: &str, values: &[Option<&[u8]>]) -> Self {
+        let mut batch = Self::default();
+        batch.parse("", sql, &[]).bind("", "", &[], values, &[]);
+        batch.describe(b'P', "").execute("", 0).sync();
+        batch
+    }
+
+    fn push(&mut self, tag: u8, body: &[u8]) -> &mut Self {
+        self.0.push(tag);
+        self.0
+            .extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        self.0.extend_from_slice(body);
+        self
+    }
+
+    pub fn parse(&mut self, name: &str, sql: &str, types: &[u32]) -> &mut Self {
+        let mut body = [name.as_bytes(), &[0], sql.as_bytes(), &[0]].concat();
+        body.extend_from_slice(&(types.len() as u16).to_be_bytes());
+        for oid in types {
+            body.extend_from_slice(&oid.to_be_bytes());
+        }
+        self.push(b'P', &body)
+    }
+
+    pub fn bind(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        formats: &[u16],
+        values: &[Option<&[u8]>],
+        result_formats: &[u16],
+    ) -> &mut Self {
+        let mut body = [portal.as_bytes(), &[0], statement.as_bytes(), &[0]].concat();
+        let count =
+            |body: &mut Vec<u8>, n: usize| body.extend_from_slice(&(n as u16).to_be_bytes());
+        count(&mut body, formats.len());
+        formats
+            .iter()
+            .for_each(|format| count(&mut body, usize::from(*format)));
+        count(&mut body, values.len());
+        for value in values {
+            match value {
+                None => body.extend_from_slice(&(-1_i32).to_be_bytes()),
+                Some(value) => {
+                    body.extend_from_slice(&(value.len() as u32).to_be_bytes());
+                    body.extend_from_slice(value);
+                }
+            }
+        }
+        count(&mut body, result_formats.len());
+        result_formats
+            .iter()
+            .for_each(|format| count(&mut body, usize::from(*format)));
+        self.push(b'B', &body)
+    }
+
+    /// `what` is `b'S'` for a statement, `b'P'` for a portal.
+    pub fn describe(&mut self, what: u8, name: &str) -> &mut Self {
+        self.push(b'D', &[&[what], name.as_bytes(), &[0]].concat())
+    }
+
+    pub fn execute(&mut self, portal: &str, max_rows: u32) -> &mut Self {
+        self.push(
+            b'E',
+            &[portal.as_bytes(), &[0], &max_rows.to_be_bytes()].concat(),
+        )
+    }
+
+    pub fn close(&mut self, what: u8, name: &str) -> &mut Self {
+        self.push(b'C', &[&[what], name.as_bytes(), &[0]].concat())
+    }
+
+    pub fn flush(&mut self) -> &mut Self {
+        self.push(b'H', &[])
+    }
+
+    pub fn sync(&mut self) -> &mut Self {
+        self.push(b'S', &[])
+    }
+
+    pub fn query(&mut self, sql: &str) -> &mut Self {
+        self.push(b'Q', &[sql.as_bytes(), &[0]].concat())
+    }
+
+    pub fn copy_data(&mut self, data: &str) -> &mut Self {
+        self.push(b'd', data.as_bytes())
+    }
+
+    pub fn copy_done(&mut self) -> &mut Self {
+        self.push(b'c', &[])
+    }
+
+    pub fn copy_fail(&mut self) -> &mut Self {
+        self.push(b'f', b"enough\0")
+    }
+
+    pub fn clear(&mut self) -> Self {
+        std::mem::take(self)
+    }
+}

@@ -1,0 +1,458 @@
+//! Every statement that writes, in every form in which clients send it, is known to the next read.
+
+use super::wire::{Batch, query};
+use super::{House, Served};
+
+const SCHEMA: &str = "
+    CREATE TABLE stock (id int PRIMARY KEY, amount int DEFAULT 0);
+    INSERT INTO stock SELECT g, 10 FROM generate_series(1, 5) g;
+    CREATE TABLE log (at serial, what text);
+    CREATE TABLE apart (id int); INSERT INTO apart VALUES (1);
+";
+const READ: &str = "SELECT count(*), sum(amount), max(id) FROM stock";
+const LOG: &str = "SELECT count(*) FROM log";
+
+#[test]
+fn data_modifying_statements() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    for write in [
+        "INSERT INTO stock VALUES (6, 1)",
+        "INSERT INTO stock (id) SELECT 7",
+        "insert into public.stock as s values (7, 2) on conflict (id) do update set amount = s.amount + excluded.amount",
+        "INSERT INTO stock VALUES (8, 8) ON CONFLICT DO NOTHING",
+        "UPDATE stock SET amount = amount + 1 WHERE id = 1",
+        "UPDATE stock SET amount = amount + 1 RETURNING id",
+        "UPDATE ONLY stock SET amount = a.id * 7 FROM apart a WHERE stock.id = 1",
+        "DELETE FROM stock WHERE id = 8",
+        "DELETE FROM stock USING apart WHERE stock.id = apart.id RETURNING *",
+        "MERGE INTO stock s USING (VALUES (1, 5), (2, 5)) v(id, n) ON s.id = v.id \
+         WHEN MATCHED THEN UPDATE SET amount = s.amount + n WHEN NOT MATCHED THEN INSERT VALUES (v.id, v.n)",
+        "WITH moved AS (DELETE FROM stock WHERE id = 3 RETURNING *) INSERT INTO log (what) SELECT 'moved' FROM moved",
+        "WITH more AS (UPDATE stock SET amount = amount + 1 RETURNING id) SELECT count(*) FROM more",
+        "WITH a AS (WITH b AS (SELECT 1) SELECT * FROM b), c AS (INSERT INTO stock VALUES (30, 1) RETURNING id) SELECT * FROM a, c",
+        "EXPLAIN ANALYZE UPDATE stock SET amount = amount + 1",
+        "EXPLAIN (ANALYZE true, FORMAT json) DELETE FROM stock WHERE id = 30",
+        "/* a comment; */ UPDATE stock SET amount = amount + 1 -- WHERE false",
+        "TRUNCATE stock",
+    ] {
+        pair.invalidates(READ, write);
+    }
+}
+
+#[test]
+fn a_write_to_another_table_leaves_answers_valid() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    for write in [
+        "INSERT INTO apart VALUES (2)",
+        "DELETE FROM apart WHERE id = 2",
+        "INSERT INTO log (what) SELECT 'x' FROM stock",
+        "EXPLAIN UPDATE stock SET amount = 0",
+        "SELECT nextval('log_at_seq')",
+        "SELECT pg_sleep(0)",
+        "SELECT set_config('app.x', '1', false)",
+        "CREATE INDEX ON apart (id)",
+        "ANALYZE",
+        "VACUUM stock",
+        "COMMENT ON TABLE stock IS 'x'",
+    ] {
+        pair.leaves_alone(READ, write);
+    }
+}
+
+#[test]
+fn writes_in_strings_of_several_statements() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    for write in [
+        "SELECT 1; UPDATE stock SET amount = amount + 1; SELECT 2",
+        "UPDATE stock SET amount = amount + 1; INSERT INTO log (what) VALUES ('a')",
+        "BEGIN; UPDATE stock SET amount = amount + 1; COMMIT",
+        "BEGIN; UPDATE stock SET amount = amount + 1; COMMIT; BEGIN; SELECT 1; ROLLBACK",
+        "UPDATE stock SET amount = amount + 1; COMMIT; SELECT 1",
+        "BEGIN; UPDATE stock SET amount = amount + 1; END; SELECT 1",
+    ] {
+        pair.invalidates(READ, write);
+    }
+    // A part has happened, although the string fails.
+    for write in [
+        "BEGIN; UPDATE stock SET amount = amount + 1; COMMIT; SELECT 1 / 0",
+        "UPDATE stock SET amount = amount + 1; COMMIT; SELECT 1 / 0",
+        "BEGIN; UPDATE stock SET amount = amount + 1; COMMIT AND CHAIN; SELECT nothing",
+    ] {
+        let failing = |pair: &mut super::Pair<'_>| {
+            assert!(pair.via.query(write).error().is_some(), "{write}");
+            pair.via.query("ROLLBACK");
+        };
+        pair.invalidates_by(READ, failing, write);
+    }
+    // Nothing has happened: what fails as a whole is taken back as a whole.
+    pair.becomes_hit(READ);
+    assert!(
+        pair.via
+            .query("UPDATE stock SET amount = 0; SELECT 1 / 0")
+            .error()
+            .is_some()
+    );
+    house.before.take();
+    pair.look(READ);
+    // An implicit transaction that becomes an explicit one.
+    pair.becomes_hit(READ);
+    let mut other = house.pair();
+    pair.write("UPDATE stock SET amount = amount + 1; BEGIN");
+    other.becomes_hit(READ);
+    pair.write("COMMIT");
+    assert_ne!(other.look(READ), Served::Hit);
+}
+
+#[test]
+fn writes_in_the_extended_protocol() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let send = |batch: Batch| {
+        move |pair: &mut super::Pair<'_>| {
+            let reply = pair.via.batch(&batch);
+            assert_eq!(reply.error(), None, "{reply:?}");
+        }
+    };
+    let insert = Batch::whole(
+        "INSERT INTO stock VALUES ($1, $2)",
+        &[Some(b"6"), Some(b"1")],
+    );
+    pair.invalidates_by(READ, send(insert), "unnamed");
+    let mut prepare = Batch::default();
+    prepare
+        .parse("w", "UPDATE stock SET amount = amount + $1", &[23])
+        .describe(b'S', "w")
+        .sync();
+    assert_eq!(pair.via.batch(&prepare).error(), None);
+    house.before.take();
+    for _ in 0..3 {
+        let mut run = Batch::default();
+        run.bind("", "w", &[], &[Some(b"2")], &[])
+            .execute("", 0)
+            .sync();
+        pair.invalidates_by(READ, send(run), "named");
+    }
+    let mut flushed = Batch::default();
+    flushed
+        .bind("", "w", &[], &[Some(b"2")], &[])
+        .execute("", 0)
+        .flush()
+        .sync();
+    pair.invalidates_by(
+        READ,
+        |pair| {
+            pair.via.send(&flushed.0);
+            pair.via.reply();
+        },
+        "flushed",
+    );
+    // Two writes and a read between them, in one batch.
+    let mut pipeline = Batch::default();
+    pipeline
+        .bind("", "w", &[], &[Some(b"2")], &[])
+        .execute("", 0);
+    pipeline
+        .parse("", READ, &[])
+        .bind("", "", &[], &[], &[])
+        .execute("", 0);
+    pipeline
+        .bind("", "w", &[], &[Some(b"3")], &[])
+        .execute("", 0)
+        .sync();
+    pair.invalidates_by(READ, send(pipeline), "pipeline");
+    // A batch of which a part failed is taken back.
+    pair.becomes_hit(READ);
+    let mut failing = Batch::default();
+    failing
+        .bind("", "w", &[], &[Some(b"2")], &[])
+        .execute("", 0);
+    failing
+        .parse("", "SELECT 1 / 0", &[])
+        .bind("", "", &[], &[], &[])
+        .execute("", 0)
+        .sync();
+    assert!(pair.via.batch(&failing).error().is_some());
+    house.before.take();
+    pair.look(READ);
+    // What follows unsynced messages as a Query commits with them.
+    let mut unsynced = Batch::default();
+    unsynced
+        .bind("", "w", &[], &[Some(b"2")], &[])
+        .execute("", 0)
+        .query("SELECT 1");
+    pair.invalidates_by(
+        READ,
+        |pair| {
+            pair.via.send(&unsynced.0);
+            pair.via.reply();
+        },
+        "unsynced",
+    );
+}
+
+#[test]
+fn a_write_and_a_read_in_one_pipeline_see_each_other() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    pair.becomes_hit(READ);
+    let mut bytes = Vec::new();
+    for n in 1..=5 {
+        bytes.extend(Batch::whole("UPDATE stock SET amount = amount + 1 WHERE id = 1", &[]).0);
+        bytes.extend(Batch::whole(READ, &[]).0);
+        bytes.extend(query(&format!(
+            "UPDATE stock SET amount = amount + {n} WHERE id = 2"
+        )));
+        bytes.extend(query(READ));
+    }
+    pair.via.send(&bytes);
+    let mut sum = 50;
+    for n in 1..=5 {
+        assert_eq!(pair.via.reply().expect("updated").error(), None);
+        sum += 1;
+        assert_eq!(pair.via.reply().expect("read").text(), format!("5|{sum}|5"));
+        assert_eq!(pair.via.reply().expect("updated").error(), None);
+        sum += n;
+        assert_eq!(pair.via.reply().expect("read").text(), format!("5|{sum}|5"));
+    }
+    // All in one implicit transaction.
+    let mut batch = Batch::default();
+    batch.parse("r", READ, &[]);
+    for _ in 0..3 {
+        batch.bind("", "r", &[], &[], &[]).execute("", 0);
+        batch.parse("", "UPDATE stock SET amount = amount + 1 WHERE id = 1", &[]);
+        batch.bind("", "", &[], &[], &[]).execute("", 0);
+    }
+    batch.bind("", "r", &[], &[], &[]).execute("", 0).sync();
+    let reply = pair.via.batch(&batch);
+    let rows = (0..=3)
+        .map(|n| format!("5|{}|5", sum + n))
+        .collect::<Vec<_>>();
+    assert_eq!(reply.text(), rows.join("\n"));
+    house.before.take();
+    assert_ne!(pair.look(READ), Served::Hit);
+}
+
+#[test]
+fn copy_in_writes_and_a_copy_that_fails_does_not() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let copy = |id: u32, rest: Batch| {
+        move |pair: &mut super::Pair<'_>| {
+            let mut start = Batch::default();
+            start.query("COPY stock FROM STDIN");
+            start.copy_data(&format!("{id}\t1\n"));
+            pair.via.send(&start.0);
+            pair.via.send(&rest.0);
+            pair.via.reply();
+        }
+    };
+    let done = Batch::default().copy_done().clear();
+    pair.invalidates_by(READ, copy(100, done), "COPY");
+    pair.becomes_hit(READ);
+    copy(101, Batch::default().copy_fail().clear())(&mut pair);
+    house.before.take();
+    pair.look(READ);
+    pair.becomes_hit(READ);
+    copy(
+        102,
+        Batch::default()
+            .copy_data("nonsense\tx\n")
+            .copy_done()
+            .clear(),
+    )(&mut pair);
+    house.before.take();
+    pair.look(READ);
+    // In the extended protocol, and in a transaction.
+    pair.invalidates_by(
+        READ,
+        |pair| {
+            let mut batch = Batch::default();
+            batch
+                .parse("", "COPY stock FROM STDIN", &[])
+                .bind("", "", &[], &[], &[])
+                .execute("", 0);
+            batch.sync().copy_data("103\t1\n").copy_done().sync();
+            pair.via.send(&batch.0);
+            let reply = pair.via.reply().expect("copied");
+            assert_eq!(reply.error(), None, "{reply:?}");
+        },
+        "COPY in the extended protocol",
+    );
+    let mut other = house.pair();
+    other.becomes_hit(READ);
+    pair.write("BEGIN");
+    let mut start = Batch::default();
+    start
+        .query("COPY stock FROM STDIN")
+        .copy_data("104\t1\n")
+        .copy_done();
+    pair.via.send(&start.0);
+    assert_eq!(pair.via.reply().expect("copied").error(), None);
+    house.before.take();
+    other.hit(READ);
+    pair.write("COMMIT");
+    assert_ne!(other.look(READ), Served::Hit);
+    // A client that leaves in the middle has written nothing.
+    other.becomes_hit(READ);
+    let mut leaver = house.via();
+    let mut start = Batch::default();
+    start.query("COPY stock FROM STDIN").copy_data("105\t1\n");
+    leaver.send(&start.0);
+    drop(leaver);
+    house.before.take();
+    let truth = other.direct.query(READ);
+    assert_eq!(other.via.query(READ).text(), truth.text());
+}
+
+#[test]
+fn functions_and_blocks_that_write() {
+    let house = House::new(&format!(
+        "{SCHEMA}
+        CREATE FUNCTION by_sql() RETURNS void LANGUAGE sql AS 'UPDATE stock SET amount = amount + 1';
+        CREATE FUNCTION by_plpgsql(n int) RETURNS int LANGUAGE plpgsql AS
+            'BEGIN UPDATE stock SET amount = amount + n; RETURN n; END';
+        CREATE FUNCTION by_execute(t text) RETURNS void LANGUAGE plpgsql AS
+            $$BEGIN EXECUTE 'UPDATE ' || t || ' SET amount = amount + 1'; END$$;
+        CREATE FUNCTION innocent() RETURNS int LANGUAGE sql STABLE AS 'SELECT by_plpgsql(1)';
+        CREATE FUNCTION by_stable() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN by_plpgsql(1); END';
+        CREATE PROCEDURE by_call() LANGUAGE plpgsql AS
+            'BEGIN UPDATE stock SET amount = amount + 1; COMMIT; UPDATE stock SET amount = amount + 1; ROLLBACK; END';
+        CREATE PROCEDURE half_way() LANGUAGE plpgsql AS
+            'BEGIN UPDATE stock SET amount = amount + 1; COMMIT; RAISE EXCEPTION ''after that''; END';
+        CREATE FUNCTION standard() RETURNS void BEGIN ATOMIC UPDATE stock SET amount = amount + 1; END;
+        CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql AS 'SELECT by_plpgsql(n)';
+        CREATE OPERATOR !!! (RIGHTARG = int, FUNCTION = by_plpgsql);
+        CREATE DOMAIN counted AS int CHECK (by_plpgsql(VALUE) = VALUE);
+        CREATE TABLE checked (x int CHECK (by_plpgsql(x) > 0), y int DEFAULT by_plpgsql(1));
+        CREATE VIEW acting AS SELECT by_plpgsql(1) AS n;
+        CREATE AGGREGATE acting_sum(int) (SFUNC = int4pl, STYPE = int, FINALFUNC = by_plpgsql);"
+    ));
+    let mut pair = house.pair();
+    for write in [
+        "SELECT by_sql()",
+        "SELECT by_plpgsql(2)",
+        "SELECT by_execute('stock')",
+        "SELECT innocent()",
+        "SELECT by_stable()",
+        "SELECT standard()",
+        "SELECT * FROM apart WHERE twice(1) = 1",
+        "SELECT * FROM twice(1)",
+        "VALUES (by_plpgsql(1))",
+        "SELECT !!! 1",
+        "SELECT 5::counted",
+        "INSERT INTO checked (x) VALUES (1)",
+        "SELECT * FROM acting",
+        "SELECT acting_sum(id) FROM apart",
+        "EXPLAIN ANALYZE SELECT by_plpgsql(1)",
+        "DO $$BEGIN UPDATE stock SET amount = amount + 1; END$$",
+        "DO $$BEGIN EXECUTE 'DELETE FROM stock WHERE id = (SELECT max(id) FROM stock)'; END$$",
+        "DO $$BEGIN UPDATE stock SET amount = amount + 1; COMMIT; END$$",
+        "CALL by_call()",
+        "COPY (SELECT by_plpgsql(1)) TO STDOUT",
+        "SELECT query_to_xml('SELECT by_plpgsql(1)', true, true, '')",
+        "SELECT apart.by_row FROM (SELECT by_plpgsql(1) AS by_row) apart",
+        "UPDATE apart SET id = by_plpgsql(1)",
+        "CREATE TABLE made AS SELECT by_plpgsql(1)",
+        "SELECT by_plpgsql(1) INTO made2",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT by_plpgsql(1)",
+    ] {
+        pair.invalidates(READ, write);
+    }
+    let failing = |pair: &mut super::Pair<'_>| {
+        assert!(pair.via.query("CALL half_way()").error().is_some());
+    };
+    pair.invalidates_by(READ, failing, "CALL that fails after its COMMIT");
+}
+
+#[test]
+fn prepared_in_sql() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    pair.write("PREPARE w(int) AS UPDATE stock SET amount = amount + $1");
+    pair.write("PREPARE r AS SELECT count(*), sum(amount) FROM stock");
+    let mut other = house.pair();
+    for write in [
+        "EXECUTE w(1)",
+        "execute W (2)",
+        "EXPLAIN ANALYZE EXECUTE w(3)",
+    ] {
+        other.becomes_hit(READ);
+        pair.write(write);
+        assert_ne!(other.look(READ), Served::Hit, "{write}");
+    }
+    assert_eq!(
+        pair.via.query("EXECUTE r").text(),
+        pair.direct
+            .query("SELECT count(*), sum(amount) FROM stock")
+            .text()
+    );
+    pair.write("BEGIN");
+    pair.write("EXECUTE w(4)");
+    house.before.take();
+    other.becomes_hit(READ);
+    pair.write("COMMIT");
+    assert_ne!(other.look(READ), Served::Hit);
+}
+
+#[test]
+fn two_phase_commit() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let mut other = house.pair();
+    let gid = |name: &str| format!("{}-{name}", house.database);
+    // Decided by the same session, by another one, and past pgditto.
+    for way in 0..3 {
+        other.becomes_hit(READ);
+        pair.write("BEGIN");
+        pair.write("UPDATE stock SET amount = amount + 1");
+        pair.write(&format!("PREPARE TRANSACTION '{}'", gid("a")));
+        // Prepared: from now on it may commit at any moment.
+        assert_ne!(other.look(READ), Served::Hit);
+        assert_ne!(other.look(READ), Served::Hit);
+        let decision = format!("COMMIT PREPARED '{}'", gid("a"));
+        match way {
+            0 => drop(pair.write(&decision)),
+            1 => drop(other.write(&decision)),
+            _ => house.outside(&decision),
+        }
+        house.before.take();
+        assert_ne!(other.look(READ), Served::Hit);
+        other.becomes_hit(READ);
+    }
+    pair.write("BEGIN");
+    pair.write("UPDATE stock SET amount = amount + 1");
+    pair.write(&format!("PREPARE TRANSACTION '{}'", gid("b")));
+    other.look(READ);
+    other.write(&format!("ROLLBACK PREPARED '{}'", gid("b")));
+    other.becomes_hit(READ);
+}
+
+#[test]
+fn cursors_that_write_and_read() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let mut other = house.pair();
+    other.becomes_hit(READ);
+    pair.write("BEGIN");
+    pair.write("DECLARE c CURSOR FOR SELECT id FROM stock ORDER BY id FOR UPDATE");
+    pair.write("FETCH c");
+    pair.write("UPDATE stock SET amount = 77 WHERE CURRENT OF c");
+    house.before.take();
+    other.hit(READ);
+    pair.write("COMMIT");
+    assert_ne!(other.look(READ), Served::Hit);
+}
+
+#[test]
+fn a_log_beside_the_table_is_written_by_the_same_statement() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let both = "WITH u AS (UPDATE stock SET amount = amount + 1 RETURNING id) INSERT INTO log (what) SELECT 'u' FROM u";
+    pair.becomes_hit(LOG);
+    pair.invalidates(READ, both);
+    pair.becomes_hit(READ);
+    pair.invalidates(LOG, both);
+}
