@@ -49,7 +49,7 @@ use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
 use serve::Served;
 use state::{CustomNames, Pin};
-use statements::{ClientStatements, Statement};
+use statements::{ClientStatements, Reading, Statement};
 use transaction::Transaction;
 
 /// Why a session ends.
@@ -119,7 +119,10 @@ pub struct Session {
     commit_inside: bool,
     single_control: bool,
     executes_sent: usize,
-    discards: bool,
+    /// A setting may have gone back to the server's default, where the client asked for another at login.
+    resets: bool,
+    /// Names of statements that the unit deallocates in SQL, in order.
+    deallocates: Vec<String>,
     ran_ddl: bool,
     /// PREPARE TRANSACTION is under way.
     prepared_gid: Option<String>,
@@ -312,6 +315,7 @@ impl Session {
         let mut sides = exchange::Sides {
             upstream_parameters: &mut connection.parameters,
             client_parameters: &mut self.reported,
+            withheld: false,
         };
         let heard = exchange.interpret(&mut connection.input, &mut sides, &mut self.client.output);
         let lost = !matches!(read, Ok(n) if n > 0) || heard.is_err();
@@ -337,12 +341,45 @@ impl Session {
     }
 
     fn intern(&self, sql: &[u8], parameter_types: &[u32]) -> Arc<Statement> {
-        self.shared.statements.intern(
-            sql,
-            parameter_types,
-            &self.shared.analyser,
-            self.is_readable(sql),
-        )
+        let reading = self.reading(sql);
+        self.shared
+            .statements
+            .intern(sql, parameter_types, &self.shared.analyser, reading)
+    }
+
+    fn private_statement(&self, sql: &[u8], parameter_types: &[u32]) -> Arc<Statement> {
+        let reading = self.reading(sql);
+        self.shared
+            .statements
+            .private(sql, parameter_types, &self.shared.analyser, &reading)
+    }
+
+    /// What the server goes by when it reads `sql` in this session.
+    fn reading(&self, sql: &[u8]) -> Reading {
+        let catalog = self.database.authority.catalog();
+        Reading {
+            context: self.context.clone(),
+            catalogue: catalog.map_or(0, |catalog| catalog.version.0),
+            readable: self.is_readable(sql),
+        }
+    }
+
+    /// What this session prepares now means the same to others with the same
+    /// settings: nothing that only its connection knows of is in the way.
+    fn is_shareable(&self) -> bool {
+        let changes_tables = self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| writer.touched().catalogue);
+        self.effects.is_empty()
+            && !self.tx.local_settings
+            && !changes_tables
+            && !self.pins.iter().any(|pin| {
+                matches!(
+                    pin,
+                    Pin::TemporaryObjects | Pin::Setting | Pin::SessionAuthorization | Pin::Load
+                )
+            })
     }
 
     /// The bytes mean what they seem to: in another encoding they are other

@@ -312,6 +312,20 @@ impl Session {
                     let Some(statement) = self.staged_name(staged, bind.statement) else {
                         return Err(forward());
                     };
+                    // A named portal of a transaction is there for later units as well, and one
+                    // that is not executed now is there for nothing else.
+                    if (!bind.portal.is_empty() && staged.status != TransactionStatus::Idle)
+                        || !executed_later(frames, at, bind.portal)
+                    {
+                        return Err(Miss::bypass(Bypass::OpenPortal));
+                    }
+                    if is_control(&statement)
+                        && !(self.answerable_kind(&statement)
+                            && bind.parameters.is_empty()
+                            && bind.parameter_formats.len() <= 1)
+                    {
+                        return Err(forward());
+                    }
                     staged.portals.push((
                         Bytes::copy_from_slice(bind.portal),
                         Portal {
@@ -364,6 +378,8 @@ impl Session {
                         executes == 0 && single_execute(frames),
                     )
                     .await?;
+                    // It has given all its rows.
+                    staged.portals.retain(|(name, _)| name != execute.portal);
                     executes += 1;
                 }
                 tag::CLOSE => {
@@ -496,10 +512,7 @@ impl Session {
     }
 
     fn answerable_kind(&self, statement: &Statement) -> bool {
-        matches!(
-            statement.analysis.kind(),
-            Some(Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Empty)
-        )
+        is_control(statement) && statement.parameter_types.is_empty()
     }
 
     fn staged_name(&self, staged: &Staged, name: &[u8]) -> Option<Arc<Statement>> {
@@ -637,12 +650,40 @@ impl Session {
     }
 }
 
+/// What is answered here without a look at the cache, if at all.
+fn is_control(statement: &Statement) -> bool {
+    matches!(
+        statement.analysis.kind(),
+        Some(Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Empty)
+    )
+}
+
 /// The command tag of a statement that begins a transaction.
 fn begin_tag(sql: &[u8]) -> &'static str {
     match std::str::from_utf8(sql) {
         Ok(text) if sql::is_start_transaction(text) => "START TRANSACTION",
         _ => "BEGIN",
     }
+}
+
+/// The portal that is bound at `at` is executed before it is bound or closed again.
+fn executed_later(frames: &[Frame], at: usize, portal: &[u8]) -> bool {
+    for frame in &frames[at + 1..] {
+        let named = match frame.tag() {
+            tag::EXECUTE => match frontend::Execute::read(frame.body()) {
+                Ok(execute) if execute.portal == portal => return true,
+                _ => None,
+            },
+            tag::BIND => frontend::Bind::read(frame.body())
+                .ok()
+                .map(|bind| bind.portal),
+            _ => None,
+        };
+        if named == Some(portal) {
+            return false;
+        }
+    }
+    false
 }
 
 fn staged_portal(staged: &Staged, name: &[u8]) -> Option<Portal> {
