@@ -385,12 +385,6 @@ impl Session {
                 tag::CLOSE => {
                     let close = frontend::Close::read(frame.body()).map_err(|_| forward())?;
                     match close.target {
-                        frontend::Target::Statement
-                            if self.staged_name(staged, close.name).is_none()
-                                && self.may_be_prepared_in_sql(close.name) =>
-                        {
-                            return Err(forward());
-                        }
                         frontend::Target::Statement => {
                             staged
                                 .names
@@ -664,6 +658,14 @@ fn is_control(statement: &Statement) -> bool {
     )
 }
 
+/// The command tag of a statement that begins a transaction.
+fn begin_tag(sql: &[u8]) -> &'static str {
+    match std::str::from_utf8(sql) {
+        Ok(text) if sql::is_start_transaction(text) => "START TRANSACTION",
+        _ => "BEGIN",
+    }
+}
+
 /// The portal that is bound at `at` is executed before it is bound or closed again.
 fn executed_later(frames: &[Frame], at: usize, portal: &[u8]) -> bool {
     for frame in &frames[at + 1..] {
@@ -682,14 +684,6 @@ fn executed_later(frames: &[Frame], at: usize, portal: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// The command tag of a statement that begins a transaction.
-fn begin_tag(sql: &[u8]) -> &'static str {
-    match std::str::from_utf8(sql) {
-        Ok(text) if sql::is_start_transaction(text) => "START TRANSACTION",
-        _ => "BEGIN",
-    }
 }
 
 fn staged_portal(staged: &Staged, name: &[u8]) -> Option<Portal> {
