@@ -9,6 +9,7 @@ use super::decide;
 use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::registry::Activity;
 use super::serve::Miss;
+use super::shared::DescriptionKey;
 use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
 use crate::cache::Fit;
@@ -555,7 +556,8 @@ impl Session {
     /// Statement descriptions that came along are good for everybody with the same settings.
     fn keep_descriptions(&mut self, exchange: &mut Exchange) {
         let descriptions = std::mem::take(&mut exchange.outcome.descriptions);
-        if descriptions.is_empty() || !self.may_use_descriptions() {
+        let parsed = std::mem::take(&mut exchange.outcome.parsed);
+        if (descriptions.is_empty() && parsed.is_empty()) || !self.may_use_descriptions() {
             return;
         }
         let Some(catalog) = self.database.authority.catalog() else {
@@ -564,11 +566,18 @@ impl Session {
         if self.catalog_at_start != Some(catalog.version) {
             return;
         }
+        for statement in parsed {
+            let key = DescriptionKey {
+                context: self.context.clone(),
+                statement,
+            };
+            self.database.known_good.insert(key, catalog.version);
+        }
         for (statement, parameters, row) in descriptions {
             if !statement.analysis.understood {
                 continue;
             }
-            let key = super::shared::DescriptionKey {
+            let key = DescriptionKey {
                 context: self.context.clone(),
                 statement: statement.id,
             };

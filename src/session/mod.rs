@@ -162,7 +162,7 @@ impl Session {
         match self.serve_query(query.sql, &analysis, &mut report).await {
             Served::Whole(out) => {
                 report.here = true;
-                self.reply(&out, &mut report).await?;
+                self.reply(&out, End::Sync, &mut report).await?;
             }
             Served::Miss(miss) => {
                 let work = Work::Query {
@@ -185,13 +185,13 @@ impl Session {
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
         let mut report = UnitReport::new();
-        let served = if end == End::Sync {
+        let served = if Self::may_serve(frames, end) {
             self.serve_extended(frames, &mut report).await
         } else {
             Served::Miss(serve::Miss::bypass(crate::sql::Bypass::Streamed))
         };
         match served {
-            Served::Whole(out) => self.reply(&out, &mut report).await?,
+            Served::Whole(out) => self.reply(&out, end, &mut report).await?,
             Served::Miss(miss) => {
                 let work = Work::Extended {
                     frames,
@@ -207,9 +207,11 @@ impl Session {
     }
 
     /// Sends what was answered here.
-    async fn reply(&mut self, out: &[u8], report: &mut UnitReport) -> Result<(), Ending> {
+    async fn reply(&mut self, out: &[u8], end: End, report: &mut UnitReport) -> Result<(), Ending> {
         self.client.output.extend_from_slice(out);
-        wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
+        if end == End::Sync {
+            wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
+        }
         report.bytes += out.len() as u64;
         let sending = Instant::now();
         let flushed = self.client.flush().await;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::decide::{Meaning, ReadPlan};
+use super::request::End;
 use super::shared::DescriptionKey;
 use super::statements::Statement;
 use super::transaction::Transaction;
@@ -226,7 +227,22 @@ impl Session {
         self.writer = None;
     }
 
-    /// Tries to answer a whole unit of the extended protocol here; its last frame is Sync.
+    /// Whether a run of messages that ends with `end` may be answered here. What Flush ends is
+    /// a part of a unit only: a portal that is bound in it may be used in the rest.
+    pub(super) fn may_serve(frames: &[Frame], end: End) -> bool {
+        match end {
+            End::Sync => true,
+            End::Flush => frames.iter().all(|frame| {
+                matches!(
+                    frame.tag(),
+                    tag::PARSE | tag::DESCRIBE | tag::CLOSE | tag::FLUSH
+                )
+            }),
+            End::Full => false,
+        }
+    }
+
+    /// Tries to answer a whole unit of the extended protocol here.
     pub(super) async fn serve_extended(
         &mut self,
         frames: &[Frame],
@@ -298,7 +314,7 @@ impl Session {
                     // A Parse without an Execute of the same unit needs proof that the server would take it.
                     if !self.answerable_kind(&statement)
                         && !executed_in(frames, at)
-                        && self.description(&statement).is_none()
+                        && !self.is_known_good(&statement)
                     {
                         return Err(forward());
                     }
@@ -399,7 +415,7 @@ impl Session {
                     }
                     backend::close_complete(&mut staged.out);
                 }
-                tag::SYNC => {}
+                tag::SYNC | tag::FLUSH => {}
                 _ => return Err(forward()),
             }
         }
@@ -520,6 +536,22 @@ impl Session {
             Some((_, statement)) => statement.clone(),
             None => self.statements.get(name).cloned(),
         }
+    }
+
+    /// The server would take a Parse of this statement: it has taken it from a session with
+    /// the same settings, and the catalogue has not been seen to change since. Needs no
+    /// guard: at worst the error comes with Bind in place of Parse.
+    fn is_known_good(&self, statement: &Statement) -> bool {
+        if !self.may_use_descriptions() {
+            return false;
+        }
+        let key = DescriptionKey {
+            context: self.context.clone(),
+            statement: statement.id,
+        };
+        let known = self.database.known_good.get(&key);
+        let catalog = self.database.authority.catalog();
+        known.is_some_and(|known| catalog.is_none_or(|catalog| catalog.version == known))
     }
 
     /// What the server said of this statement, if the catalogue is still the same.
