@@ -405,6 +405,11 @@ impl Session {
             .is_some_and(|value| value == "UTF8")
     }
 
+    /// A name that the server would take: it refuses what is no text in the client's encoding.
+    fn is_text(&self, name: &[u8]) -> bool {
+        name.is_ascii() || !self.is_utf8() || std::str::from_utf8(name).is_ok()
+    }
+
     fn default_isolation(&self) -> Isolation {
         let name = self
             .settings
