@@ -9,6 +9,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::analysis::{Analyser, Analysis};
+use crate::catalog::CatalogVersion;
 
 /// One statement text with its parameter types: the same for every session that prepares it.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Statement {
     pub sql: Bytes,
     pub parameter_types: Box<[u32]>,
     pub analysis: Analysis,
+    pub setting: Setting,
 }
 
 impl Statement {
@@ -38,6 +40,19 @@ struct TextKey {
     parameter_types: Box<[u32]>,
     /// The bytes mean what they seem to, in the encoding and under the settings of the client.
     readable: bool,
+    setting: Setting,
+}
+
+/// Where a statement is prepared. Prepared in another catalogue or under another path, it is another one for
+/// the server: it may have other columns, and then the server refuses the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Setting {
+    /// [`crate::authority::Authority::catalogue_epoch`].
+    pub epoch: u64,
+    /// `None` while there is no picture.
+    pub catalogue: Option<CatalogVersion>,
+    /// A digest of how names are resolved.
+    pub scope: u64,
 }
 
 /// All statement texts of this process, bounded in bytes.
@@ -69,11 +84,13 @@ impl StatementTexts {
         parameter_types: &[u32],
         analyser: &Analyser,
         readable: bool,
+        setting: Setting,
     ) -> Arc<Statement> {
         let key = TextKey {
             sql: Bytes::copy_from_slice(sql),
             parameter_types: parameter_types.into(),
             readable,
+            setting,
         };
         if let Some(known) = self.texts.get(&key) {
             return known;
@@ -87,6 +104,7 @@ impl StatementTexts {
             } else {
                 Analysis::not_understood()
             },
+            setting,
         });
         self.texts.insert(key, statement.clone());
         statement
