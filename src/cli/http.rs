@@ -37,8 +37,8 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-/// Longer answers are cut: the commands print one line.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// Longer answers are cut. Metrics of a hundred databases fit.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 impl Local {
     pub(super) fn new(http: &HttpConfig) -> Result<Self, HttpError> {

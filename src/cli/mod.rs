@@ -91,6 +91,11 @@ enum Command {
         /// Give up after this long; the default is listen.drain_timeout and ten seconds
         #[arg(long, value_name = "TIME", value_parser = config::parse_time)]
         timeout: Option<Duration>,
+        /// First wait until no client has been connected for three seconds, however long that takes
+        ///
+        /// For a hook that runs beside an application which is still finishing its work.
+        #[arg(long)]
+        wait_for_clients: bool,
     },
     /// Ask the running pgditto whether it is ready; exit code 0 when it is
     Healthcheck {
@@ -118,7 +123,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::PrintConfig { reference: false } => print_effective(&source),
         Command::Explain { sql } => explain::run(&source, &sql),
         Command::ImportPgbouncer { ini, userlist } => import::run(&ini, userlist.as_deref()),
-        Command::Drain { timeout } => drain::run(&source, timeout),
+        Command::Drain {
+            timeout,
+            wait_for_clients,
+        } => drain::run(&source, timeout, wait_for_clients),
         Command::Healthcheck { timeout } => health::run(&source, timeout),
     };
     match result {

@@ -116,7 +116,11 @@ impl Session {
         let judgement = meaning.single.clone().ok_or(Bypass::CatalogStale)?;
         let read = judgement.read.as_ref().map_err(|reason| *reason)?;
         self.session_bypass()?;
-        if read.custom_settings.iter().any(|name| self.settings.get(name).is_none()) {
+        if read
+            .custom_settings
+            .iter()
+            .any(|name| self.settings.get(name).is_none())
+        {
             // NULL or '', by whether the connection that it happens to get has ever heard of the name.
             return Err(Bypass::CustomSetting);
         }

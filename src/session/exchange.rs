@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::fill::Fill;
 use super::statements::Statement;
@@ -18,17 +18,25 @@ const ABSENT: &[u8] = b"pgditto_absent";
 /// A reply that is due, in the order in which the server will give it.
 #[derive(Debug)]
 pub enum Expect {
-    /// A query of our own: nothing of it is shown.
-    Hidden,
+    /// Messages of our own up to a ReadyForQuery: nothing of it is shown.
+    Hidden {
+        /// Whether they succeed does not matter.
+        may_fail: bool,
+    },
     /// A Query or FunctionCall: everything up to ReadyForQuery.
     Simple {
         fill: Option<usize>,
+        /// It follows messages without a Sync, and is skipped with them if one fails.
+        unsynced: bool,
     },
     Parse {
         statement: Option<u64>,
         visible: bool,
+        change: Option<NameChange>,
     },
-    Bind,
+    Bind {
+        alias: Option<Alias>,
+    },
     DescribeStatement {
         statement: Option<Arc<Statement>>,
     },
@@ -38,19 +46,49 @@ pub enum Expect {
     },
     Close {
         visible: bool,
+        /// The statement that is closed to make room for another.
+        evicted: Option<u64>,
     },
     /// Answered here, in its place among the others.
-    Given(Bytes),
+    Given {
+        bytes: Bytes,
+        change: Option<NameChange>,
+    },
     /// The server is made to fail in this place, and the client is told this instead.
     Failure(Bytes),
+    /// The client's CopyDone or CopyFail, sent before it was known whether the server copies: no reply.
+    CopyEnd,
     Sync,
 }
 
-/// What became of a change to the client's statement names.
+/// A change to the client's statement names, undone if the server skips it.
 #[derive(Debug)]
 pub struct NameChange {
     pub name: Bytes,
     pub before: Option<Arc<Statement>>,
+}
+
+/// What a statement is called upstream, and what the client calls it.
+#[derive(Debug)]
+pub struct Alias {
+    pub upstream: Vec<u8>,
+    pub client: Bytes,
+}
+
+impl Alias {
+    /// The ErrorResponse `frame` with the client's name in place of ours; `None` if ours is not in it.
+    fn rename(&self, frame: &[u8]) -> Option<BytesMut> {
+        let quoted = [b"\"", &self.upstream[..], b"\""].concat();
+        let at = memchr::memmem::find(frame, &quoted)?;
+        let len = frame.len() - self.upstream.len() + self.client.len();
+        let mut renamed = BytesMut::with_capacity(len);
+        renamed.put_u8(frame[0]);
+        renamed.put_u32(u32::try_from(len - 1).ok()?);
+        renamed.extend_from_slice(&frame[5..=at]);
+        renamed.extend_from_slice(&self.client);
+        renamed.extend_from_slice(&frame[at + quoted.len() - 1..]);
+        Some(renamed)
+    }
 }
 
 /// What the replies told.
@@ -62,13 +100,18 @@ pub struct Outcome {
     pub fatal: bool,
     /// A query of our own failed: the unit ran in a state that it was not meant for.
     pub hidden_error: bool,
-    /// A hidden Close was skipped, so the connection's statements are not as noted.
-    pub names_unsure: bool,
+    /// DISCARD ALL or DEALLOCATE ALL: no prepared statement is left.
+    pub deallocated_all: bool,
+    pub discarded_all: bool,
+    /// How many times one statement was deallocated in SQL.
+    pub deallocated: usize,
     pub rows: u64,
     pub bytes: u64,
     /// The tag of the last CommandComplete.
     pub last_tag: Vec<u8>,
     pub descriptions: Vec<(Arc<Statement>, Bytes, Bytes)>,
+    /// Statements whose Parse the server took.
+    pub parsed: Vec<u64>,
 }
 
 /// Whether the unit goes on.
@@ -85,6 +128,8 @@ pub struct Sides<'a> {
     pub upstream_parameters: &'a mut BTreeMap<String, String>,
     /// ParameterStatus as the client knows it.
     pub client_parameters: &'a mut BTreeMap<String, String>,
+    /// The client is told of changes at the end of the unit, not as they come.
+    pub withheld: bool,
 }
 
 /// One unit in flight.
@@ -105,8 +150,11 @@ pub struct Exchange {
     pub client_passing: usize,
     /// Statements that were sent in this unit and not yet confirmed.
     pub pending_parses: Vec<u64>,
-    name_changes: VecDeque<NameChange>,
+    /// Statements that were to make room for others, and are still there.
+    pub unclosed: Vec<u64>,
     pub reverted: Vec<NameChange>,
+    /// A message has failed, and the server drops everything until the Sync that is still to be sent.
+    skipping: bool,
     parameter_description: Option<Bytes>,
     portal_description: Option<Bytes>,
 }
@@ -125,11 +173,6 @@ impl Exchange {
         }
     }
 
-    /// Notes a change of the client's names that holds only if the server confirms it.
-    pub fn note_name_change(&mut self, change: NameChange) {
-        self.name_changes.push_back(change);
-    }
-
     /// In place of the client's message the server is made to fail, so that its
     /// transaction fails with it; the client is told `error`.
     pub fn fail(&mut self, error: &ErrorReport) {
@@ -146,19 +189,29 @@ impl Exchange {
         self.expects.push_back(Expect::Sync);
     }
 
-    /// The server is in COPY mode and has dropped the Sync that followed its Execute.
+    /// The server copies from the client, and drops every Sync until the end of the data.
     fn enter_copy_in(&mut self) {
-        self.copy_in = true;
+        let end = self
+            .expects
+            .iter()
+            .position(|expect| matches!(expect, Expect::CopyEnd));
         if !matches!(self.expects.front(), Some(Expect::Simple { .. })) {
-            if let Some(at) = self
-                .expects
-                .iter()
-                .position(|expect| matches!(expect, Expect::Sync))
-            {
-                self.expects.remove(at);
-            }
+            let mut at = 0;
+            let end = end.unwrap_or(self.expects.len());
+            self.expects.retain(|expect| {
+                at += 1;
+                at > end || !matches!(expect, Expect::Sync)
+            });
         }
-        self.open = true;
+        if end.is_none() {
+            self.copy_in = true;
+            self.open = true;
+        }
+    }
+
+    /// Bytes of a message have been passed on, and its end has not come.
+    pub fn is_mid_message(&self) -> bool {
+        self.passing > 0
     }
 
     /// Takes what the server sent; appends what the client is to see.
@@ -181,10 +234,9 @@ impl Exchange {
                     return Ok(Progress::NeedMore);
                 }
             }
-            while let Some(Expect::Given(_)) = self.expects.front() {
-                if let Some(Expect::Given(bytes)) = self.expects.pop_front() {
+            while let Some(Expect::Given { .. } | Expect::CopyEnd) = self.expects.front() {
+                if let Some(Expect::Given { bytes, .. }) = self.expects.pop_front() {
                     out.extend_from_slice(&bytes);
-                    self.confirm_name(&bytes);
                 }
             }
             let Some(header) = wire::frame_header(input)? else {
@@ -221,7 +273,7 @@ impl Exchange {
 
     fn current_fill(&mut self) -> Option<&mut Fill> {
         let index = match self.expects.front() {
-            Some(Expect::Simple { fill } | Expect::Execute { fill }) => (*fill)?,
+            Some(Expect::Simple { fill, .. } | Expect::Execute { fill }) => (*fill)?,
             _ => return None,
         };
         self.fills.get_mut(index)
@@ -238,10 +290,11 @@ impl Exchange {
     ) -> Result<Option<TransactionStatus>, WireError> {
         let frame = &input[..frame_len];
         let body = &frame[5..];
-        let hidden = matches!(self.expects.front(), Some(Expect::Hidden));
+        let hidden = matches!(self.expects.front(), Some(Expect::Hidden { .. }));
         let mut visible = !hidden;
         let mut done = None;
         match message {
+            _ if hidden && is_reply(message) => {}
             tag::DATA_ROW => {
                 self.outcome.rows += 1;
                 self.collect(frame);
@@ -252,12 +305,7 @@ impl Exchange {
             }
             tag::COMMAND_COMPLETE => {
                 self.collect(frame);
-                if !hidden {
-                    self.outcome.last_tag.clear();
-                    self.outcome
-                        .last_tag
-                        .extend_from_slice(backend::command_tag(body)?);
-                }
+                self.note_command(backend::command_tag(body)?);
                 self.executed();
             }
             tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED => {
@@ -268,20 +316,19 @@ impl Exchange {
                 if let Some(Expect::Parse {
                     visible: shown,
                     statement,
+                    ..
                 }) = self.expects.pop_front()
                 {
                     visible = shown;
                     if let Some(id) = statement {
                         self.pending_parses.retain(|pending| *pending != id);
-                    }
-                    if shown {
-                        self.name_changes.pop_front();
+                        self.outcome.parsed.push(id);
                     }
                 }
             }
             tag::BIND_COMPLETE => drop(self.expects.pop_front()),
             tag::CLOSE_COMPLETE => {
-                if let Some(Expect::Close { visible: shown }) = self.expects.pop_front() {
+                if let Some(Expect::Close { visible: shown, .. }) = self.expects.pop_front() {
                     visible = shown;
                 }
             }
@@ -292,29 +339,24 @@ impl Exchange {
             tag::COPY_OUT | tag::COPY_DATA | tag::COPY_DONE | tag::FUNCTION_CALL_RESPONSE => {
                 self.spoil_fill();
             }
-            tag::ERROR => visible = self.failed(body, out)?,
+            tag::ERROR => visible = self.failed(frame, out)?,
             tag::NOTICE => self.spoil_fill(),
             tag::PARAMETER_STATUS => {
                 self.spoil_fill();
                 let (name, value) = backend::parameter_status(body)?;
                 let name = String::from_utf8_lossy(name).into_owned();
                 let value = String::from_utf8_lossy(value).into_owned();
+                visible &= !sides.withheld;
                 if visible {
                     sides.client_parameters.insert(name.clone(), value.clone());
                 }
                 sides.upstream_parameters.insert(name, value);
             }
             tag::READY_FOR_QUERY => {
-                visible = false;
                 let status = backend::ready_status(body)?;
-                let finished = self.expects.pop_front();
-                self.copy_in = false;
-                if self.expects.is_empty() && !self.open {
-                    done = Some(status);
-                } else if !matches!(finished, Some(Expect::Hidden)) {
-                    // More of the same stream is on its way: the client waits for this one.
-                    visible = true;
-                }
+                let (shown, last) = self.ready();
+                visible = shown;
+                done = last.then_some(status);
             }
             // Notifications belong to no reply; what is unknown passes unchanged.
             tag::NOTIFICATION => visible = true,
@@ -326,6 +368,48 @@ impl Exchange {
         }
         input.advance(frame_len);
         Ok(done)
+    }
+
+    /// ReadyForQuery came: whether the client is to see it now, and whether it is the unit's last.
+    fn ready(&mut self) -> (bool, bool) {
+        let hidden = match self.expects.front() {
+            Some(Expect::Hidden { .. }) => true,
+            Some(Expect::Sync | Expect::Simple { .. }) => false,
+            // A Sync that was sent while the server copied, and came after its failure.
+            _ => {
+                self.copy_in = false;
+                self.skipping = false;
+                self.open &= !self.expects.is_empty();
+                return (!self.expects.is_empty(), self.expects.is_empty());
+            }
+        };
+        self.expects.pop_front();
+        self.copy_in = false;
+        if self.expects.is_empty() && !hidden {
+            self.open = false;
+        }
+        let rest = self
+            .expects
+            .iter()
+            .any(|expect| !matches!(expect, Expect::Hidden { .. }));
+        // Where more of the same stream is on its way, the client waits for this one. The last
+        // one is held back until everything has been settled.
+        let visible = !hidden && rest;
+        (visible, self.expects.is_empty() && !self.open)
+    }
+
+    fn note_command(&mut self, command: &[u8]) {
+        self.outcome.last_tag.clear();
+        self.outcome.last_tag.extend_from_slice(command);
+        match command {
+            b"DISCARD ALL" => {
+                self.outcome.discarded_all = true;
+                self.outcome.deallocated_all = true;
+            }
+            b"DEALLOCATE ALL" => self.outcome.deallocated_all = true,
+            b"DEALLOCATE" => self.outcome.deallocated += 1,
+            _ => {}
+        }
     }
 
     /// A RowDescription or NoData came.
@@ -391,7 +475,8 @@ impl Exchange {
     }
 
     /// An ErrorResponse came; true if the client is to see it as it is.
-    fn failed(&mut self, body: &[u8], out: &mut BytesMut) -> Result<bool, WireError> {
+    fn failed(&mut self, frame: &[u8], out: &mut BytesMut) -> Result<bool, WireError> {
+        let body = &frame[wire::HEADER_LEN..];
         self.spoil_fill();
         self.copy_in = false;
         let fields = backend::Fields::read(body)?;
@@ -400,27 +485,27 @@ impl Exchange {
             self.outcome.fatal = true;
             return Ok(true);
         }
-        match self.expects.front() {
-            Some(Expect::Hidden) => {
-                self.outcome.hidden_error = true;
+        let instead = match self.expects.front_mut() {
+            Some(Expect::Hidden { may_fail }) => {
+                self.outcome.hidden_error |= !*may_fail;
                 return Ok(false);
             }
-            Some(Expect::Simple { .. }) | None => {}
-            Some(_) => {
-                let instead = match self.expects.front_mut() {
-                    Some(Expect::Failure(bytes)) => Some(std::mem::take(bytes)),
-                    _ => None,
-                };
-                self.skip_to_sync();
-                if let Some(bytes) = instead {
-                    out.extend_from_slice(&bytes);
-                    self.note_error(&bytes[5..])?;
-                    return Ok(false);
-                }
+            Some(Expect::Simple { .. }) | None => {
+                self.note_error(body)?;
+                return Ok(true);
             }
-        }
-        self.note_error(body)?;
-        Ok(true)
+            Some(Expect::Failure(bytes)) => Some(std::mem::take(bytes)),
+            Some(Expect::Bind { alias: Some(alias) }) => alias.rename(frame).map(BytesMut::freeze),
+            Some(_) => None,
+        };
+        self.skip_to_sync();
+        let Some(instead) = instead else {
+            self.note_error(body)?;
+            return Ok(true);
+        };
+        out.extend_from_slice(&instead);
+        self.note_error(&instead[wire::HEADER_LEN..])?;
+        Ok(false)
     }
 
     fn note_error(&mut self, body: &[u8]) -> Result<(), WireError> {
@@ -433,30 +518,56 @@ impl Exchange {
         Ok(())
     }
 
-    /// After an error the server drops everything up to Sync.
+    /// The message at the front has failed: the server drops everything up to Sync.
     fn skip_to_sync(&mut self) {
-        while let Some(expect) = self.expects.front() {
+        if let Some(Expect::Parse {
+            change: Some(change),
+            ..
+        }) = self.expects.front_mut()
+            && change.name.is_empty()
+        {
+            // A Parse that fails has dropped the unnamed statement before.
+            change.before = None;
+        }
+        while let Some(expect) = self.expects.front_mut() {
             match expect {
-                Expect::Sync | Expect::Simple { .. } => break,
-                Expect::Close { visible: false } => self.outcome.names_unsure = true,
+                Expect::Sync
+                | Expect::Hidden { .. }
+                | Expect::Simple {
+                    unsynced: false, ..
+                } => break,
+                Expect::Close {
+                    evicted: Some(id), ..
+                } => self.unclosed.push(*id),
+                Expect::Parse { change, .. } | Expect::Given { change, .. } => {
+                    self.reverted.extend(change.take());
+                }
                 _ => {}
             }
             self.expects.pop_front();
         }
-        self.reverted.extend(self.name_changes.drain(..));
-    }
-
-    /// Frames that are translated after an error, before the Sync: the server drops them.
-    pub fn is_skipping(&self) -> bool {
-        self.open && self.outcome.error.is_some() && self.expects.is_empty()
-    }
-
-    fn confirm_name(&mut self, given: &[u8]) {
-        if matches!(
-            given.first(),
-            Some(&(tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE))
-        ) {
-            self.name_changes.pop_front();
+        if self.expects.is_empty() {
+            self.skipping = true;
+            self.open = true;
         }
     }
+
+    /// Frames that are translated now would be dropped by the server.
+    pub fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// A Sync is on its way.
+    pub fn synced(&mut self) {
+        self.skipping = false;
+        self.open = false;
+    }
+}
+
+/// A message that answers a query, and says nothing of the session.
+fn is_reply(message: u8) -> bool {
+    !matches!(
+        message,
+        tag::ERROR | tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS | tag::READY_FOR_QUERY
+    )
 }

@@ -9,13 +9,14 @@ use super::decide;
 use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::registry::Activity;
 use super::serve::Miss;
+use super::shared::DescriptionKey;
 use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
 use crate::cache::Fit;
 use crate::catalog::{Effects, SettingNames};
 use crate::metrics::Invalidation;
 use crate::sql::Kind;
-use crate::upstream::{Lease, Pumped, UpstreamError, Wish, restore_sql};
+use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
 
 /// What is forwarded.
@@ -87,7 +88,9 @@ impl Session {
             } else {
                 frontend::query(&mut exchange.outgoing, &begin);
             }
-            exchange.expects.push_back(Expect::Hidden);
+            exchange
+                .expects
+                .push_back(Expect::Hidden { may_fail: false });
             self.unnamed_upstream = None;
         }
         if let Err(error) = refused {
@@ -123,7 +126,8 @@ impl Session {
     fn begin_unit(&mut self) {
         self.commit_inside = false;
         self.executes_sent = 0;
-        self.discards = false;
+        self.resets = false;
+        self.deallocates.clear();
         self.single_control = false;
         self.ran_ddl = false;
         self.prepared_gid = None;
@@ -148,21 +152,60 @@ impl Session {
                 let meaning = self.meaning(analysis);
                 self.commit_inside = meaning.may_commit_inside;
                 self.note_statements(analysis);
-                self.translate_query(frame, &meaning, exchange, miss);
+                let mut names = Vec::new();
+                self.named_in_sql(analysis, &mut names);
+                self.lend_names(&names, exchange);
+                self.translate_query(frame, &meaning, false, exchange, miss);
+                self.take_names_back(&names, exchange);
                 self.before_commit(exchange);
             }
             Work::FunctionCall(frame) => {
-                self.translate_function_call(frame, exchange);
+                self.translate_function_call(frame, false, exchange);
                 self.before_commit(exchange);
             }
             Work::Extended { frames, open } => {
                 exchange.open = *open;
+                let names = if *open {
+                    Vec::new()
+                } else {
+                    self.named_in_unit(frames)
+                };
+                self.lend_names(&names, exchange);
                 for frame in *frames {
                     self.translate(frame, lease, exchange, miss)?;
                 }
+                self.take_names_back(&names, exchange);
             }
         }
         Ok(())
+    }
+
+    /// The statements of the protocol that SQL in this unit names, but for DEALLOCATE, which is done here.
+    fn named_in_unit(&self, frames: &[Frame]) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut add = |analysis: &Analysis| {
+            if !matches!(analysis.kind(), Some(Kind::Deallocate { .. })) {
+                self.named_in_sql(analysis, &mut names);
+            }
+        };
+        for frame in frames {
+            match frame.tag() {
+                tag::frontend::PARSE => {
+                    if let Ok(parse) = frontend::Parse::read(frame.body()) {
+                        add(&self.analyse(parse.sql));
+                    }
+                }
+                tag::frontend::BIND => {
+                    if let Ok(bind) = frontend::Bind::read(frame.body())
+                        && let Some(statement) = self.statements.get(bind.statement)
+                    {
+                        add(&statement.analysis);
+                    }
+                }
+                _ => {}
+            }
+        }
+        names
     }
 
     /// The connection that this session holds, or one from the pool with the session's settings on it.
@@ -266,6 +309,7 @@ impl Session {
             let mut sides = Sides {
                 upstream_parameters: &mut connection.parameters,
                 client_parameters: &mut self.reported,
+                withheld: self.resets,
             };
             let progress = exchange
                 .interpret(&mut connection.input, &mut sides, &mut self.client.output)
@@ -341,10 +385,9 @@ impl Session {
                         limit: self.limits.frame_len_max,
                     }));
                 }
-                if exchange.copy_in {
-                    exchange.client_passing = header.frame_len;
-                    continue;
-                }
+                // Where the server does not copy, it drops it.
+                exchange.client_passing = header.frame_len;
+                continue;
             }
             let frame = wire::take_frame(&mut self.client.input, self.limits.frame_len_max)
                 .map_err(Broken::Protocol)?;
@@ -370,6 +413,10 @@ impl Session {
         for id in exchange.pending_parses.drain(..) {
             lease.prepared.remove(id);
         }
+        for id in exchange.unclosed.drain(..) {
+            // The one that was to take its place did not come either.
+            let _ = lease.prepared.insert(id);
+        }
         for change in exchange.reverted.drain(..).rev() {
             match change.before {
                 Some(statement) => self.statements.insert(&change.name, statement),
@@ -382,14 +429,21 @@ impl Session {
         self.settle(status, failed, &exchange.outcome.last_tag);
         self.keep_descriptions(&mut exchange);
         self.keep_fills(&mut exchange, status, report);
-        if self.discards && !failed {
+        if exchange.outcome.deallocated_all {
             lease.prepared.clear();
             self.statements.clear();
             self.unnamed_upstream = None;
-            if status == TransactionStatus::Idle {
-                self.pins.remove(&Pin::Setting);
-                self.pins.remove(&Pin::Sequence);
-            }
+        }
+        if exchange.outcome.discarded_all && status == TransactionStatus::Idle {
+            self.pins.remove(&Pin::Setting);
+            self.pins.remove(&Pin::Sequence);
+        }
+        for name in self
+            .deallocates
+            .drain(..)
+            .take(exchange.outcome.deallocated)
+        {
+            self.statements.remove(name.as_bytes());
         }
         let control_failed = exchange.outcome.hidden_error;
         self.tx.observe(status);
@@ -399,6 +453,8 @@ impl Session {
                 lease.holds_state_of = Some(u64::from(self.registration.handle.number));
                 self.touched_sequences = true;
             }
+            // What the client asked for is done: a cancel comes too late from now on.
+            self.registration.handle.set_cancel_target(None);
             if !self.read_back(&mut lease).await {
                 // What the connection holds is not known, so nobody gets it, not even its session.
                 lease.finish(false);
@@ -408,19 +464,28 @@ impl Session {
                 )));
             }
         }
-        wire::backend::ready_for_query(&mut self.client.output, status);
-        if control_failed || exchange.outcome.names_unsure {
-            lease.finish(false);
-            self.registration.handle.set_cancel_target(None);
-            if status != TransactionStatus::Idle || control_failed {
+        if self.resets {
+            if status == TransactionStatus::InBlock && !self.return_to_baseline(&mut lease).await {
+                self.keep_unknown(&lease);
+                lease.finish(false);
                 return Err(Ending::Fatal(ErrorReport::fatal(
-                    SqlState::INTERNAL_ERROR,
-                    "the transaction could not be begun on the server",
+                    SqlState::CONNECTION_FAILURE,
+                    "the upstream connection was lost while settings were restored on it",
                 )));
             }
-        } else {
-            self.hand_on(lease);
+            self.report_parameters(&lease);
         }
+        if control_failed {
+            self.keep_unknown(&lease);
+            lease.finish(false);
+            self.registration.handle.set_cancel_target(None);
+            return Err(Ending::Fatal(ErrorReport::fatal(
+                SqlState::INTERNAL_ERROR,
+                "the transaction could not be begun on the server",
+            )));
+        }
+        wire::backend::ready_for_query(&mut self.client.output, status);
+        self.hand_on(lease);
         let sending = Instant::now();
         let flushed = self.client.flush().await;
         report.sending += sending.elapsed();
@@ -435,6 +500,7 @@ impl Session {
             self.lease = Some(lease);
         } else if !self.pins.is_empty() {
             handle.set_activity(Activity::Idle);
+            handle.set_cancel_target(Some(lease.cancel_handle()));
             lease.pin();
             self.lease = Some(lease);
         } else {
@@ -490,7 +556,8 @@ impl Session {
     /// Statement descriptions that came along are good for everybody with the same settings.
     fn keep_descriptions(&mut self, exchange: &mut Exchange) {
         let descriptions = std::mem::take(&mut exchange.outcome.descriptions);
-        if descriptions.is_empty() || !self.may_use_descriptions() {
+        let parsed = std::mem::take(&mut exchange.outcome.parsed);
+        if (descriptions.is_empty() && parsed.is_empty()) || !self.may_use_descriptions() {
             return;
         }
         let Some(catalog) = self.database.authority.catalog() else {
@@ -499,11 +566,18 @@ impl Session {
         if self.catalog_at_start != Some(catalog.version) {
             return;
         }
+        for statement in parsed {
+            let key = DescriptionKey {
+                context: self.context.clone(),
+                statement,
+            };
+            self.database.known_good.insert(key, catalog.version);
+        }
         for (statement, parameters, row) in descriptions {
             if !statement.analysis.understood {
                 continue;
             }
-            let key = super::shared::DescriptionKey {
+            let key = DescriptionKey {
                 context: self.context.clone(),
                 statement: statement.id,
             };
@@ -594,7 +668,7 @@ impl Session {
             }
         }
         if let Some(sql) = restore_sql(&found.settings, &wanted) {
-            if lease.simple(&sql, deadline.into()).await.is_err() {
+            if uncancelled(lease, &sql, deadline).await.is_err() {
                 return false;
             }
             found.settings = wanted;
@@ -611,15 +685,48 @@ impl Session {
         true
     }
 
+    /// RESET within a transaction goes back to what the client asked for at login, too.
+    /// False when the server gave no answer.
+    async fn return_to_baseline(&mut self, lease: &mut Lease) -> bool {
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        let sql = state::reset_sql(self.baseline.iter().map(|(name, _)| name));
+        let Ok(rows) = lease.simple(&sql, deadline.into()).await else {
+            return false;
+        };
+        let mut wanted = Settings::default();
+        for name in rows.iter().filter_map(|row| row.first()?.as_deref()) {
+            if let Some(value) = self.baseline.get(name)
+                && let Ok(with) = wanted.with(name, value)
+            {
+                wanted = with;
+            }
+        }
+        match restore_sql(&Settings::default(), &wanted) {
+            Some(sql) => lease.simple(&sql, deadline.into()).await.is_ok(),
+            None => true,
+        }
+    }
+
     async fn ask_state(
         &self,
         lease: &mut Lease,
         deadline: Instant,
     ) -> Result<state::ReadBack, UpstreamError> {
-        let rows = lease
-            .simple(&state::read_back_sql(&self.custom), deadline.into())
-            .await?;
-        Ok(state::read_back(&rows))
+        let sql = state::read_back_sql(&self.custom);
+        match uncancelled(lease, &sql, deadline).await {
+            Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {
+                // The session's own statement_timeout is too short even for this.
+                let own = uncancelled(lease, "SHOW statement_timeout", deadline).await?;
+                let sql = format!("SET LOCAL statement_timeout = 0; {sql}");
+                let mut found = state::read_back(&uncancelled(lease, &sql, deadline).await?);
+                if let Some(Some(value)) = own.first().and_then(|row| row.first()) {
+                    let own = found.settings.with("statement_timeout", value);
+                    found.settings = own.unwrap_or(found.settings);
+                }
+                Ok(found)
+            }
+            rows => Ok(state::read_back(&rows?)),
+        }
     }
 
     /// `currval` and `lastval` must meet the state of this session, never another's.
@@ -722,6 +829,11 @@ impl Session {
                     "the upstream connection was lost while the statement ran",
                 )
                 .with_hint("Whether it took effect is not known.");
+                if exchange.is_mid_message() {
+                    // An error in the middle of a row would be read as a part of it.
+                    let _ = self.client.flush().await;
+                    return Err(Ending::Closed);
+                }
                 if in_transaction || !self.pins.is_empty() || exchange.open {
                     return Err(Ending::Fatal(ErrorReport {
                         severity: wire::Severity::Fatal,
@@ -805,14 +917,24 @@ impl Session {
                 }
                 Kind::SetTransaction => self.tx.local_settings = true,
                 Kind::Set { name, .. } => {
+                    // It may be SET … TO DEFAULT.
+                    self.resets |= self.baseline.get(name).is_some();
                     self.tx.local_settings = true;
                     self.note_custom_name(name);
                 }
-                Kind::Reset { .. } => self.tx.local_settings = true,
-                Kind::DiscardAll | Kind::Deallocate { name: None } => {
-                    self.discards = true;
+                Kind::Reset { name } => {
+                    self.resets |= match name {
+                        Some(name) => self.baseline.get(name).is_some(),
+                        None => !self.baseline.is_none(),
+                    };
+                    self.tx.local_settings = true;
+                }
+                Kind::DiscardAll => {
+                    self.resets |= !self.baseline.is_none();
                     self.ran_ddl = true;
                 }
+                Kind::Deallocate { name: None } => self.ran_ddl = true,
+                Kind::Deallocate { name: Some(name) } => self.deallocates.push(name.clone()),
                 Kind::PrepareTransaction { gid } => self.prepared_gid = Some(gid.clone()),
                 Kind::Load => self.loads = true,
                 Kind::Ddl
@@ -849,6 +971,22 @@ impl Session {
             self.custom_lost = true;
         }
     }
+}
+
+/// Runs a control statement again if a cancel that was meant for the client's strikes it.
+async fn uncancelled(
+    lease: &mut Lease,
+    sql: &str,
+    deadline: Instant,
+) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        match lease.simple(sql, deadline.into()).await {
+            Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {}
+            answer => return answer,
+        }
+    }
+    lease.simple(sql, deadline.into()).await
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -49,7 +49,7 @@ use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
 use serve::Served;
 use state::{CustomNames, Pin};
-use statements::{ClientStatements, Setting, Statement};
+use statements::{ClientStatements, Reading, Statement};
 use transaction::Transaction;
 
 /// Why a session ends.
@@ -123,7 +123,10 @@ pub struct Session {
     commit_inside: bool,
     single_control: bool,
     executes_sent: usize,
-    discards: bool,
+    /// A setting may have gone back to the server's default, where the client asked for another at login.
+    resets: bool,
+    /// Names of statements that the unit deallocates in SQL, in order.
+    deallocates: Vec<String>,
     ran_ddl: bool,
     /// PREPARE TRANSACTION is under way.
     prepared_gid: Option<String>,
@@ -155,13 +158,16 @@ impl Session {
 
     async fn query(&mut self, frame: &wire::Frame) -> Result<(), Ending> {
         self.renew_defaults().await;
-        let query = frontend::Query::read(frame.body()).map_err(Ending::Protocol)?;
+        let Ok(query) = frontend::Query::read(frame.body()) else {
+            // The server says what is wrong with it.
+            return self.function_call(frame).await;
+        };
         let analysis = self.analyse(query.sql);
         let mut report = UnitReport::new();
         match self.serve_query(query.sql, &analysis, &mut report).await {
             Served::Whole(out) => {
                 report.here = true;
-                self.reply(&out, &mut report).await?;
+                self.reply(&out, End::Sync, &mut report).await?;
             }
             Served::Miss(miss) => {
                 let work = Work::Query {
@@ -185,13 +191,13 @@ impl Session {
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
         self.renew_defaults().await;
         let mut report = UnitReport::new();
-        let served = if end == End::Sync {
+        let served = if Self::may_serve(frames, end) {
             self.serve_extended(frames, &mut report).await
         } else {
             Served::Miss(serve::Miss::bypass(crate::sql::Bypass::Streamed))
         };
         match served {
-            Served::Whole(out) => self.reply(&out, &mut report).await?,
+            Served::Whole(out) => self.reply(&out, end, &mut report).await?,
             Served::Miss(miss) => {
                 let work = Work::Extended {
                     frames,
@@ -232,9 +238,11 @@ impl Session {
     }
 
     /// Sends what was answered here.
-    async fn reply(&mut self, out: &[u8], report: &mut UnitReport) -> Result<(), Ending> {
+    async fn reply(&mut self, out: &[u8], end: End, report: &mut UnitReport) -> Result<(), Ending> {
         self.client.output.extend_from_slice(out);
-        wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
+        if end == End::Sync {
+            wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
+        }
         report.bytes += out.len() as u64;
         let sending = Instant::now();
         let flushed = self.client.flush().await;
@@ -343,6 +351,7 @@ impl Session {
         let mut sides = exchange::Sides {
             upstream_parameters: &mut connection.parameters,
             client_parameters: &mut self.reported,
+            withheld: false,
         };
         let heard = exchange.interpret(&mut connection.input, &mut sides, &mut self.client.output);
         let lost = !matches!(read, Ok(n) if n > 0) || heard.is_err();
@@ -368,20 +377,49 @@ impl Session {
     }
 
     fn intern(&self, sql: &[u8], parameter_types: &[u32]) -> Arc<Statement> {
+        let reading = self.reading(sql);
+        self.shared
+            .statements
+            .intern(sql, parameter_types, &self.shared.analyser, reading)
+    }
+
+    fn private_statement(&self, sql: &[u8], parameter_types: &[u32]) -> Arc<Statement> {
+        let reading = self.reading(sql);
+        self.shared
+            .statements
+            .private(sql, parameter_types, &self.shared.analyser, &reading)
+    }
+
+    /// What the server goes by when it reads `sql` in this session.
+    fn reading(&self, sql: &[u8]) -> Reading {
         // Before the picture is looked at.
         let epoch = self.database.authority.catalogue_epoch();
-        let setting = Setting {
+        let catalog = self.database.authority.catalog();
+        Reading {
             epoch,
-            catalogue: self.database.authority.catalog().map(|catalog| catalog.version),
             scope: self.scope.digest,
-        };
-        self.shared.statements.intern(
-            sql,
-            parameter_types,
-            &self.shared.analyser,
-            self.is_readable(sql),
-            setting,
-        )
+            context: self.context.clone(),
+            catalogue: catalog.map_or(0, |catalog| catalog.version.0),
+            readable: self.is_readable(sql),
+        }
+    }
+
+    /// What this session prepares now means the same to others with the same
+    /// settings: nothing that only its connection knows of is in the way.
+    fn is_shareable(&self) -> bool {
+        let changes_tables = self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| writer.touched().catalogue);
+        self.effects.is_empty()
+            && !self.tx.local_settings
+            && !changes_tables
+            && !self.pins.iter().any(|pin| {
+                matches!(
+                    pin,
+                    Pin::TemporaryObjects | Pin::Setting | Pin::SessionAuthorization | Pin::Load
+                )
+            })
     }
 
     /// The bytes mean what they seem to: in another encoding they are other

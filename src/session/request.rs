@@ -75,9 +75,9 @@ impl Assembler {
                     }
                 }
                 // PostgreSQL, too, drops what is left of a COPY that has already ended.
-                tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
+                tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL if self.frames.is_empty() => {}
                 tag::TERMINATE => return Ok(Some(Unit::Terminate)),
-                tag::QUERY | tag::FUNCTION_CALL if !self.frames.is_empty() => {
+                _ if !self.frames.is_empty() => {
                     // It follows messages that were never synced: one stream, in which the server decides.
                     self.push(frame);
                     return Ok(Some(self.end(End::Full)));

@@ -12,11 +12,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::decide::{Meaning, ReadPlan};
 use super::shared::{DescriptionKey, JudgementKey};
+use super::request::End;
 use super::statements::Statement;
 use super::transaction::Transaction;
 use super::{Session, UnitReport};
 use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
-use crate::catalog::Judgement;
+use crate::catalog::{CatalogVersion, Judgement};
 use crate::config::CacheMode;
 use crate::metrics::Tier;
 use crate::sql::{self, Bypass, Isolation, Kind};
@@ -227,7 +228,22 @@ impl Session {
         self.writer = None;
     }
 
-    /// Tries to answer a whole unit of the extended protocol here; its last frame is Sync.
+    /// Whether a run of messages that ends with `end` may be answered here. What Flush ends is
+    /// a part of a unit only: a portal that is bound in it may be used in the rest.
+    pub(super) fn may_serve(frames: &[Frame], end: End) -> bool {
+        match end {
+            End::Sync => true,
+            End::Flush => frames.iter().all(|frame| {
+                matches!(
+                    frame.tag(),
+                    tag::PARSE | tag::DESCRIBE | tag::CLOSE | tag::FLUSH
+                )
+            }),
+            End::Full => false,
+        }
+    }
+
+    /// Tries to answer a whole unit of the extended protocol here.
     pub(super) async fn serve_extended(
         &mut self,
         frames: &[Frame],
@@ -299,7 +315,7 @@ impl Session {
                     // A Parse without an Execute of the same unit needs proof that the server would take it.
                     if !self.answerable_kind(&statement)
                         && !executed_in(frames, at)
-                        && self.description(&statement).is_none()
+                        && !self.is_known_good(&statement)
                     {
                         return Err(forward());
                     }
@@ -313,6 +329,20 @@ impl Session {
                     let Some(statement) = self.staged_name(staged, bind.statement) else {
                         return Err(forward());
                     };
+                    // A named portal of a transaction is there for later units as well, and one
+                    // that is not executed now is there for nothing else.
+                    if (!bind.portal.is_empty() && staged.status != TransactionStatus::Idle)
+                        || !executed_later(frames, at, bind.portal)
+                    {
+                        return Err(Miss::bypass(Bypass::OpenPortal));
+                    }
+                    if is_control(&statement)
+                        && !(self.answerable_kind(&statement)
+                            && bind.parameters.is_empty()
+                            && bind.parameter_formats.len() <= 1)
+                    {
+                        return Err(forward());
+                    }
                     staged.portals.push((
                         Bytes::copy_from_slice(bind.portal),
                         Portal {
@@ -365,6 +395,8 @@ impl Session {
                         executes == 0 && single_execute(frames),
                     )
                     .await?;
+                    // It has given all its rows.
+                    staged.portals.retain(|(name, _)| name != execute.portal);
                     executes += 1;
                 }
                 tag::CLOSE => {
@@ -384,7 +416,7 @@ impl Session {
                     }
                     backend::close_complete(&mut staged.out);
                 }
-                tag::SYNC => {}
+                tag::SYNC | tag::FLUSH => {}
                 _ => return Err(forward()),
             }
         }
@@ -451,20 +483,21 @@ impl Session {
     /// Whether the answer has the columns that the client was told of when it prepared the statement. What is
     /// not certain the server decides: it refuses a statement whose columns have changed.
     fn has_columns_of_old(&self, statement: &Statement, plan: &ReadPlan) -> bool {
-        let now = plan.options.catalogue;
-        let Some(then) = statement.setting.catalogue else {
+        let then = &statement.reading;
+        let same_scope = then.scope == self.scope.digest;
+        if then.catalogue == 0 {
             // The one turn since was the loading of the first picture.
-            return self.database.authority.catalogue_epoch() == statement.setting.epoch + 1
-                && statement.setting.scope == self.scope.digest;
-        };
-        if then.0 == now && statement.setting.scope == self.scope.digest {
+            let turns = self.database.authority.catalogue_epoch() - then.epoch;
+            return same_scope && turns == 1;
+        }
+        if then.catalogue == plan.options.catalogue && same_scope {
             return true;
         }
         let key = JudgementKey {
             shape: statement.analysis.shape,
             statement_index: 0,
-            catalog: then,
-            scope: statement.setting.scope,
+            catalog: CatalogVersion(then.catalogue),
+            scope: then.scope,
         };
         let known = self.database.judgements.get(&key);
         let columns = |judgement: &Judgement| judgement.read.as_ref().ok().map(|read| read.columns);
@@ -523,10 +556,7 @@ impl Session {
     }
 
     fn answerable_kind(&self, statement: &Statement) -> bool {
-        matches!(
-            statement.analysis.kind(),
-            Some(Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Empty)
-        )
+        is_control(statement) && statement.parameter_types.is_empty()
     }
 
     fn staged_name(&self, staged: &Staged, name: &[u8]) -> Option<Arc<Statement>> {
@@ -534,6 +564,22 @@ impl Session {
             Some((_, statement)) => statement.clone(),
             None => self.statements.get(name).cloned(),
         }
+    }
+
+    /// The server would take a Parse of this statement: it has taken it from a session with
+    /// the same settings, and the catalogue has not been seen to change since. Needs no
+    /// guard: at worst the error comes with Bind in place of Parse.
+    fn is_known_good(&self, statement: &Statement) -> bool {
+        if !self.may_use_descriptions() {
+            return false;
+        }
+        let key = DescriptionKey {
+            context: self.context.clone(),
+            statement: statement.id,
+        };
+        let known = self.database.known_good.get(&key);
+        let catalog = self.database.authority.catalog();
+        known.is_some_and(|known| catalog.is_none_or(|catalog| catalog.version == known))
     }
 
     /// What the server said of this statement, if the catalogue is still the same.
@@ -664,12 +710,40 @@ impl Session {
     }
 }
 
+/// What is answered here without a look at the cache, if at all.
+fn is_control(statement: &Statement) -> bool {
+    matches!(
+        statement.analysis.kind(),
+        Some(Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Empty)
+    )
+}
+
 /// The command tag of a statement that begins a transaction.
 fn begin_tag(sql: &[u8]) -> &'static str {
     match std::str::from_utf8(sql) {
         Ok(text) if sql::is_start_transaction(text) => "START TRANSACTION",
         _ => "BEGIN",
     }
+}
+
+/// The portal that is bound at `at` is executed before it is bound or closed again.
+fn executed_later(frames: &[Frame], at: usize, portal: &[u8]) -> bool {
+    for frame in &frames[at + 1..] {
+        let named = match frame.tag() {
+            tag::EXECUTE => match frontend::Execute::read(frame.body()) {
+                Ok(execute) if execute.portal == portal => return true,
+                _ => None,
+            },
+            tag::BIND => frontend::Bind::read(frame.body())
+                .ok()
+                .map(|bind| bind.portal),
+            _ => None,
+        };
+        if named == Some(portal) {
+            return false;
+        }
+    }
+    false
 }
 
 fn staged_portal(staged: &Staged, name: &[u8]) -> Option<Portal> {

@@ -132,6 +132,17 @@ pub fn read_back_sql(custom: &CustomNames) -> String {
     sql
 }
 
+/// Names those of these settings that have no value of the session's own.
+pub fn reset_sql<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(quote_literal).collect();
+    format!(
+        "SELECT name::pg_catalog.text FROM pg_catalog.pg_settings \
+           WHERE source OPERATOR(pg_catalog.<>) 'session' \
+             AND name::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.text[])",
+        names.join(", ")
+    )
+}
+
 /// Takes the rows of [`read_back_sql`].
 pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
     let mut settings = Settings::default();

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::analysis::{Analyser, Analysis};
-use crate::catalog::CatalogVersion;
 
 /// One statement text with its parameter types: the same for every session that prepares it.
 #[derive(Debug)]
@@ -19,7 +18,8 @@ pub struct Statement {
     pub sql: Bytes,
     pub parameter_types: Box<[u32]>,
     pub analysis: Analysis,
-    pub setting: Setting,
+    /// With what the client that it was made for took it.
+    pub reading: Reading,
 }
 
 impl Statement {
@@ -29,30 +29,35 @@ impl Statement {
     }
 }
 
+/// With which the names of all statements on upstream connections begin.
+pub const UPSTREAM_PREFIX: &str = "pgditto_";
+
 /// The name under which upstream connections know the statement `id`.
 pub fn upstream_name(id: u64) -> String {
-    format!("pgditto_{id}")
+    format!("{UPSTREAM_PREFIX}{id}")
+}
+
+/// What the server goes by when it reads a text: two texts that differ in it
+/// may mean different things, so they are different statements.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reading {
+    /// Who reads, under which settings.
+    pub context: Bytes,
+    /// The version of the catalogue; zero if it is not known.
+    pub catalogue: u64,
+    /// [`crate::authority::Authority::catalogue_epoch`]: without a picture the version does not tell.
+    pub epoch: u64,
+    /// A digest of how names are resolved.
+    pub scope: u64,
+    /// The bytes mean what they seem to, in the encoding and under the settings of the client.
+    pub readable: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct TextKey {
     sql: Bytes,
     parameter_types: Box<[u32]>,
-    /// The bytes mean what they seem to, in the encoding and under the settings of the client.
-    readable: bool,
-    setting: Setting,
-}
-
-/// Where a statement is prepared. Prepared in another catalogue or under another path, it is another one for
-/// the server: it may have other columns, and then the server refuses the old one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Setting {
-    /// [`crate::authority::Authority::catalogue_epoch`].
-    pub epoch: u64,
-    /// `None` while there is no picture.
-    pub catalogue: Option<CatalogVersion>,
-    /// A digest of how names are resolved.
-    pub scope: u64,
+    reading: Reading,
 }
 
 /// All statement texts of this process, bounded in bytes.
@@ -83,31 +88,40 @@ impl StatementTexts {
         sql: &[u8],
         parameter_types: &[u32],
         analyser: &Analyser,
-        readable: bool,
-        setting: Setting,
+        reading: Reading,
     ) -> Arc<Statement> {
         let key = TextKey {
             sql: Bytes::copy_from_slice(sql),
             parameter_types: parameter_types.into(),
-            readable,
-            setting,
+            reading,
         };
         if let Some(known) = self.texts.get(&key) {
             return known;
         }
-        let statement = Arc::new(Statement {
+        let statement = self.private(sql, parameter_types, analyser, &key.reading);
+        self.texts.insert(key, statement.clone());
+        statement
+    }
+
+    /// A statement that nobody else is given.
+    pub fn private(
+        &self,
+        sql: &[u8],
+        parameter_types: &[u32],
+        analyser: &Analyser,
+        reading: &Reading,
+    ) -> Arc<Statement> {
+        Arc::new(Statement {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            sql: key.sql.clone(),
-            parameter_types: key.parameter_types.clone(),
-            analysis: if readable {
+            sql: Bytes::copy_from_slice(sql),
+            parameter_types: parameter_types.into(),
+            analysis: if reading.readable {
                 analyser.analyse(sql)
             } else {
                 Analysis::not_understood()
             },
-            setting,
-        });
-        self.texts.insert(key, statement.clone());
-        statement
+            reading: reading.clone(),
+        })
     }
 }
 
@@ -120,6 +134,11 @@ pub struct ClientStatements {
 impl ClientStatements {
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         self.by_name.get(name)
+    }
+
+    /// Some name leads to the statement `id`.
+    pub fn holds(&self, id: u64) -> bool {
+        self.by_name.values().any(|statement| statement.id == id)
     }
 
     pub fn insert(&mut self, name: &[u8], statement: Arc<Statement>) {

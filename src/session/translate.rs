@@ -7,11 +7,13 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::Session;
+use super::analysis::Analysis;
 use super::decide::Meaning;
-use super::exchange::{Exchange, Expect, NameChange};
+use super::exchange::{Alias, Exchange, Expect, NameChange};
 use super::fill::Fill;
 use super::serve::Miss;
-use super::statements::{Statement, upstream_name};
+use super::state::Pin;
+use super::statements::{Statement, UPSTREAM_PREFIX, upstream_name};
 use crate::cache::{Moment, Picture};
 use crate::catalog::{Effects, Footprint};
 use crate::sql::Kind;
@@ -30,6 +32,7 @@ impl Session {
         &mut self,
         frame: &Frame,
         meaning: &Meaning,
+        unsynced: bool,
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) {
@@ -40,14 +43,78 @@ impl Session {
         self.statements.remove(b"");
         self.unnamed_upstream = None;
         exchange.outgoing.extend_from_slice(frame.bytes());
-        exchange.expects.push_back(Expect::Simple { fill });
+        exchange
+            .expects
+            .push_back(Expect::Simple { fill, unsynced });
     }
 
     /// Queues a FunctionCall: it may do anything.
-    pub(super) fn translate_function_call(&mut self, frame: &Frame, exchange: &mut Exchange) {
+    pub(super) fn translate_function_call(
+        &mut self,
+        frame: &Frame,
+        unsynced: bool,
+        exchange: &mut Exchange,
+    ) {
         self.touch_everything();
         exchange.outgoing.extend_from_slice(frame.bytes());
-        exchange.expects.push_back(Expect::Simple { fill: None });
+        exchange.expects.push_back(Expect::Simple {
+            fill: None,
+            unsynced,
+        });
+    }
+
+    /// SQL that names statements of the protocol (EXECUTE, DEALLOCATE) finds them on the connection
+    /// under the names that the client gave them.
+    pub(super) fn lend_names(&self, names: &[String], exchange: &mut Exchange) {
+        let mut lent = false;
+        for name in names {
+            if let Some(statement) = self.statements.get(name.as_bytes()) {
+                frontend::parse(
+                    &mut exchange.outgoing,
+                    name.as_bytes(),
+                    &statement.sql,
+                    &statement.parameter_types,
+                );
+                lent = true;
+            }
+        }
+        if lent {
+            frontend::sync(&mut exchange.outgoing);
+            exchange
+                .expects
+                .push_back(Expect::Hidden { may_fail: true });
+        }
+    }
+
+    /// The end of [`Session::lend_names`].
+    pub(super) fn take_names_back(&self, names: &[String], exchange: &mut Exchange) {
+        for name in names {
+            frontend::close(
+                &mut exchange.outgoing,
+                frontend::Target::Statement,
+                name.as_bytes(),
+            );
+        }
+        if !names.is_empty() {
+            frontend::sync(&mut exchange.outgoing);
+            exchange
+                .expects
+                .push_back(Expect::Hidden { may_fail: true });
+        }
+    }
+
+    /// The statements of the protocol that this SQL names.
+    pub(super) fn named_in_sql(&self, analysis: &Analysis, names: &mut Vec<String>) {
+        for facts in analysis.statements.iter() {
+            if let Kind::Execute { name }
+            | Kind::Prepare { name }
+            | Kind::Deallocate { name: Some(name) } = &facts.kind
+                && self.statements.get(name.as_bytes()).is_some()
+                && !names.contains(name)
+            {
+                names.push(name.clone());
+            }
+        }
     }
 
     /// Queues one message of the extended protocol, or one that comes while a unit is open.
@@ -69,14 +136,32 @@ impl Session {
         if skipping {
             return Ok(());
         }
+        match self.translate_message(frame, connection, exchange, miss) {
+            // One message makes no sense, but where it ends is known: it fails as the server
+            // would have it fail, and the session goes on.
+            Err(error) if !error.is_fatal() => {
+                exchange.fail(&error.report());
+                Ok(())
+            }
+            translated => translated,
+        }
+    }
+
+    fn translate_message(
+        &mut self,
+        frame: &Frame,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+        miss: &mut Miss,
+    ) -> Result<(), WireError> {
         match frame.tag() {
             tag::PARSE => self.translate_parse(frame, connection, exchange)?,
             tag::BIND => self.translate_bind(frame, connection, exchange)?,
             tag::DESCRIBE => self.translate_describe(frame, connection, exchange)?,
-            tag::EXECUTE => self.translate_execute(frame, exchange, miss)?,
+            tag::EXECUTE => self.translate_execute(frame, connection, exchange, miss)?,
             tag::CLOSE => self.translate_close(frame, exchange)?,
             tag::SYNC => {
-                exchange.open = false;
+                exchange.synced();
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Sync);
                 self.before_commit(exchange);
@@ -87,16 +172,20 @@ impl Session {
                 let analysis = self.analyse(query.sql);
                 let meaning = self.meaning(&analysis);
                 self.commit_inside |= meaning.may_commit_inside;
-                self.translate_query(frame, &meaning, exchange, &mut Miss::default());
+                self.translate_query(frame, &meaning, true, exchange, &mut Miss::default());
                 self.before_commit(exchange);
                 exchange.open = false;
             }
             tag::FUNCTION_CALL => {
-                self.translate_function_call(frame, exchange);
+                self.translate_function_call(frame, true, exchange);
                 self.before_commit(exchange);
                 exchange.open = false;
             }
-            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
+            // It may be for a COPY of which the server has not told yet; else the server drops it.
+            tag::COPY_DONE | tag::COPY_FAIL => {
+                exchange.outgoing.extend_from_slice(frame.bytes());
+                exchange.expects.push_back(Expect::CopyEnd);
+            }
             _ => exchange.outgoing.extend_from_slice(frame.bytes()),
         }
         Ok(())
@@ -115,8 +204,6 @@ impl Session {
                 }
                 self.before_commit(exchange);
             }
-            // The server drops these while it copies.
-            tag::SYNC | tag::FLUSH => return Ok(()),
             _ => {}
         }
         exchange.outgoing.extend_from_slice(frame.bytes());
@@ -130,16 +217,38 @@ impl Session {
         exchange: &mut Exchange,
     ) -> Result<(), WireError> {
         let parse = frontend::Parse::read(frame.body())?;
-        let statement = self.intern(parse.sql, &parse.parameter_types);
+        let mut statement = if self.is_shareable() {
+            self.intern(parse.sql, &parse.parameter_types)
+        } else {
+            self.private_statement(parse.sql, &parse.parameter_types)
+        };
         let name = Bytes::copy_from_slice(parse.name);
+        let change = NameChange {
+            name: name.clone(),
+            before: self.statements.get(&name).cloned(),
+        };
         if name.is_empty() {
             exchange.outgoing.extend_from_slice(frame.bytes());
             exchange.expects.push_back(Expect::Parse {
                 statement: None,
                 visible: true,
+                change: Some(change),
             });
             self.unnamed_upstream = Some(statement.id);
-        } else if self.statements.get(&name).is_some() {
+        } else if change.before.is_some() {
+            // The server complains of the text first, if there is reason to.
+            frontend::parse(
+                &mut exchange.outgoing,
+                b"",
+                parse.sql,
+                &parse.parameter_types,
+            );
+            exchange.expects.push_back(Expect::Parse {
+                statement: None,
+                visible: false,
+                change: None,
+            });
+            self.unnamed_upstream = None;
             let name = String::from_utf8_lossy(&name);
             let message = format!("prepared statement \"{name}\" already exists");
             exchange.fail(&ErrorReport::error(SqlState::DUPLICATE_STATEMENT, message));
@@ -153,42 +262,79 @@ impl Session {
                 .with_hint("Close those that are no longer used."),
             );
             return Ok(());
-        } else if connection.prepared.contains(statement.id)
-            && self.tx.status != TransactionStatus::Failed
-        {
+        } else if self.may_be_prepared_in_sql(&name) {
+            // The server says so if PREPARE has taken the name.
+            frontend::parse(
+                &mut exchange.outgoing,
+                &name,
+                parse.sql,
+                &parse.parameter_types,
+            );
+            exchange.expects.push_back(Expect::Parse {
+                statement: None,
+                visible: true,
+                change: Some(change),
+            });
+            frontend::close(&mut exchange.outgoing, frontend::Target::Statement, &name);
+            exchange.expects.push_back(Expect::Close {
+                visible: false,
+                evicted: None,
+            });
+            self.prepare_upstream(&statement, connection, exchange, None);
+        } else if connection.prepared.contains(statement.id) && self.is_read_alike() {
             let mut complete = BytesMut::new();
             backend::parse_complete(&mut complete);
-            exchange.expects.push_back(Expect::Given(complete.freeze()));
+            exchange.expects.push_back(Expect::Given {
+                bytes: complete.freeze(),
+                change: Some(change),
+            });
         } else {
-            self.prepare_upstream(&statement, connection, exchange, true);
+            if self.statements.holds(statement.id) {
+                // The table may have changed since: the other name keeps what it was prepared as.
+                statement = self.private_statement(parse.sql, &parse.parameter_types);
+            }
+            self.prepare_upstream(&statement, connection, exchange, Some(change));
         }
-        let before = self.statements.get(&name).cloned();
-        exchange.note_name_change(NameChange {
-            name: name.clone(),
-            before,
-        });
         self.statements.insert(&name, statement);
         Ok(())
     }
 
-    /// Sends a Parse of `statement` under the name that upstream connections know it by.
+    /// A Parse now would come to what an earlier one with the same context and catalogue came to.
+    fn is_read_alike(&self) -> bool {
+        let authority = &self.database.authority;
+        authority.catalog().is_some()
+            && authority.may_serve(Moment::now()).is_ok()
+            && self.may_use_descriptions()
+    }
+
+    /// Sends a Parse of `statement` under the name that upstream connections know it by;
+    /// the client sees the reply to it if it changes one of the client's names.
     fn prepare_upstream(
         &mut self,
         statement: &Arc<Statement>,
         connection: &mut Connection,
         exchange: &mut Exchange,
-        visible: bool,
+        change: Option<NameChange>,
     ) {
-        if !connection.prepared.contains(statement.id) {
-            if let Some(evicted) = connection.prepared.insert(statement.id) {
-                frontend::close(
-                    &mut exchange.outgoing,
-                    frontend::Target::Statement,
-                    upstream_name(evicted).as_bytes(),
-                );
-                exchange.expects.push_back(Expect::Close { visible: false });
-            }
+        // One that was read before a table changed must go, and one of which an error left
+        // unclear whether it is there as well; there is no harm if it is not.
+        let mut close = |id, evicted| {
+            frontend::close(
+                &mut exchange.outgoing,
+                frontend::Target::Statement,
+                upstream_name(id).as_bytes(),
+            );
+            exchange.expects.push_back(Expect::Close {
+                visible: false,
+                evicted,
+            });
+        };
+        if !connection.prepared.contains(statement.id)
+            && let Some(evicted) = connection.prepared.insert(statement.id)
+        {
+            close(evicted, Some(evicted));
         }
+        close(statement.id, None);
         frontend::parse(
             &mut exchange.outgoing,
             statement.upstream_name().as_bytes(),
@@ -198,7 +344,8 @@ impl Session {
         exchange.pending_parses.push(statement.id);
         exchange.expects.push_back(Expect::Parse {
             statement: Some(statement.id),
-            visible,
+            visible: change.is_some(),
+            change,
         });
     }
 
@@ -222,13 +369,14 @@ impl Session {
                 exchange.expects.push_back(Expect::Parse {
                     statement: None,
                     visible: false,
+                    change: None,
                 });
                 self.unnamed_upstream = Some(statement.id);
             }
             return Some((statement, Vec::new()));
         }
         if !connection.prepared.contains(statement.id) {
-            self.prepare_upstream(&statement, connection, exchange, false);
+            self.prepare_upstream(&statement, connection, exchange, None);
         }
         let upstream = statement.upstream_name().into_bytes();
         Some((statement, upstream))
@@ -243,18 +391,37 @@ impl Session {
         let bind = frontend::Bind::read(frame.body())?;
         let known = self.ensure_prepared(bind.statement, connection, exchange);
         let portal = Bytes::copy_from_slice(bind.portal);
+        let mut alias = None;
         match known {
             Some((statement, upstream)) => {
                 frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
                 self.portals.insert(portal, Some(statement));
+                if !upstream.is_empty() {
+                    alias = Some(Alias {
+                        upstream,
+                        client: Bytes::copy_from_slice(bind.statement),
+                    });
+                }
             }
-            None => {
+            None if self.may_be_prepared_in_sql(bind.statement) => {
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 self.portals.insert(portal, None);
             }
+            None => {
+                exchange.fail(&no_statement(bind.statement));
+                return Ok(());
+            }
         }
-        exchange.expects.push_back(Expect::Bind);
+        exchange.expects.push_back(Expect::Bind { alias });
         Ok(())
+    }
+
+    /// A name that the protocol does not know may be one of PREPARE. It is never one of
+    /// another session, and never one of ours.
+    pub(super) fn may_be_prepared_in_sql(&self, name: &[u8]) -> bool {
+        let prepares =
+            self.pins.contains(&Pin::SqlPrepare) || self.effects.intersects(Effects::PREPARED);
+        prepares && !name.is_empty() && !name.starts_with(UPSTREAM_PREFIX.as_bytes())
     }
 
     fn translate_describe(
@@ -275,9 +442,13 @@ impl Session {
                         frontend::describe(&mut exchange.outgoing, describe.target, &upstream);
                         Some(statement)
                     }
-                    None => {
+                    None if self.may_be_prepared_in_sql(describe.name) => {
                         exchange.outgoing.extend_from_slice(frame.bytes());
                         None
+                    }
+                    None => {
+                        exchange.fail(&no_statement(describe.name));
+                        return Ok(());
                     }
                 };
                 exchange
@@ -291,11 +462,40 @@ impl Session {
     fn translate_execute(
         &mut self,
         frame: &Frame,
+        connection: &mut Connection,
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) -> Result<(), WireError> {
         let execute = frontend::Execute::read(frame.body())?;
         let statement = self.portals.get(execute.portal).cloned().flatten();
+        if let Some(statement) = &statement
+            && let Some(Kind::Deallocate { name: Some(name) }) = statement.analysis.kind()
+            && self.tx.status != TransactionStatus::Failed
+            && let Some(before) = self.statements.get(name.as_bytes()).cloned()
+        {
+            // The connection keeps it for others; only the client's name goes.
+            let name = Bytes::copy_from_slice(name.as_bytes());
+            self.statements.remove(&name);
+            let mut complete = BytesMut::new();
+            backend::command_complete(&mut complete, "DEALLOCATE");
+            exchange.expects.push_back(Expect::Given {
+                bytes: complete.freeze(),
+                change: Some(NameChange {
+                    name,
+                    before: Some(before),
+                }),
+            });
+            self.executes_sent += 1;
+            return Ok(());
+        }
+        if let Some(Kind::DiscardAll | Kind::Deallocate { name: None }) = statement
+            .as_ref()
+            .and_then(|statement| statement.analysis.kind())
+        {
+            // What comes after it in the same unit must be prepared again.
+            connection.prepared.clear();
+            self.unnamed_upstream = None;
+        }
         match &statement {
             // A portal that SQL declared, or none at all.
             None => self.touch_everything(),
@@ -330,19 +530,34 @@ impl Session {
             frontend::Target::Portal => {
                 self.portals.remove(close.name);
                 exchange.outgoing.extend_from_slice(frame.bytes());
-                exchange.expects.push_back(Expect::Close { visible: true });
+                exchange.expects.push_back(Expect::Close {
+                    visible: true,
+                    evicted: None,
+                });
+            }
+            frontend::Target::Statement
+                if self.statements.get(close.name).is_none()
+                    && self.may_be_prepared_in_sql(close.name) =>
+            {
+                exchange.outgoing.extend_from_slice(frame.bytes());
+                exchange.expects.push_back(Expect::Close {
+                    visible: true,
+                    evicted: None,
+                });
             }
             frontend::Target::Statement => {
                 // The connection keeps it for others; only the client's name goes.
-                let before = self.statements.get(close.name).cloned();
-                exchange.note_name_change(NameChange {
+                let change = NameChange {
                     name: Bytes::copy_from_slice(close.name),
-                    before,
-                });
+                    before: self.statements.get(close.name).cloned(),
+                };
                 self.statements.remove(close.name);
                 let mut complete = BytesMut::new();
                 backend::close_complete(&mut complete);
-                exchange.expects.push_back(Expect::Given(complete.freeze()));
+                exchange.expects.push_back(Expect::Given {
+                    bytes: complete.freeze(),
+                    change: Some(change),
+                });
             }
         }
         Ok(())
@@ -436,4 +651,14 @@ impl Session {
 /// BEGIN and ROLLBACK make nothing visible.
 fn begins_or_ends_nothing(kind: Option<&Kind>) -> bool {
     matches!(kind, Some(Kind::Begin { .. } | Kind::Rollback { .. }))
+}
+
+fn no_statement(name: &[u8]) -> ErrorReport {
+    let message = if name.is_empty() {
+        "unnamed prepared statement does not exist".to_owned()
+    } else {
+        let name = String::from_utf8_lossy(name);
+        format!("prepared statement \"{name}\" does not exist")
+    };
+    ErrorReport::error(SqlState::INVALID_STATEMENT_NAME, message)
 }

@@ -317,3 +317,79 @@ fn drain_that_is_refused_or_has_no_token_fails() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("http.admin_token_file is not set"));
 }
+
+/// Answers GET with one client less each time, and POST once, as the last.
+fn leaving_clients(mut clients: u32) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let thread = std::thread::spawn(move || {
+        let mut methods = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            let method = String::from_utf8(request).unwrap();
+            let method = method.split(' ').next().unwrap().to_owned();
+            let drains = method == "POST";
+            methods.push(format!("{method} {clients}"));
+            let body = format!("pgditto_clients{{state=\"idle\"}} {clients}\n");
+            write!(
+                stream,
+                "HTTP/1.1 202 Accepted\r\nConnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+            if drains {
+                break;
+            }
+            clients = clients.saturating_sub(1);
+        }
+        methods
+    });
+    (address, thread)
+}
+
+#[test]
+fn drain_waits_for_clients_before_it_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = write(dir.path(), "token", "t0ken\n");
+    let set = format!("http.admin_token_file={token}");
+    let (address, server) = leaving_clients(2);
+    let output = run(&[
+        "drain",
+        "--wait-for-clients",
+        "--http",
+        &address,
+        "--set",
+        &set,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let requests = server.join().unwrap();
+    assert_eq!(requests[..3], ["GET 2", "GET 1", "GET 0"]);
+    assert_eq!(requests.last().unwrap(), "POST 0");
+    assert!(
+        requests.len() > 5,
+        "a moment without clients is not enough: {requests:?}"
+    );
+}
+
+#[test]
+fn drain_that_waits_is_done_when_the_process_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = write(dir.path(), "token", "t0ken\n");
+    let set = format!("http.admin_token_file={token}");
+    let (address, server) = http_server(vec!["200 OK\r\n\r\npgditto_clients{state=\"idle\"} 1\n"]);
+    let output = run(&[
+        "drain",
+        "--wait-for-clients",
+        "--http",
+        &address,
+        "--set",
+        &set,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    server.join().unwrap();
+}

@@ -4,12 +4,15 @@ mod fixture;
 
 mod admin;
 mod authority;
+mod bad_input;
 mod cache;
 mod catalog;
 mod cli;
 mod deploy;
 mod drivers;
+mod pooling;
 mod protocol;
 mod redis_tier;
 mod servers;
+mod session_state;
 mod upstream;

@@ -14,7 +14,10 @@ const SCHEMA: &str = "
 const READ: &str = "SELECT x FROM t WHERE id = 1";
 
 fn not_alone(pgditto: &Pgditto) -> bool {
-    pgditto.metrics().sum("pgditto_guard_state", &[("state", "not_alone")]) > 0.0
+    pgditto
+        .metrics()
+        .sum("pgditto_guard_state", &[("state", "not_alone")])
+        > 0.0
 }
 
 /// How many backends of the house's database wait for a lock.
@@ -26,7 +29,9 @@ fn waiting(house: &House<'_>) -> String {
 }
 
 fn x(postgres: &Postgres, database: &str) -> String {
-    Wire::connect(postgres.port, "app", database, &[]).query(READ).text()
+    Wire::connect(postgres.port, "app", database, &[])
+        .query(READ)
+        .text()
 }
 
 #[test]
@@ -41,11 +46,15 @@ fn two_on_one_database_serve_nothing_and_say_so_and_nobody_sees_an_old_value() {
         let written = other.query(&format!("UPDATE t SET x = {value} WHERE id = 1"));
         assert_eq!(written.error(), None, "{written:?}");
         assert_eq!(pair.via.query(READ).text(), value.to_string());
-        let written = pair.via.query(&format!("UPDATE t SET x = -{value} WHERE id = 1"));
+        let written = pair
+            .via
+            .query(&format!("UPDATE t SET x = -{value} WHERE id = 1"));
         assert_eq!(written.error(), None, "{written:?}");
         assert_eq!(other.query(READ).text(), format!("-{value}"));
     }
-    eventually("both know", || not_alone(&house.pgditto) && not_alone(&second));
+    eventually("both know", || {
+        not_alone(&house.pgditto) && not_alone(&second)
+    });
     for pgditto in [&house.pgditto, &second] {
         pgditto.await_log("another pgditto serves this database");
     }
@@ -74,18 +83,33 @@ fn in_a_rolling_update_nobody_sees_an_old_value() {
         let mut after = Wire::connect(new.port, "app", &database, &[]);
         for _ in 0..15 {
             value += 1;
-            assert_eq!(after.query(&format!("UPDATE t SET x = {value} WHERE id = 1")).error(), None);
+            assert_eq!(
+                after
+                    .query(&format!("UPDATE t SET x = {value} WHERE id = 1"))
+                    .error(),
+                None
+            );
             assert_eq!(before.query(READ).text(), value.to_string());
             assert_eq!(after.query(READ).text(), value.to_string());
             value += 1;
-            assert_eq!(before.query(&format!("UPDATE t SET x = {value} WHERE id = 1")).error(), None);
+            assert_eq!(
+                before
+                    .query(&format!("UPDATE t SET x = {value} WHERE id = 1"))
+                    .error(),
+                None
+            );
             assert_eq!(after.query(READ).text(), value.to_string());
         }
         drop(before);
         old.kill9();
         for _ in 0..15 {
             value += 1;
-            assert_eq!(after.query(&format!("UPDATE t SET x = {value} WHERE id = 1")).error(), None);
+            assert_eq!(
+                after
+                    .query(&format!("UPDATE t SET x = {value} WHERE id = 1"))
+                    .error(),
+                None
+            );
             assert_eq!(after.query(READ).text(), value.to_string());
         }
         old = new;
@@ -99,7 +123,9 @@ fn orphan(configure: impl FnOnce(&mut crate::fixture::Options), recorded: bool) 
     let mut gate = house.direct();
     gate.query("BEGIN; LOCK TABLE gate");
     let mut client = house.via();
-    client.send(&query("BEGIN; LOCK TABLE gate; UPDATE t SET x = 5 WHERE id = 1; COMMIT"));
+    client.send(&query(
+        "BEGIN; LOCK TABLE gate; UPDATE t SET x = 5 WHERE id = 1; COMMIT",
+    ));
     eventually("it waits", || waiting(&house) == "1");
     house.pgditto.restart();
     house.before.take();
@@ -116,7 +142,9 @@ fn orphan(configure: impl FnOnce(&mut crate::fixture::Options), recorded: bool) 
     pair.never_hits(READ);
     gate.query("COMMIT");
     // Whenever it commits: there is no hit that does not know.
-    eventually("it has committed", || x(house.postgres, &house.database) == "5");
+    eventually("it has committed", || {
+        x(house.postgres, &house.database) == "5"
+    });
     house.before.take();
     pair.becomes_hit(READ);
     assert_eq!(pair.via.query(READ).text(), "5");
@@ -181,7 +209,9 @@ fn a_crash_of_the_server_empties_the_cache() {
     postgres.restart();
     // The client has lost no connection of its own; what was unlogged is gone.
     let mut direct = Wire::connect(postgres.port, "app", &database, &[]);
-    eventually("the server is back", || client.query("SELECT 1").error().is_none());
+    eventually("the server is back", || {
+        client.query("SELECT 1").error().is_none()
+    });
     for _ in 0..20 {
         assert_eq!(direct.query("SELECT count(*) FROM fleeting").text(), "0");
         assert_eq!(client.query("SELECT count(*) FROM fleeting").text(), "0");
@@ -297,7 +327,11 @@ fn a_commit_that_waits_for_a_standby_is_neither_seen_early_nor_late() {
     let mut writer = house.via();
     writer.query("SET synchronous_commit = on");
     eventually("commits wait for the standby", || {
-        house.direct().query("SHOW synchronous_standby_names").text() == "nobody"
+        house
+            .direct()
+            .query("SHOW synchronous_standby_names")
+            .text()
+            == "nobody"
     });
     writer.send(&query("UPDATE t SET x = 9 WHERE id = 1"));
     let reply = writer.reply().expect("a word about it");

@@ -62,7 +62,9 @@ fn an_unnamed_statement_in_one_batch_is_a_hit() {
     // A batch that does not ask for a description, and one that describes the statement.
     let mut bare = Batch::default();
     bare.parse("", "SELECT name FROM item WHERE id = $1", &[]);
-    bare.bind("", "", &[], &[Some(b"5")], &[]).execute("", 0).sync();
+    bare.bind("", "", &[], &[Some(b"5")], &[])
+        .execute("", 0)
+        .sync();
     assert_eq!(pair.look_batch(&bare), Served::Miss);
     assert_eq!(pair.look_batch(&bare), Served::Hit);
 }
@@ -72,22 +74,36 @@ fn a_named_statement_that_was_prepared_before_is_a_hit() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
     let mut prepare = Batch::default();
-    prepare.parse("s1", "SELECT id, name FROM item WHERE id = $1", &[23]).describe(b'S', "s1").sync();
+    prepare
+        .parse("s1", "SELECT id, name FROM item WHERE id = $1", &[23])
+        .describe(b'S', "s1")
+        .sync();
     pair.look_batch(&prepare);
     let mut run = Batch::default();
-    run.bind("", "s1", &[], &[Some(b"7")], &[]).execute("", 0).sync();
+    run.bind("", "s1", &[], &[Some(b"7")], &[])
+        .execute("", 0)
+        .sync();
     assert_eq!(pair.look_batch(&run), Served::Miss);
     assert_eq!(pair.look_batch(&run), Served::Hit);
     let mut binary = Batch::default();
-    binary.bind("", "s1", &[1], &[Some(&7_i32.to_be_bytes())], &[1]).execute("", 0).sync();
+    binary
+        .bind("", "s1", &[1], &[Some(&7_i32.to_be_bytes())], &[1])
+        .execute("", 0)
+        .sync();
     assert_eq!(pair.look_batch(&binary), Served::Miss);
     assert_eq!(pair.look_batch(&binary), Served::Hit);
     let mut mixed = Batch::default();
-    mixed.bind("", "s1", &[], &[Some(b"7")], &[1, 0]).execute("", 0).sync();
+    mixed
+        .bind("", "s1", &[], &[Some(b"7")], &[1, 0])
+        .execute("", 0)
+        .sync();
     assert_eq!(pair.look_batch(&mixed), Served::Miss);
     assert_eq!(pair.look_batch(&mixed), Served::Hit);
     let mut portal = Batch::default();
-    portal.bind("p", "s1", &[], &[Some(b"8")], &[]).describe(b'P', "p").execute("p", 0);
+    portal
+        .bind("p", "s1", &[], &[Some(b"8")], &[])
+        .describe(b'P', "p")
+        .execute("p", 0);
     portal.close(b'P', "p").sync();
     assert_eq!(pair.look_batch(&portal), Served::Miss);
     assert_eq!(pair.look_batch(&portal), Served::Hit);
@@ -139,7 +155,11 @@ fn a_transaction_of_hits_never_reaches_the_server() {
     pair.hit("SELECT count(*) FROM item");
     pair.hit("SELECT count(*) FROM part");
     pair.both("COMMIT");
-    for begin in ["START TRANSACTION", "BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN READ ONLY"] {
+    for begin in [
+        "START TRANSACTION",
+        "BEGIN ISOLATION LEVEL READ COMMITTED",
+        "BEGIN READ ONLY",
+    ] {
         pair.both(begin);
         pair.hit("SELECT count(*) FROM item");
         pair.both("ROLLBACK");
@@ -152,18 +172,33 @@ fn begin_and_select_in_one_batch_are_a_hit() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
     let mut batch = Batch::default();
-    batch.parse("", "BEGIN", &[]).bind("", "", &[], &[], &[]).execute("", 0);
+    batch
+        .parse("", "BEGIN", &[])
+        .bind("", "", &[], &[], &[])
+        .execute("", 0);
     batch.parse("", "SELECT name FROM item WHERE id = $1", &[23]);
-    batch.bind("", "", &[], &[Some(b"2")], &[]).describe(b'P', "").execute("", 0).sync();
+    batch
+        .bind("", "", &[], &[Some(b"2")], &[])
+        .describe(b'P', "")
+        .execute("", 0)
+        .sync();
     assert_eq!(pair.look_batch(&batch), Served::Miss);
     pair.both("COMMIT");
     assert_eq!(pair.look_batch(&batch), Served::Hit);
     let mut again = Batch::default();
     again.parse("", "SELECT name FROM item WHERE id = $1", &[23]);
-    again.bind("", "", &[], &[Some(b"2")], &[]).describe(b'P', "").execute("", 0).sync();
+    again
+        .bind("", "", &[], &[Some(b"2")], &[])
+        .describe(b'P', "")
+        .execute("", 0)
+        .sync();
     assert_eq!(pair.look_batch(&again), Served::Hit);
     let mut commit = Batch::default();
-    commit.parse("", "COMMIT", &[]).bind("", "", &[], &[], &[]).execute("", 0).sync();
+    commit
+        .parse("", "COMMIT", &[])
+        .bind("", "", &[], &[], &[])
+        .execute("", 0)
+        .sync();
     assert_eq!(pair.look_batch(&commit), Served::Local);
 }
 
@@ -173,9 +208,14 @@ fn a_driver_that_prepares_on_every_new_connection_costs_the_server_nothing() {
         opts.set("pool.default_pool_size", 1);
     });
     let mut prepare = Batch::default();
-    prepare.parse("s", "SELECT name FROM item WHERE id = $1", &[]).describe(b'S', "s").sync();
+    prepare
+        .parse("s", "SELECT name FROM item WHERE id = $1", &[])
+        .describe(b'S', "s")
+        .sync();
     let mut run = Batch::default();
-    run.bind("", "s", &[], &[Some(b"2")], &[]).execute("", 0).sync();
+    run.bind("", "s", &[], &[Some(b"2")], &[])
+        .execute("", 0)
+        .sync();
     let mut first = house.pair();
     first.look_batch(&prepare);
     first.look_batch(&run);
@@ -200,7 +240,10 @@ fn a_batch_of_several_reads_is_served_whole_or_not_at_all() {
         let mut batch = Batch::default();
         batch.parse("", "SELECT name FROM item WHERE id = $1", &[23]);
         for id in ids {
-            batch.bind("", "", &[], &[Some(id.as_bytes())], &[]).describe(b'P', "").execute("", 0);
+            batch
+                .bind("", "", &[], &[Some(id.as_bytes())], &[])
+                .describe(b'P', "")
+                .execute("", 0);
         }
         batch.sync();
         batch
@@ -253,7 +296,9 @@ fn many_who_ask_the_same_at_once_ask_the_server_once() {
     for client in clients {
         assert_eq!(client.join().expect("an answer"), truth);
     }
-    let asked = |metrics: &crate::fixture::Metrics| metrics.sum("pgditto_statements_total", &[("outcome", "miss")]);
+    let asked = |metrics: &crate::fixture::Metrics| {
+        metrics.sum("pgditto_statements_total", &[("outcome", "miss")])
+    };
     eventually("all are counted", || {
         let metrics = house.pgditto.metrics();
         let name = "pgditto_statements_total";
@@ -280,7 +325,12 @@ fn a_waiter_that_came_after_a_write_does_not_take_the_answer_from_before_it() {
         )) != "0"
     });
     let mut writer = house.via();
-    assert_eq!(writer.query("UPDATE item SET price = price + 1000 WHERE id = 1").error(), None);
+    assert_eq!(
+        writer
+            .query("UPDATE item SET price = price + 1000 WHERE id = 1")
+            .error(),
+        None
+    );
     let mut late = house.via();
     let waiting = thread::spawn(move || late.query(slow));
     let expected = house.direct().query(sql).text();
@@ -317,8 +367,15 @@ fn memory_stays_within_its_limit_and_the_answers_stay_right() {
     let mut client = house.via();
     for round in 0..3 {
         for id in 1..=100 {
-            let sql = format!("SELECT repeat('{id},', 9000) FROM item WHERE id = {}", id % 20 + 1);
-            assert_eq!(client.query(&sql).text(), format!("{id},").repeat(9000), "round {round}");
+            let sql = format!(
+                "SELECT repeat('{id},', 9000) FROM item WHERE id = {}",
+                id % 20 + 1
+            );
+            assert_eq!(
+                client.query(&sql).text(),
+                format!("{id},").repeat(9000),
+                "round {round}"
+            );
         }
     }
     let metrics = house.pgditto.metrics();
@@ -335,7 +392,9 @@ fn an_answer_is_given_again_only_until_its_ttl_is_over() {
     });
     let mut pair = house.pair();
     pair.becomes_hit("SELECT * FROM item WHERE id = 1");
-    eventually("the answer is too old", || pair.look("SELECT * FROM item WHERE id = 1") == Served::Miss);
+    eventually("the answer is too old", || {
+        pair.look("SELECT * FROM item WHERE id = 1") == Served::Miss
+    });
 }
 
 #[test]
@@ -355,13 +414,19 @@ fn a_client_that_sends_everything_at_once_gets_every_answer_in_order() {
     for id in 1..=5_u8 {
         let id = id.to_string();
         batch.parse("", "SELECT name FROM item WHERE id = $1", &[23]);
-        batch.bind("", "", &[], &[Some(id.as_bytes())], &[]).describe(b'P', "").execute("", 0).sync();
+        batch
+            .bind("", "", &[], &[Some(id.as_bytes())], &[])
+            .describe(b'P', "")
+            .execute("", 0)
+            .sync();
         batch.query("SELECT count(*) FROM part");
     }
     for _ in 0..3 {
         let answers = |client: &mut Wire| {
             client.send(&batch.0);
-            (0..10).map(|_| client.reply().expect("an answer").essence()).collect::<Vec<_>>()
+            (0..10)
+                .map(|_| client.reply().expect("an answer").essence())
+                .collect::<Vec<_>>()
         };
         assert_eq!(answers(&mut via), answers(&mut direct));
     }

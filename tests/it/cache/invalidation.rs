@@ -20,9 +20,15 @@ fn writes_through_views() {
     pair.invalidates(base, "UPDATE thin SET x = x + 1 WHERE id = 1");
     pair.invalidates(base, "INSERT INTO thinner VALUES (3, 3)");
     pair.invalidates(base, "DELETE FROM thinner WHERE id = 3");
-    pair.invalidates("SELECT * FROM thinner ORDER BY id", "UPDATE base SET x = x + 1 WHERE id = 2");
+    pair.invalidates(
+        "SELECT * FROM thinner ORDER BY id",
+        "UPDATE base SET x = x + 1 WHERE id = 2",
+    );
     pair.invalidates("SELECT n FROM instead", "INSERT INTO base VALUES (9, 9)");
-    pair.invalidates("SELECT * FROM sink ORDER BY id", "INSERT INTO instead VALUES (5)");
+    pair.invalidates(
+        "SELECT * FROM sink ORDER BY id",
+        "INSERT INTO instead VALUES (5)",
+    );
     // A materialized view is a table of its own.
     pair.leaves_alone("SELECT * FROM kept", "UPDATE base SET x = x + 1");
     pair.invalidates("SELECT * FROM kept", "REFRESH MATERIALIZED VIEW kept");
@@ -46,9 +52,18 @@ fn partitions_and_their_parents() {
     pair.invalidates(leaf, "INSERT INTO event VALUES (1, '2024-07-07')");
     pair.invalidates(leaf, "INSERT INTO event_24 VALUES (1, '2024-07-08')");
     // A row that moves from leaf to leaf.
-    pair.invalidates(leaf, "UPDATE event SET at = '2023-07-07' WHERE at = '2024-07-07'");
-    pair.invalidates("SELECT count(*) FROM event_23", "UPDATE event SET at = '2023-08-08' WHERE at = '2024-07-08'");
-    pair.invalidates(leaf, "DELETE FROM event WHERE at >= '2024-01-01' AND id = 2");
+    pair.invalidates(
+        leaf,
+        "UPDATE event SET at = '2023-07-07' WHERE at = '2024-07-07'",
+    );
+    pair.invalidates(
+        "SELECT count(*) FROM event_23",
+        "UPDATE event SET at = '2023-08-08' WHERE at = '2024-07-08'",
+    );
+    pair.invalidates(
+        leaf,
+        "DELETE FROM event WHERE at >= '2024-01-01' AND id = 2",
+    );
     pair.invalidates(parent, "TRUNCATE event_24");
     pair.invalidates(parent, "ALTER TABLE event DETACH PARTITION event_23");
     pair.invalidates(parent, "ALTER TABLE event ATTACH PARTITION event_23 FOR VALUES FROM ('2023-01-01') TO ('2024-01-01')");
@@ -69,12 +84,27 @@ fn inheritance() {
          CREATE TABLE kitten () INHERITS (cat); INSERT INTO animal VALUES ('x');",
     );
     let mut pair = house.pair();
-    pair.invalidates("SELECT count(*) FROM animal", "INSERT INTO kitten VALUES ('k', 9)");
+    pair.invalidates(
+        "SELECT count(*) FROM animal",
+        "INSERT INTO kitten VALUES ('k', 9)",
+    );
     pair.invalidates("SELECT sum(lives) FROM kitten", "UPDATE cat SET lives = 8");
-    pair.invalidates("SELECT min(name) FROM kitten", "UPDATE animal SET name = 'z'");
-    pair.leaves_alone("SELECT count(*) FROM ONLY animal", "INSERT INTO cat VALUES ('c', 1)");
-    pair.invalidates("SELECT count(*) FROM ONLY animal", "INSERT INTO animal VALUES ('y')");
-    pair.invalidates("SELECT count(*) FROM animal", "CREATE TABLE lion () INHERITS (cat); INSERT INTO lion VALUES ('l', 1)");
+    pair.invalidates(
+        "SELECT min(name) FROM kitten",
+        "UPDATE animal SET name = 'z'",
+    );
+    pair.leaves_alone(
+        "SELECT count(*) FROM ONLY animal",
+        "INSERT INTO cat VALUES ('c', 1)",
+    );
+    pair.invalidates(
+        "SELECT count(*) FROM ONLY animal",
+        "INSERT INTO animal VALUES ('y')",
+    );
+    pair.invalidates(
+        "SELECT count(*) FROM animal",
+        "CREATE TABLE lion () INHERITS (cat); INSERT INTO lion VALUES ('l', 1)",
+    );
     pair.invalidates("SELECT count(*) FROM animal", "DELETE FROM lion");
 }
 
@@ -116,7 +146,10 @@ fn triggers_on_other_tables() {
     );
     let mut pair = house.pair();
     for table in ["copy1", "copy2", "copy3"] {
-        pair.invalidates(&format!("SELECT count(*) FROM {table}"), "INSERT INTO source VALUES (1)");
+        pair.invalidates(
+            &format!("SELECT count(*) FROM {table}"),
+            "INSERT INTO source VALUES (1)",
+        );
     }
     pair.invalidates("SELECT count(*) FROM copy2", "TRUNCATE source");
     // Deferred to the commit of a transaction that ends much later.
@@ -158,12 +191,24 @@ fn changes_of_the_schema_through_pgditto() {
     pair.invalidates(all, "ALTER TABLE t RENAME COLUMN b TO bb");
     pair.invalidates(all, "ALTER TABLE t DROP COLUMN c");
     pair.invalidates(all, "ALTER TABLE t ALTER COLUMN bb TYPE varchar(10)");
-    pair.invalidates(all, "DROP TABLE t CASCADE; CREATE TABLE t (a int); INSERT INTO t VALUES (7)");
-    pair.invalidates(all, "BEGIN; ALTER TABLE t RENAME TO t_old; CREATE TABLE t (z int); COMMIT");
+    pair.invalidates(
+        all,
+        "DROP TABLE t CASCADE; CREATE TABLE t (a int); INSERT INTO t VALUES (7)",
+    );
+    pair.invalidates(
+        all,
+        "BEGIN; ALTER TABLE t RENAME TO t_old; CREATE TABLE t (z int); COMMIT",
+    );
     pair.write("CREATE VIEW v AS SELECT a FROM t_old");
-    pair.invalidates("SELECT * FROM v", "CREATE OR REPLACE VIEW v AS SELECT a + 1000 AS a FROM t_old");
+    pair.invalidates(
+        "SELECT * FROM v",
+        "CREATE OR REPLACE VIEW v AS SELECT a + 1000 AS a FROM t_old",
+    );
     pair.invalidates("SELECT * FROM v", "ALTER VIEW v RENAME COLUMN a TO aa");
-    pair.invalidates("SELECT x FROM m", "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'");
+    pair.invalidates(
+        "SELECT x FROM m",
+        "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'",
+    );
     // A table that is not there is no answer that lasts.
     let missing = "SELECT count(*) FROM appears";
     assert_eq!(pair.via.query(missing).error().as_deref(), Some("42P01"));
@@ -195,7 +240,8 @@ fn a_write_that_waited_behind_a_new_trigger_means_what_the_trigger_does() {
     pair.becomes_hit(audit);
     let mut ddl = house.via();
     assert_eq!(ddl.query("BEGIN").error(), None);
-    let made = ddl.query("CREATE TRIGGER note AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()");
+    let made =
+        ddl.query("CREATE TRIGGER note AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()");
     assert_eq!(made.error(), None);
     // It waits for the lock of the DDL.
     let mut writer = house.via();
@@ -235,9 +281,21 @@ fn changes_of_the_schema_from_outside_are_found_by_the_watch() {
         house.before.take();
         pair.becomes_hit(read);
     };
-    seen(&mut pair, "SELECT * FROM t", "ALTER TABLE t ADD COLUMN b int DEFAULT 3");
-    seen(&mut pair, "SELECT * FROM v", "CREATE OR REPLACE VIEW v AS SELECT a * 100 AS a FROM t");
-    seen(&mut pair, "SELECT * FROM t", "ALTER TABLE t RENAME TO u; CREATE TABLE t (z text)");
+    seen(
+        &mut pair,
+        "SELECT * FROM t",
+        "ALTER TABLE t ADD COLUMN b int DEFAULT 3",
+    );
+    seen(
+        &mut pair,
+        "SELECT * FROM v",
+        "CREATE OR REPLACE VIEW v AS SELECT a * 100 AS a FROM t",
+    );
+    seen(
+        &mut pair,
+        "SELECT * FROM t",
+        "ALTER TABLE t RENAME TO u; CREATE TABLE t (z text)",
+    );
     // A trigger from outside: as soon as it is known, writes mean what it does.
     let audit = "SELECT count(*) FROM audit";
     pair.becomes_hit(audit);
@@ -266,7 +324,10 @@ fn a_table_of_the_same_name_earlier_in_the_path() {
     pair.invalidates("SELECT x FROM t", "INSERT INTO t VALUES (1)");
     pair.leaves_alone("SELECT x FROM two.t", "INSERT INTO t VALUES (5)");
     pair.invalidates("SELECT x FROM t", "DROP TABLE one.t");
-    pair.invalidates("SELECT x FROM t", "ALTER SCHEMA one RENAME TO gone; ALTER SCHEMA two RENAME TO one; UPDATE one.t SET x = 77");
+    pair.invalidates(
+        "SELECT x FROM t",
+        "ALTER SCHEMA one RENAME TO gone; ALTER SCHEMA two RENAME TO one; UPDATE one.t SET x = 77",
+    );
 }
 
 #[test]
@@ -286,7 +347,9 @@ fn a_function_in_the_path_that_hides_a_built_in_one() {
     );
     pair.never_hits("SELECT count(*) FROM t WHERE x = 'abc'::text");
     // A function that is called like a column.
-    pair.write("CREATE FUNCTION secret(t) RETURNS float LANGUAGE sql VOLATILE AS 'SELECT random()'");
+    pair.write(
+        "CREATE FUNCTION secret(t) RETURNS float LANGUAGE sql VOLATILE AS 'SELECT random()'",
+    );
     pair.never_hits("SELECT t.secret FROM t");
     pair.never_hits("SELECT secret(t) FROM t");
 }

@@ -15,19 +15,59 @@ const SCHEMA: &str = "
 fn settings_that_change_how_values_look() {
     let house = House::new(SCHEMA);
     for (name, values, read) in [
-        ("TimeZone", &["UTC", "Asia/Tokyo", "America/New_York"][..], "SELECT at FROM k"),
-        ("DateStyle", &["ISO, DMY", "SQL, DMY", "German", "Postgres, MDY"], "SELECT d, at FROM k"),
-        ("IntervalStyle", &["postgres", "iso_8601", "sql_standard"], "SELECT i FROM k"),
+        (
+            "TimeZone",
+            &["UTC", "Asia/Tokyo", "America/New_York"][..],
+            "SELECT at FROM k",
+        ),
+        (
+            "DateStyle",
+            &["ISO, DMY", "SQL, DMY", "German", "Postgres, MDY"],
+            "SELECT d, at FROM k",
+        ),
+        (
+            "IntervalStyle",
+            &["postgres", "iso_8601", "sql_standard"],
+            "SELECT i FROM k",
+        ),
         ("bytea_output", &["hex", "escape"], "SELECT b FROM k"),
         ("extra_float_digits", &["0", "1", "-5"], "SELECT f FROM k"),
         ("lc_monetary", &["C", "C.UTF-8"], "SELECT m FROM k"),
-        ("lc_numeric", &["C", "C.UTF-8"], "SELECT to_char(n, '9G999D9') FROM k"),
-        ("transform_null_equals", &["off", "on"], "SELECT count(*) FROM k WHERE t = NULL"),
-        ("xmlbinary", &["base64", "hex"], "SELECT xmlelement(name x, b) FROM k"),
-        ("quote_all_identifiers", &["off", "on"], "SELECT quote_ident(t) FROM k"),
-        ("array_nulls", &["on", "off"], "SELECT '{NULL}'::text[] FROM k"),
-        ("default_text_search_config", &["pg_catalog.simple", "pg_catalog.english"], "SELECT to_tsvector(t || ' walking') FROM k"),
-        ("backslash_quote", &["safe_encoding", "on"], "SELECT E'\\'' FROM k"),
+        (
+            "lc_numeric",
+            &["C", "C.UTF-8"],
+            "SELECT to_char(n, '9G999D9') FROM k",
+        ),
+        (
+            "transform_null_equals",
+            &["off", "on"],
+            "SELECT count(*) FROM k WHERE t = NULL",
+        ),
+        (
+            "xmlbinary",
+            &["base64", "hex"],
+            "SELECT xmlelement(name x, b) FROM k",
+        ),
+        (
+            "quote_all_identifiers",
+            &["off", "on"],
+            "SELECT quote_ident(t) FROM k",
+        ),
+        (
+            "array_nulls",
+            &["on", "off"],
+            "SELECT '{NULL}'::text[] FROM k",
+        ),
+        (
+            "default_text_search_config",
+            &["pg_catalog.simple", "pg_catalog.english"],
+            "SELECT to_tsvector(t || ' walking') FROM k",
+        ),
+        (
+            "backslash_quote",
+            &["safe_encoding", "on"],
+            "SELECT E'\\'' FROM k",
+        ),
     ] {
         let mut pairs: Vec<_> = values.iter().map(|_| house.pair()).collect();
         for (pair, value) in pairs.iter_mut().zip(values) {
@@ -96,7 +136,10 @@ fn search_path_decides_which_table_is_meant() {
     // A write in one path touches what that path names.
     two.invalidates("SELECT x FROM t", "UPDATE t SET x = 22");
     one.both("SET search_path TO DEFAULT");
-    assert_eq!(one.via.query("SELECT x FROM t").error().as_deref(), Some("42P01"));
+    assert_eq!(
+        one.via.query("SELECT x FROM t").error().as_deref(),
+        Some("42P01")
+    );
 }
 
 #[test]
@@ -121,7 +164,11 @@ fn parameters_by_value_type_and_format() {
     let ask = |types: &[u32], formats: &[u16], value: Option<&[u8]>, results: &[u16]| {
         let mut batch = Batch::default();
         batch.parse("", "SELECT $1, id FROM k", types);
-        batch.bind("", "", formats, &[value], results).describe(b'P', "").execute("", 0).sync();
+        batch
+            .bind("", "", formats, &[value], results)
+            .describe(b'P', "")
+            .execute("", 0)
+            .sync();
         batch
     };
     let batches = [
@@ -190,7 +237,10 @@ fn texts_that_differ_only_in_literals_or_in_blanks_within_them() {
 #[test]
 fn databases_do_not_share_answers() {
     let house = House::new("CREATE TABLE t (x text); INSERT INTO t VALUES ('here');");
-    let there = super::fresh_database(house.postgres, "CREATE TABLE t (x text); INSERT INTO t VALUES ('there');");
+    let there = super::fresh_database(
+        house.postgres,
+        "CREATE TABLE t (x text); INSERT INTO t VALUES ('there');",
+    );
     let mut pair = house.pair();
     pair.becomes_hit("SELECT x FROM t");
     let mut other = super::Wire::connect(house.pgditto.port, "app", &there, &[]);
@@ -263,7 +313,11 @@ fn temporary_tables_hide_others() {
     // The same rows, but not from the same table.
     let asked = |pair: &mut Pair<'_>, sql: &str| {
         let (reply, served) = house.look(&mut pair.via, sql);
-        assert_eq!(reply.text(), pair.direct.query(sql).text(), "{served:?}: {sql}");
+        assert_eq!(
+            reply.text(),
+            pair.direct.query(sql).text(),
+            "{served:?}: {sql}"
+        );
         assert_ne!(served, Served::Hit, "{sql}");
     };
     pair.becomes_hit("SELECT x FROM t");

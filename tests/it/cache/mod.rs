@@ -85,7 +85,9 @@ impl<'a> House<'a> {
     /// Waits until hits are served.
     fn serves(&self) {
         let mut client = self.via();
-        eventually("hits are served", || self.look(&mut client, "SELECT 1 AS one").1 == Served::Hit);
+        eventually("hits are served", || {
+            self.look(&mut client, "SELECT 1 AS one").1 == Served::Hit
+        });
     }
 
     /// A connection through pgditto.
@@ -136,7 +138,9 @@ impl<'a> House<'a> {
     fn superuser_seen(&self, ddl: &str) {
         let found = || {
             let log = self.pgditto.log();
-            log.iter().filter(|line| line.contains("changed from outside")).count()
+            log.iter()
+                .filter(|line| line.contains("changed from outside"))
+                .count()
         };
         let before = found();
         self.superuser(ddl);
@@ -172,7 +176,11 @@ impl<'a> House<'a> {
             let after = self.pgditto.metrics();
             (count(&after) > count(&before)).then_some(after)
         });
-        assert_eq!(count(&after), count(&before) + 1.0, "somebody else asked, too");
+        assert_eq!(
+            count(&after),
+            count(&before) + 1.0,
+            "somebody else asked, too"
+        );
         let grew = |labels: &[(&str, &str)]| {
             let name = "pgditto_statements_total";
             after.sum(name, labels) > before.sum(name, labels)
@@ -280,7 +288,10 @@ impl Pair<'_> {
     /// Answered by the server this time, whatever the reason.
     fn asked(&mut self, sql: &str) {
         let served = self.look(sql);
-        assert!(matches!(served, Served::Miss | Served::Bypass(_)), "{served:?}: {sql}");
+        assert!(
+            matches!(served, Served::Miss | Served::Bypass(_)),
+            "{served:?}: {sql}"
+        );
     }
 
     fn bypass(&mut self, sql: &str, reason: &str) {

@@ -25,7 +25,11 @@ fn house<'a>(postgres: &'a Postgres, schema: &str) -> House<'a> {
         let dir = std::env::temp_dir().join(format!("pgditto-it-users-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary folder");
         let file = dir.join("users.toml");
-        std::fs::write(&file, "[[users]]\nname = \"ann\"\n[[users]]\nname = \"bob\"\n").expect("space");
+        std::fs::write(
+            &file,
+            "[[users]]\nname = \"ann\"\n[[users]]\nname = \"bob\"\n",
+        )
+        .expect("space");
         opts.args(&["--config", file.to_str().expect("a plain name")]);
     })
 }
@@ -40,7 +44,12 @@ fn a_user_without_the_right_to_read_is_refused_whatever_is_kept() {
     let house = house(&postgres, SCHEMA);
     house.outside("GRANT SELECT ON open TO ann, bob; GRANT SELECT (a) ON parts TO ann");
     let mut app = house.pair();
-    for sql in ["SELECT x FROM secret", "SELECT x FROM open", "SELECT * FROM parts", "SELECT x FROM window_"] {
+    for sql in [
+        "SELECT x FROM secret",
+        "SELECT x FROM open",
+        "SELECT * FROM parts",
+        "SELECT x FROM window_",
+    ] {
         app.becomes_hit(sql);
     }
     let mut ann = house.pair_as("ann", &[]);
@@ -67,11 +76,26 @@ fn what_was_granted_can_be_taken_back() {
     let mut ann = house.pair_as("ann", &[]);
     ann.becomes_hit("SELECT x FROM secret");
     for (revoke, grant) in [
-        ("REVOKE SELECT ON secret FROM ann", "GRANT SELECT ON secret TO ann"),
-        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, ann", "GRANT USAGE ON SCHEMA public TO PUBLIC"),
-        ("DO $$BEGIN REVOKE SELECT ON secret FROM ann; END$$", "GRANT SELECT ON secret TO ann"),
-        ("BEGIN; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ann; COMMIT", "GRANT SELECT ON secret TO ann"),
-        ("REVOKE SELECT ON secret FROM ann; GRANT SELECT ON secret TO staff", "GRANT SELECT ON secret TO PUBLIC"),
+        (
+            "REVOKE SELECT ON secret FROM ann",
+            "GRANT SELECT ON secret TO ann",
+        ),
+        (
+            "REVOKE USAGE ON SCHEMA public FROM PUBLIC, ann",
+            "GRANT USAGE ON SCHEMA public TO PUBLIC",
+        ),
+        (
+            "DO $$BEGIN REVOKE SELECT ON secret FROM ann; END$$",
+            "GRANT SELECT ON secret TO ann",
+        ),
+        (
+            "BEGIN; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ann; COMMIT",
+            "GRANT SELECT ON secret TO ann",
+        ),
+        (
+            "REVOKE SELECT ON secret FROM ann; GRANT SELECT ON secret TO staff",
+            "GRANT SELECT ON secret TO PUBLIC",
+        ),
     ] {
         if revoke.contains("SCHEMA public FROM PUBLIC") {
             house.superuser("ALTER SCHEMA public OWNER TO app");
@@ -99,10 +123,17 @@ fn taking_a_right_away_from_outside_is_seen_by_the_watch() {
     for (revoke, grant) in [
         ("REVOKE SELECT ON secret FROM ann", "GRANT staff TO ann"),
         ("REVOKE staff FROM ann", "ALTER ROLE ann SUPERUSER"),
-        ("ALTER ROLE ann NOSUPERUSER", "GRANT SELECT ON secret TO ann"),
+        (
+            "ALTER ROLE ann NOSUPERUSER",
+            "GRANT SELECT ON secret TO ann",
+        ),
     ] {
         house.superuser_seen(revoke);
-        assert_eq!(ann.via.query(sql).error(), ann.direct.query(sql).error(), "{revoke}");
+        assert_eq!(
+            ann.via.query(sql).error(),
+            ann.direct.query(sql).error(),
+            "{revoke}"
+        );
         house.serves();
         house.superuser_seen(grant);
         house.before.take();
@@ -150,10 +181,18 @@ fn rows_under_a_policy_come_from_the_server() {
     );
     let mut ann = house.pair_as("ann", &[]);
     let mut bob = house.pair_as("bob", &[]);
-    for sql in ["SELECT body FROM mail", "SELECT count(*) FROM all_mail", "SELECT p.owner FROM plain p JOIN mail USING (owner)"] {
+    for sql in [
+        "SELECT body FROM mail",
+        "SELECT count(*) FROM all_mail",
+        "SELECT p.owner FROM plain p JOIN mail USING (owner)",
+    ] {
         for pair in [&mut ann, &mut bob] {
             for _ in 0..2 {
-                assert_eq!(pair.look(sql), Served::Bypass("row_security".into()), "{sql}");
+                assert_eq!(
+                    pair.look(sql),
+                    Served::Bypass("row_security".into()),
+                    "{sql}"
+                );
             }
         }
     }

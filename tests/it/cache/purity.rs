@@ -116,8 +116,19 @@ fn clocks_dice_and_identities() {
 fn parameters_that_mean_the_clock() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
-    for value in ["now", "today", "TOMORROW", " yesterday", "now ", "today 10:00", "Now"] {
-        for sql in ["SELECT $1::timestamptz, id FROM t", "SELECT id FROM t WHERE at > $1 OR at <= $1"] {
+    for value in [
+        "now",
+        "today",
+        "TOMORROW",
+        " yesterday",
+        "now ",
+        "today 10:00",
+        "Now",
+    ] {
+        for sql in [
+            "SELECT $1::timestamptz, id FROM t",
+            "SELECT id FROM t WHERE at > $1 OR at <= $1",
+        ] {
             let batch = Batch::whole(sql, &[Some(value.as_bytes())]);
             for _ in 0..3 {
                 let (reply, served) = house.look_batch(&mut pair.via, &batch);
@@ -140,13 +151,20 @@ fn cursors_and_row_limits() {
     let sql = "SELECT id FROM t ORDER BY id";
     pair.becomes_hit(sql);
     let mut limited = Batch::default();
-    limited.parse("", sql, &[]).bind("", "", &[], &[], &[]).execute("", 1).sync();
+    limited
+        .parse("", sql, &[])
+        .bind("", "", &[], &[], &[])
+        .execute("", 1)
+        .sync();
     for _ in 0..3 {
         assert_ne!(pair.look_batch(&limited), super::Served::Hit);
     }
     pair.both("BEGIN");
     let mut open = Batch::default();
-    open.parse("", sql, &[]).bind("p", "", &[], &[], &[]).execute("p", 1).sync();
+    open.parse("", sql, &[])
+        .bind("p", "", &[], &[], &[])
+        .execute("p", 1)
+        .sync();
     assert_ne!(pair.look_batch(&open), super::Served::Hit);
     let mut rest = Batch::default();
     rest.execute("p", 0).sync();
@@ -169,7 +187,9 @@ fn a_portal_bound_before_a_write_keeps_its_snapshot() {
     pair.becomes_hit(sql);
     pair.both("BEGIN");
     let mut bind = Batch::default();
-    bind.parse("", sql, &[]).bind("old", "", &[], &[], &[]).sync();
+    bind.parse("", sql, &[])
+        .bind("old", "", &[], &[], &[])
+        .sync();
     pair.look_batch(&bind);
     house.outside("INSERT INTO t VALUES (3, 'c', now())");
     let mut run = Batch::default();

@@ -59,7 +59,11 @@ fn what_does_not_fit_into_memory_is_found_in_redis_until_it_is_written_to() {
     }
     eventually("one of the first comes from Redis", || {
         (1..=20).for_each(|id| drop(pair.look(&read(id))));
-        house.pgditto.metrics().sum("pgditto_hits_total", &[("tier", "redis")]) > 0.0
+        house
+            .pgditto
+            .metrics()
+            .sum("pgditto_hits_total", &[("tier", "redis")])
+            > 0.0
     });
     pair.write("UPDATE t SET x = x + 1");
     for id in 1..=30 {
@@ -83,13 +87,22 @@ fn values_of_level_ttl_survive_a_restart() {
         pair.look("SELECT 2 AS two") == Served::Hit
     });
     pair.hit(READ);
-    assert!(house.pgditto.metrics().sum("pgditto_hits_total", &[("tier", "redis")]) > 0.0);
+    assert!(
+        house
+            .pgditto
+            .metrics()
+            .sum("pgditto_hits_total", &[("tier", "redis")])
+            > 0.0
+    );
 }
 
 #[test]
 fn a_redis_that_stops_or_dies_is_no_error_to_any_client() {
     let mut redis = Redis::start();
-    let house = house_with(&redis, &[("redis.timeout", "20ms"), ("redis.retry_interval", "50ms")]);
+    let house = house_with(
+        &redis,
+        &[("redis.timeout", "20ms"), ("redis.retry_interval", "50ms")],
+    );
     let mut pair = house.pair();
     pair.becomes_hit(READ);
     let work = |pair: &mut super::Pair<'_>, from: u32| {
@@ -116,7 +129,12 @@ fn a_redis_that_was_never_there_is_no_error_either() {
     let pgditto = start(&SHARED, &database, |opts| {
         opts.set("redis.url", redis.url());
     });
-    let house = House { postgres: &SHARED, database, pgditto, before: Default::default() };
+    let house = House {
+        postgres: &SHARED,
+        database,
+        pgditto,
+        before: Default::default(),
+    };
     house.serves();
     let mut pair = house.pair();
     pair.becomes_hit(READ);

@@ -11,7 +11,11 @@ const SCHEMA: &str = "
 
 fn with_config(config: &str) -> House<'static> {
     House::with(SCHEMA, |opts| {
-        let name = format!("pgditto-it-rules-{}-{:?}", std::process::id(), std::thread::current().id());
+        let name = format!(
+            "pgditto-it-rules-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        );
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).expect("a temporary folder");
         let file = dir.join("pgditto.toml");
@@ -26,7 +30,12 @@ fn mode_off_serves_nothing() {
     let pgditto = super::start(&super::SHARED, &database, |opts| {
         opts.set("cache.mode", "off");
     });
-    let house = House { postgres: &super::SHARED, database, pgditto, before: Default::default() };
+    let house = House {
+        postgres: &super::SHARED,
+        database,
+        pgditto,
+        before: Default::default(),
+    };
     let mut pair = house.pair();
     for _ in 0..3 {
         pair.bypass("SELECT * FROM price", "cache_off");
@@ -49,13 +58,16 @@ fn a_rule_gives_answers_another_age() {
     let house = with_config("[[cache.rules]]\ntables = [\"public.pri*\"]\nttl = \"200ms\"\n");
     let mut pair = house.pair();
     pair.becomes_hit("SELECT * FROM price");
-    eventually("too old", || pair.look("SELECT * FROM price") == Served::Miss);
+    eventually("too old", || {
+        pair.look("SELECT * FROM price") == Served::Miss
+    });
     pair.becomes_hit("SELECT * FROM stock");
 }
 
 #[test]
 fn level_ttl_may_be_as_old_as_the_ttl_and_no_older() {
-    let house = with_config("[[cache.rules]]\ntables = [\"price\"]\nlevel = \"ttl\"\nttl = \"400ms\"\n");
+    let house =
+        with_config("[[cache.rules]]\ntables = [\"price\"]\nlevel = \"ttl\"\nttl = \"400ms\"\n");
     let mut pair = house.pair();
     let read = "SELECT x FROM price";
     pair.becomes_hit(read);
@@ -83,7 +95,10 @@ fn level_ttl_may_be_as_old_as_the_ttl_and_no_older() {
 fn hints_speak_for_one_statement() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
-    for hint in ["/* pgditto: no_cache */ SELECT x FROM price", "/*NO QUERY CACHE*/ SELECT x FROM price"] {
+    for hint in [
+        "/* pgditto: no_cache */ SELECT x FROM price",
+        "/*NO QUERY CACHE*/ SELECT x FROM price",
+    ] {
         pair.bypass(hint, "hint");
         pair.bypass(hint, "hint");
     }

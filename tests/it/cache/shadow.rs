@@ -12,9 +12,19 @@ fn shadow_counts_and_checks_and_never_serves() {
     let pgditto = start(&SHARED, &database, |opts| {
         opts.set("cache.mode", "shadow");
     });
-    let house = House { postgres: &SHARED, database, pgditto, before: Default::default() };
+    let house = House {
+        postgres: &SHARED,
+        database,
+        pgditto,
+        before: Default::default(),
+    };
     let mut pair = house.pair();
-    let shadow = |house: &House<'_>| house.pgditto.metrics().sum("pgditto_cache_shadow_total", &[]);
+    let shadow = |house: &House<'_>| {
+        house
+            .pgditto
+            .metrics()
+            .sum("pgditto_cache_shadow_total", &[])
+    };
     eventually("the cache would have served", || {
         assert_ne!(pair.look("SELECT sum(x) FROM t"), Served::Hit);
         shadow(&house) > 0.0
@@ -29,6 +39,13 @@ fn shadow_counts_and_checks_and_never_serves() {
     }
     let metrics = house.pgditto.metrics();
     assert_eq!(metrics.sum("pgditto_hits_total", &[]), 0.0);
-    assert_eq!(metrics.sum("pgditto_cache_shadow_total", &[("result", "mismatch")]), 0.0, "{metrics:?}");
-    assert!(metrics.sum("pgditto_cache_shadow_total", &[("result", "match")]) > 0.0, "{metrics:?}");
+    assert_eq!(
+        metrics.sum("pgditto_cache_shadow_total", &[("result", "mismatch")]),
+        0.0,
+        "{metrics:?}"
+    );
+    assert!(
+        metrics.sum("pgditto_cache_shadow_total", &[("result", "match")]) > 0.0,
+        "{metrics:?}"
+    );
 }

@@ -57,7 +57,9 @@ fn ask(client: &mut Wire, random: &mut Random, row: usize) -> Reply {
         0 => client.query(&format!("SELECT version FROM {table} WHERE id = {id}")),
         1 => client.query(&format!("SELECT max(version) FROM {table} WHERE id = {id}")),
         2 => client.query(&format!("SELECT version FROM all_{table} WHERE id = {id}")),
-        3 => client.query(&format!("SELECT a.version FROM {table} a JOIN v0 b ON b.id = a.id WHERE a.id = {id}")),
+        3 => client.query(&format!(
+            "SELECT a.version FROM {table} a JOIN v0 b ON b.id = a.id WHERE a.id = {id}"
+        )),
         _ => client.batch(&Batch::whole(
             &format!("SELECT version FROM {table} WHERE id = $1"),
             &[Some(id.to_string().as_bytes())],
@@ -72,11 +74,20 @@ fn version(reply: &Reply) -> i64 {
 
 /// A read between two looks at what is known; `floor` is what this session has seen already.
 fn read(client: &mut Wire, random: &mut Random, rows: &Rows, row: usize, floor: &mut [i64]) {
-    let known = rows[row].acknowledged.load(Ordering::SeqCst).max(floor[row]);
+    let known = rows[row]
+        .acknowledged
+        .load(Ordering::SeqCst)
+        .max(floor[row]);
     let seen = version(&ask(client, random, row));
     let possible = rows[row].begun.load(Ordering::SeqCst);
-    assert!(seen >= known, "row {row}: version {seen} is older than {known}, which was known");
-    assert!(seen <= possible, "row {row}: version {seen} was never committed; {possible} was");
+    assert!(
+        seen >= known,
+        "row {row}: version {seen} is older than {known}, which was known"
+    );
+    assert!(
+        seen <= possible,
+        "row {row}: version {seen} was never committed; {possible} was"
+    );
     floor[row] = seen;
 }
 
@@ -98,7 +109,12 @@ fn write(client: &mut Wire, random: &mut Random, rows: &Rows, row: usize) {
             return;
         }
         1 => {
-            assert!(client.query(&format!("{never}; SELECT 1 / 0")).error().is_some());
+            assert!(
+                client
+                    .query(&format!("{never}; SELECT 1 / 0"))
+                    .error()
+                    .is_some()
+            );
             return;
         }
         2 => {
@@ -134,7 +150,9 @@ fn write(client: &mut Wire, random: &mut Random, rows: &Rows, row: usize) {
         }
         7 => {
             commits(rows);
-            good(client.query(&format!("UPDATE all_{table} SET version = {next} WHERE id = {id}")));
+            good(client.query(&format!(
+                "UPDATE all_{table} SET version = {next} WHERE id = {id}"
+            )));
         }
         _ => {
             commits(rows);
@@ -158,7 +176,11 @@ fn session(mut client: Wire, mut random: Random, rows: &Rows, until: Instant) ->
                     read(&mut client, &mut random, rows, row, &mut floor);
                     reads += 1;
                 }
-                let end = if random.below(2) == 0 { "COMMIT" } else { "ROLLBACK" };
+                let end = if random.below(2) == 0 {
+                    "COMMIT"
+                } else {
+                    "ROLLBACK"
+                };
                 assert_eq!(client.query(end).error(), None);
             }
             _ => {
@@ -214,8 +236,15 @@ fn nobody_reads_what_is_older_than_what_was_acknowledged_or_was_never_committed(
     assert!(hits > 0.0 && hits < reads as f64);
     for (row, known) in rows.iter().enumerate() {
         let mut client = house.via();
-        let truth = house.direct().query(&format!("SELECT version FROM {} WHERE id = {}", table(row), id(row)));
+        let truth = house.direct().query(&format!(
+            "SELECT version FROM {} WHERE id = {}",
+            table(row),
+            id(row)
+        ));
         assert_eq!(version(&truth), known.acknowledged.load(Ordering::SeqCst));
-        assert_eq!(version(&ask(&mut client, &mut Random(1), row)), version(&truth));
+        assert_eq!(
+            version(&ask(&mut client, &mut Random(1), row)),
+            version(&truth)
+        );
     }
 }

@@ -47,7 +47,12 @@ fn a_rollback_leaves_the_answers_of_others_valid() {
     own.write("COMMIT");
     other.hit(READ);
     // So does an error in a statement on its own.
-    assert!(own.via.query("UPDATE account SET balance = 1 / (id - 1)").error().is_some());
+    assert!(
+        own.via
+            .query("UPDATE account SET balance = 1 / (id - 1)")
+            .error()
+            .is_some()
+    );
     house.before.take();
     other.hit(READ);
 }
@@ -60,9 +65,15 @@ fn a_transaction_that_has_written_reads_from_the_server_to_its_end() {
     pair.becomes_hit("SELECT count(*) FROM other");
     pair.write("BEGIN");
     pair.write("INSERT INTO other VALUES (1)");
-    assert_eq!(house.look(&mut pair.via, READ).1, Served::Bypass("after_write".into()));
+    assert_eq!(
+        house.look(&mut pair.via, READ).1,
+        Served::Bypass("after_write".into())
+    );
     let (reply, served) = house.look(&mut pair.via, "SELECT count(*) FROM other");
-    assert_eq!((reply.text().as_str(), served), ("1", Served::Bypass("after_write".into())));
+    assert_eq!(
+        (reply.text().as_str(), served),
+        ("1", Served::Bypass("after_write".into()))
+    );
     pair.write("ROLLBACK");
     pair.hit("SELECT count(*) FROM other");
 }
@@ -238,14 +249,29 @@ fn a_failed_transaction_is_told_so_and_no_more() {
         client.query("BEGIN");
         assert!(client.query("SELECT 1 / 0").error().is_some());
     }
-    for sql in [READ, "SELECT 1", "BEGIN", "", "SAVEPOINT a", "SHOW TimeZone"] {
+    for sql in [
+        READ,
+        "SELECT 1",
+        "BEGIN",
+        "",
+        "SAVEPOINT a",
+        "SHOW TimeZone",
+    ] {
         let ours = pair.via.query(sql);
         let theirs = pair.direct.query(sql);
-        assert_eq!((ours.error(), ours.status), (theirs.error(), theirs.status), "{sql}");
+        assert_eq!(
+            (ours.error(), ours.status),
+            (theirs.error(), theirs.status),
+            "{sql}"
+        );
         let batch = Batch::whole(sql, &[]);
         let ours = pair.via.batch(&batch);
         let theirs = pair.direct.batch(&batch);
-        assert_eq!((ours.error(), ours.status), (theirs.error(), theirs.status), "{sql}");
+        assert_eq!(
+            (ours.error(), ours.status),
+            (theirs.error(), theirs.status),
+            "{sql}"
+        );
     }
     let ours = pair.via.query("COMMIT");
     assert_eq!(ours.tags(), ["ROLLBACK"]);
@@ -289,10 +315,36 @@ fn lazy_begin_behaves_like_begin() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
     for sql in [
-        "BEGIN", "BEGIN", "COMMIT", "COMMIT", "ROLLBACK", "BEGIN", "ROLLBACK", "ABORT", "START TRANSACTION READ ONLY",
-        "UPDATE account SET balance = 1", "SELECT 1", "END", "BEGIN READ ONLY", READ, "SELECT 1 / 0", "COMMIT",
-        "BEGIN", "SAVEPOINT a", "SELECT nothing", "ROLLBACK TO a", "COMMIT", "BEGIN", "COMMIT AND CHAIN", READ,
-        "COMMIT", "BEGIN", "ROLLBACK AND CHAIN", "COMMIT", "COMMIT AND CHAIN", "BEGIN ISOLATION LEVEL NONSENSE",
+        "BEGIN",
+        "BEGIN",
+        "COMMIT",
+        "COMMIT",
+        "ROLLBACK",
+        "BEGIN",
+        "ROLLBACK",
+        "ABORT",
+        "START TRANSACTION READ ONLY",
+        "UPDATE account SET balance = 1",
+        "SELECT 1",
+        "END",
+        "BEGIN READ ONLY",
+        READ,
+        "SELECT 1 / 0",
+        "COMMIT",
+        "BEGIN",
+        "SAVEPOINT a",
+        "SELECT nothing",
+        "ROLLBACK TO a",
+        "COMMIT",
+        "BEGIN",
+        "COMMIT AND CHAIN",
+        READ,
+        "COMMIT",
+        "BEGIN",
+        "ROLLBACK AND CHAIN",
+        "COMMIT",
+        "COMMIT AND CHAIN",
+        "BEGIN ISOLATION LEVEL NONSENSE",
     ] {
         let ours = pair.via.query(sql);
         let theirs = pair.direct.query(sql);

@@ -50,7 +50,9 @@ impl Reply {
     /// The same without what depends on the moment and not on the statement: parameters and notices.
     pub fn essence(&self) -> Self {
         let mut essence = self.clone();
-        essence.messages.retain(|(tag, _)| !matches!(tag, b'S' | b'N'));
+        essence
+            .messages
+            .retain(|(tag, _)| !matches!(tag, b'S' | b'N'));
         essence
     }
 }
@@ -59,7 +61,12 @@ impl std::fmt::Debug for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "Reply {}", self.status)?;
         for (tag, body) in &self.messages {
-            writeln!(f, "    {} {}", *tag as char, String::from_utf8_lossy(body).escape_debug())?;
+            writeln!(
+                f,
+                "    {} {}",
+                *tag as char,
+                String::from_utf8_lossy(body).escape_debug()
+            )?;
         }
         Ok(())
     }
@@ -112,7 +119,10 @@ impl Wire {
             parameters: BTreeMap::new(),
         };
         let mut body = 196_608_u32.to_be_bytes().to_vec();
-        for (name, value) in [("user", user), ("database", database)].iter().chain(parameters) {
+        for (name, value) in [("user", user), ("database", database)]
+            .iter()
+            .chain(parameters)
+        {
             body.extend_from_slice(name.as_bytes());
             body.push(0);
             body.extend_from_slice(value.as_bytes());
@@ -135,7 +145,8 @@ impl Wire {
 
     /// Sends a string in the simple protocol and waits for its answer.
     pub fn query(&mut self, sql: &str) -> Reply {
-        self.try_query(sql).unwrap_or_else(|| panic!("the connection was closed: {sql}"))
+        self.try_query(sql)
+            .unwrap_or_else(|| panic!("the connection was closed: {sql}"))
     }
 
     /// [`Wire::query`]; `None` if the connection ends first.
@@ -156,7 +167,10 @@ impl Wire {
         loop {
             let mut header = [0; 5];
             if self.stream.read_exact(&mut header).is_err() {
-                return (!messages.is_empty()).then_some(Reply { messages, status: '-' });
+                return (!messages.is_empty()).then_some(Reply {
+                    messages,
+                    status: '-',
+                });
             }
             let len = u32::from_be_bytes(header[1..].try_into().expect("four bytes"));
             let mut body = vec![0; len as usize - 4];
@@ -168,7 +182,8 @@ impl Wire {
                 }
                 b'S' => {
                     let mut parts = body.split(|byte| *byte == 0);
-                    let mut next = || String::from_utf8_lossy(parts.next().expect("text")).into_owned();
+                    let mut next =
+                        || String::from_utf8_lossy(parts.next().expect("text")).into_owned();
                     self.parameters.insert(next(), next());
                     messages.push((b'S', body));
                 }
@@ -200,7 +215,8 @@ impl Batch {
 
     fn push(&mut self, tag: u8, body: &[u8]) -> &mut Self {
         self.0.push(tag);
-        self.0.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        self.0
+            .extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
         self.0.extend_from_slice(body);
         self
     }
@@ -223,9 +239,12 @@ impl Batch {
         result_formats: &[u16],
     ) -> &mut Self {
         let mut body = [portal.as_bytes(), &[0], statement.as_bytes(), &[0]].concat();
-        let count = |body: &mut Vec<u8>, n: usize| body.extend_from_slice(&(n as u16).to_be_bytes());
+        let count =
+            |body: &mut Vec<u8>, n: usize| body.extend_from_slice(&(n as u16).to_be_bytes());
         count(&mut body, formats.len());
-        formats.iter().for_each(|format| count(&mut body, usize::from(*format)));
+        formats
+            .iter()
+            .for_each(|format| count(&mut body, usize::from(*format)));
         count(&mut body, values.len());
         for value in values {
             match value {
@@ -237,7 +256,9 @@ impl Batch {
             }
         }
         count(&mut body, result_formats.len());
-        result_formats.iter().for_each(|format| count(&mut body, usize::from(*format)));
+        result_formats
+            .iter()
+            .for_each(|format| count(&mut body, usize::from(*format)));
         self.push(b'B', &body)
     }
 
@@ -247,7 +268,10 @@ impl Batch {
     }
 
     pub fn execute(&mut self, portal: &str, max_rows: u32) -> &mut Self {
-        self.push(b'E', &[portal.as_bytes(), &[0], &max_rows.to_be_bytes()].concat())
+        self.push(
+            b'E',
+            &[portal.as_bytes(), &[0], &max_rows.to_be_bytes()].concat(),
+        )
     }
 
     pub fn close(&mut self, what: u8, name: &str) -> &mut Self {

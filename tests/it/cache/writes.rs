@@ -89,7 +89,12 @@ fn writes_in_strings_of_several_statements() {
     }
     // Nothing has happened: what fails as a whole is taken back as a whole.
     pair.becomes_hit(READ);
-    assert!(pair.via.query("UPDATE stock SET amount = 0; SELECT 1 / 0").error().is_some());
+    assert!(
+        pair.via
+            .query("UPDATE stock SET amount = 0; SELECT 1 / 0")
+            .error()
+            .is_some()
+    );
     house.before.take();
     pair.look(READ);
     // An implicit transaction that becomes an explicit one.
@@ -111,44 +116,81 @@ fn writes_in_the_extended_protocol() {
             assert_eq!(reply.error(), None, "{reply:?}");
         }
     };
-    let insert = Batch::whole("INSERT INTO stock VALUES ($1, $2)", &[Some(b"6"), Some(b"1")]);
+    let insert = Batch::whole(
+        "INSERT INTO stock VALUES ($1, $2)",
+        &[Some(b"6"), Some(b"1")],
+    );
     pair.invalidates_by(READ, send(insert), "unnamed");
     let mut prepare = Batch::default();
-    prepare.parse("w", "UPDATE stock SET amount = amount + $1", &[23]).describe(b'S', "w").sync();
+    prepare
+        .parse("w", "UPDATE stock SET amount = amount + $1", &[23])
+        .describe(b'S', "w")
+        .sync();
     assert_eq!(pair.via.batch(&prepare).error(), None);
     house.before.take();
     for _ in 0..3 {
         let mut run = Batch::default();
-        run.bind("", "w", &[], &[Some(b"2")], &[]).execute("", 0).sync();
+        run.bind("", "w", &[], &[Some(b"2")], &[])
+            .execute("", 0)
+            .sync();
         pair.invalidates_by(READ, send(run), "named");
     }
     let mut flushed = Batch::default();
-    flushed.bind("", "w", &[], &[Some(b"2")], &[]).execute("", 0).flush().sync();
-    pair.invalidates_by(READ, |pair| {
-        pair.via.send(&flushed.0);
-        pair.via.reply();
-    }, "flushed");
+    flushed
+        .bind("", "w", &[], &[Some(b"2")], &[])
+        .execute("", 0)
+        .flush()
+        .sync();
+    pair.invalidates_by(
+        READ,
+        |pair| {
+            pair.via.send(&flushed.0);
+            pair.via.reply();
+        },
+        "flushed",
+    );
     // Two writes and a read between them, in one batch.
     let mut pipeline = Batch::default();
-    pipeline.bind("", "w", &[], &[Some(b"2")], &[]).execute("", 0);
-    pipeline.parse("", READ, &[]).bind("", "", &[], &[], &[]).execute("", 0);
-    pipeline.bind("", "w", &[], &[Some(b"3")], &[]).execute("", 0).sync();
+    pipeline
+        .bind("", "w", &[], &[Some(b"2")], &[])
+        .execute("", 0);
+    pipeline
+        .parse("", READ, &[])
+        .bind("", "", &[], &[], &[])
+        .execute("", 0);
+    pipeline
+        .bind("", "w", &[], &[Some(b"3")], &[])
+        .execute("", 0)
+        .sync();
     pair.invalidates_by(READ, send(pipeline), "pipeline");
     // A batch of which a part failed is taken back.
     pair.becomes_hit(READ);
     let mut failing = Batch::default();
-    failing.bind("", "w", &[], &[Some(b"2")], &[]).execute("", 0);
-    failing.parse("", "SELECT 1 / 0", &[]).bind("", "", &[], &[], &[]).execute("", 0).sync();
+    failing
+        .bind("", "w", &[], &[Some(b"2")], &[])
+        .execute("", 0);
+    failing
+        .parse("", "SELECT 1 / 0", &[])
+        .bind("", "", &[], &[], &[])
+        .execute("", 0)
+        .sync();
     assert!(pair.via.batch(&failing).error().is_some());
     house.before.take();
     pair.look(READ);
     // What follows unsynced messages as a Query commits with them.
     let mut unsynced = Batch::default();
-    unsynced.bind("", "w", &[], &[Some(b"2")], &[]).execute("", 0).query("SELECT 1");
-    pair.invalidates_by(READ, |pair| {
-        pair.via.send(&unsynced.0);
-        pair.via.reply();
-    }, "unsynced");
+    unsynced
+        .bind("", "w", &[], &[Some(b"2")], &[])
+        .execute("", 0)
+        .query("SELECT 1");
+    pair.invalidates_by(
+        READ,
+        |pair| {
+            pair.via.send(&unsynced.0);
+            pair.via.reply();
+        },
+        "unsynced",
+    );
 }
 
 #[test]
@@ -160,7 +202,9 @@ fn a_write_and_a_read_in_one_pipeline_see_each_other() {
     for n in 1..=5 {
         bytes.extend(Batch::whole("UPDATE stock SET amount = amount + 1 WHERE id = 1", &[]).0);
         bytes.extend(Batch::whole(READ, &[]).0);
-        bytes.extend(query(&format!("UPDATE stock SET amount = amount + {n} WHERE id = 2")));
+        bytes.extend(query(&format!(
+            "UPDATE stock SET amount = amount + {n} WHERE id = 2"
+        )));
         bytes.extend(query(READ));
     }
     pair.via.send(&bytes);
@@ -183,7 +227,9 @@ fn a_write_and_a_read_in_one_pipeline_see_each_other() {
     }
     batch.bind("", "r", &[], &[], &[]).execute("", 0).sync();
     let reply = pair.via.batch(&batch);
-    let rows = (0..=3).map(|n| format!("5|{}|5", sum + n)).collect::<Vec<_>>();
+    let rows = (0..=3)
+        .map(|n| format!("5|{}|5", sum + n))
+        .collect::<Vec<_>>();
     assert_eq!(reply.text(), rows.join("\n"));
     house.before.take();
     assert_ne!(pair.look(READ), Served::Hit);
@@ -210,23 +256,39 @@ fn copy_in_writes_and_a_copy_that_fails_does_not() {
     house.before.take();
     pair.look(READ);
     pair.becomes_hit(READ);
-    copy(102, Batch::default().copy_data("nonsense\tx\n").copy_done().clear())(&mut pair);
+    copy(
+        102,
+        Batch::default()
+            .copy_data("nonsense\tx\n")
+            .copy_done()
+            .clear(),
+    )(&mut pair);
     house.before.take();
     pair.look(READ);
     // In the extended protocol, and in a transaction.
-    pair.invalidates_by(READ, |pair| {
-        let mut batch = Batch::default();
-        batch.parse("", "COPY stock FROM STDIN", &[]).bind("", "", &[], &[], &[]).execute("", 0);
-        batch.sync().copy_data("103\t1\n").copy_done().sync();
-        pair.via.send(&batch.0);
-        let reply = pair.via.reply().expect("copied");
-        assert_eq!(reply.error(), None, "{reply:?}");
-    }, "COPY in the extended protocol");
+    pair.invalidates_by(
+        READ,
+        |pair| {
+            let mut batch = Batch::default();
+            batch
+                .parse("", "COPY stock FROM STDIN", &[])
+                .bind("", "", &[], &[], &[])
+                .execute("", 0);
+            batch.sync().copy_data("103\t1\n").copy_done().sync();
+            pair.via.send(&batch.0);
+            let reply = pair.via.reply().expect("copied");
+            assert_eq!(reply.error(), None, "{reply:?}");
+        },
+        "COPY in the extended protocol",
+    );
     let mut other = house.pair();
     other.becomes_hit(READ);
     pair.write("BEGIN");
     let mut start = Batch::default();
-    start.query("COPY stock FROM STDIN").copy_data("104\t1\n").copy_done();
+    start
+        .query("COPY stock FROM STDIN")
+        .copy_data("104\t1\n")
+        .copy_done();
     pair.via.send(&start.0);
     assert_eq!(pair.via.reply().expect("copied").error(), None);
     house.before.take();
@@ -312,12 +374,21 @@ fn prepared_in_sql() {
     pair.write("PREPARE w(int) AS UPDATE stock SET amount = amount + $1");
     pair.write("PREPARE r AS SELECT count(*), sum(amount) FROM stock");
     let mut other = house.pair();
-    for write in ["EXECUTE w(1)", "execute W (2)", "EXPLAIN ANALYZE EXECUTE w(3)"] {
+    for write in [
+        "EXECUTE w(1)",
+        "execute W (2)",
+        "EXPLAIN ANALYZE EXECUTE w(3)",
+    ] {
         other.becomes_hit(READ);
         pair.write(write);
         assert_ne!(other.look(READ), Served::Hit, "{write}");
     }
-    assert_eq!(pair.via.query("EXECUTE r").text(), pair.direct.query("SELECT count(*), sum(amount) FROM stock").text());
+    assert_eq!(
+        pair.via.query("EXECUTE r").text(),
+        pair.direct
+            .query("SELECT count(*), sum(amount) FROM stock")
+            .text()
+    );
     pair.write("BEGIN");
     pair.write("EXECUTE w(4)");
     house.before.take();

@@ -1,11 +1,14 @@
 //! What works direct works through pgditto, byte for byte.
 
+mod cancel;
 mod copy;
 mod extended;
 mod names;
 mod pipelines;
 mod simple;
+mod startup;
 mod transactions;
+mod volume;
 
 /// What the scripts find in their database.
 const SETUP: &str = "\

@@ -254,12 +254,18 @@ fn a_statement_is_read_under_the_settings_of_its_session() {
     let query = "SELECT '01/02/2020'::date - '2020-01-01'::date";
     let ask = || frames().prepared(query, &[]).sync();
     let script = Script::new()
-        .ask(frames().parse("mdy", query).sync())
+        .ask(
+            frames()
+                .parse("mdy", query)
+                .bind("", "mdy", &[])
+                .execute("", 0)
+                .sync(),
+        )
         .queries(&["SET DateStyle = 'DMY'"])
         .ask(frames().parse("dmy", query).sync())
         .ask(ask())
         .ask(frames().bind("", "dmy", &[]).execute("", 0).sync())
-        .ask(frames().bind("", "mdy", &[]).execute("", 0).sync())
+        .ask(frames().bind("", "dmy", &[]).execute("", 0).sync())
         .queries(&[
             "CREATE SCHEMA a",
             "CREATE TABLE a.item (x text)",

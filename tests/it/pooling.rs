@@ -1,0 +1,273 @@
+//! Many clients on few connections, and what becomes of a connection when its client goes.
+
+use std::thread;
+
+use crate::fixture::{Frames, Options, Pgditto, Postgres, Wait, Wire, error_code, eventually};
+
+fn servers(configure: impl Fn(&mut Options)) -> (Postgres, Pgditto) {
+    let postgres = Postgres::start(&[]);
+    let pgditto = Pgditto::start(&postgres, |options| {
+        options
+            .wait(Wait::Listening)
+            .set("pool.default_pool_size", 1);
+        configure(options);
+    });
+    (postgres, pgditto)
+}
+
+/// How many connections of the application's user are open on the server, but for pgditto's own.
+fn connections(postgres: &Postgres) -> usize {
+    let sql = "SELECT count(*) FROM pg_stat_activity \
+               WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'";
+    postgres.psql(sql).parse().expect("a number")
+}
+
+#[test]
+fn sixty_four_clients_on_ten_connections() {
+    let (postgres, pgditto) = servers(|options| {
+        options.set("pool.default_pool_size", 10);
+    });
+    postgres.psql_as(
+        "app",
+        "CREATE TABLE account (id int PRIMARY KEY, balance int);
+         INSERT INTO account SELECT i, 100 FROM generate_series(0, 63) i",
+    );
+    let port = pgditto.port;
+    thread::scope(|scope| {
+        for client in 0..64 {
+            scope.spawn(move || {
+                let mut wire = Wire::connect(port);
+                let move_one = "UPDATE account SET balance = balance + $1 WHERE id = $2";
+                let answer = wire.ask(&Frames::new().parse("move", move_one).sync());
+                assert_eq!(error_code(&answer), "");
+                for round in 0..20 {
+                    let (from, to) = (client, (client + round + 1) % 64);
+                    // Always in the same order, so that nobody waits in a circle.
+                    let (first, second) = (from.min(to).to_string(), from.max(to).to_string());
+                    let sign = if from < to { ["-1", "1"] } else { ["1", "-1"] };
+                    wire.rows("BEGIN");
+                    let answer = wire.ask(
+                        &Frames::new()
+                            .bind("", "move", &[sign[0], &first])
+                            .execute("", 0)
+                            .bind("", "move", &[sign[1], &second])
+                            .execute("", 0)
+                            .sync(),
+                    );
+                    assert_eq!(error_code(&answer), "");
+                    match round % 4 {
+                        0 => assert_eq!(wire.error("SELECT 1/0"), "22012"),
+                        1 => assert_eq!(wire.value("SELECT count(*) FROM account"), "64"),
+                        _ => {}
+                    }
+                    wire.rows("COMMIT");
+                }
+            });
+        }
+    });
+    assert_eq!(postgres.psql("SELECT sum(balance) FROM account"), "6400");
+    assert!(connections(&postgres) <= 10, "{}", connections(&postgres));
+}
+
+#[test]
+fn a_client_that_vanishes_in_a_transaction_leaves_nothing() {
+    let (postgres, pgditto) = servers(|_| {});
+    postgres.psql_as("app", "CREATE TABLE t (x int)");
+    let mut gone = Wire::connect(pgditto.port);
+    gone.rows("BEGIN; INSERT INTO t VALUES (1); SET TimeZone = 'Asia/Tokyo'");
+    drop(gone);
+    let mut next = Wire::connect(pgditto.port);
+    assert_eq!(next.value("SELECT count(*) FROM t"), "0");
+    assert_ne!(next.value("SHOW TimeZone"), "Asia/Tokyo");
+    let mut gone = Wire::connect(pgditto.port);
+    gone.rows("BEGIN");
+    gone.send(
+        Frames::new()
+            .parse("", "INSERT INTO t VALUES (2)")
+            .bind("", "", &[])
+            .execute("", 0)
+            .flush()
+            .bytes(),
+    );
+    gone.read_until(b"C");
+    drop(gone);
+    assert_eq!(next.value("SELECT count(*) FROM t"), "0");
+}
+
+#[test]
+fn a_client_that_vanishes_in_a_read_frees_its_connection() {
+    let (postgres, pgditto) = servers(|options| {
+        options.wait(Wait::Ready);
+    });
+    let running = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE state = 'active' AND query LIKE 'SELECT count%generate%'";
+    let mut gone = Wire::connect(pgditto.port);
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000000000)";
+    gone.send(Frames::new().query(endless).bytes());
+    eventually("the statement runs", || postgres.psql(running) == "1");
+    drop(gone);
+    let mut next = Wire::connect(pgditto.port);
+    assert_eq!(next.value("SELECT 1"), "1");
+    eventually("the statement is cancelled", || {
+        postgres.psql(running) == "0"
+    });
+}
+
+#[test]
+fn a_write_goes_on_without_its_client() {
+    let (postgres, pgditto) = servers(|_| {});
+    postgres.psql_as("app", "CREATE TABLE t (x int)");
+    let mut gone = Wire::connect(pgditto.port);
+    let slow = "INSERT INTO t SELECT 1 FROM pg_sleep(1)";
+    let running =
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'INSERT%'";
+    gone.send(Frames::new().query(slow).bytes());
+    eventually("the statement runs", || postgres.psql(running) == "1");
+    drop(gone);
+    eventually("as direct, it comes to its end", || {
+        postgres.psql("SELECT count(*) FROM t") == "1"
+    });
+    assert_eq!(
+        Wire::connect(pgditto.port).value("SELECT count(*) FROM t"),
+        "1"
+    );
+}
+
+#[test]
+fn statements_beyond_max_prepared_statements() {
+    let (_postgres, pgditto) = servers(|options| {
+        options.set("pool.max_prepared_statements", 3);
+    });
+    let mut one = Wire::connect(pgditto.port);
+    let mut two = Wire::connect(pgditto.port);
+    let prepare = |wire: &mut Wire, base: usize| {
+        for n in 0..10 {
+            let sql = format!("SELECT {}", base + n);
+            let answer = wire.ask(&Frames::new().parse(&format!("s{n}"), &sql).sync());
+            assert_eq!(error_code(&answer), "");
+        }
+    };
+    prepare(&mut one, 0);
+    prepare(&mut two, 100);
+    for n in (0..10).rev() {
+        let run = Frames::new()
+            .bind("", &format!("s{n}"), &[])
+            .execute("", 0)
+            .sync();
+        for (wire, base) in [(&mut one, 0), (&mut two, 100)] {
+            let answer = wire.ask(&run);
+            assert_eq!(
+                answer[1].row(),
+                [Some((base + n).to_string())],
+                "{answer:?}"
+            );
+        }
+    }
+    let left = one.value("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'pgditto%'");
+    assert_eq!(left, "3");
+}
+
+#[test]
+fn idle_clients_outlive_a_restart_of_the_server() {
+    let (mut postgres, pgditto) = servers(|_| {});
+    let mut idle = Wire::connect(pgditto.port);
+    idle.rows("SET TimeZone = 'Asia/Tokyo'");
+    idle.ask(&Frames::new().parse("s", "SELECT 42").sync());
+    let mut busy = Wire::connect(pgditto.port);
+    busy.rows("BEGIN; SELECT 1");
+    postgres.restart();
+    assert_eq!(idle.value("SHOW TimeZone"), "Asia/Tokyo");
+    let answer = idle.ask(&Frames::new().bind("", "s", &[]).execute("", 0).sync());
+    assert_eq!(answer[1].row(), [Some("42".to_owned())]);
+    // Its transaction is lost, and it is told so.
+    let end = busy.read_until(&[]);
+    assert_eq!(error_code(&end), "57P01", "{end:?}");
+}
+
+#[test]
+fn a_terminated_backend_ends_what_it_was_busy_with_and_nothing_else() {
+    let (postgres, pgditto) = servers(|_| {});
+    let mut wire = Wire::connect(pgditto.port);
+    let pid = wire.value("SELECT pg_backend_pid()");
+    postgres.psql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+    let next = wire.value("SELECT pg_backend_pid()");
+    assert_ne!(pid, next, "an idle session is given another connection");
+    wire.send(Frames::new().query("SELECT pg_sleep(600)").bytes());
+    let running = format!("SELECT state FROM pg_stat_activity WHERE pid = {next}");
+    eventually("the statement runs", || postgres.psql(&running) == "active");
+    postgres.psql(&format!("SELECT pg_terminate_backend({next}, 10000)"));
+    let end = wire.read_until(&[]);
+    assert_eq!(error_code(&end), "57P01", "{end:?}");
+    assert_eq!(Wire::connect(pgditto.port).value("SELECT 1"), "1");
+}
+
+#[test]
+fn whoever_waits_too_long_for_a_connection_is_told_so() {
+    let (_postgres, pgditto) = servers(|options| {
+        options.set("pool.query_wait_timeout", "200ms");
+    });
+    let mut holder = Wire::connect(pgditto.port);
+    let mut waiter = Wire::connect(pgditto.port);
+    holder.rows("BEGIN; SELECT 1");
+    let answer = waiter.query("SELECT 1 FROM pg_class LIMIT 1");
+    assert_eq!(error_code(&answer), "53300", "{answer:?}");
+    let unit = Frames::new()
+        .prepared("SELECT 1 FROM pg_class LIMIT 1", &[])
+        .sync();
+    assert_eq!(error_code(&waiter.ask(&unit)), "53300");
+    waiter.rows("BEGIN");
+    assert_eq!(waiter.error("SELECT 1 FROM pg_class LIMIT 1"), "53300");
+    assert_eq!(waiter.error("SELECT 1"), "25P02");
+    holder.rows("COMMIT");
+    waiter.rows("ROLLBACK");
+    assert_eq!(waiter.value("SELECT 1"), "1");
+}
+
+#[test]
+fn time_limits_end_statements_and_sessions() {
+    let (postgres, pgditto) = servers(|options| {
+        options
+            .set("upstream.query_timeout", "300ms")
+            .set("listen.idle_transaction_timeout", "300ms");
+    });
+    let mut slow = Wire::connect(pgditto.port);
+    slow.send(Frames::new().query("SELECT pg_sleep(600)").bytes());
+    assert_eq!(error_code(&slow.read_until(&[])), "57014");
+    let mut idle = Wire::connect(pgditto.port);
+    idle.rows("BEGIN; SELECT 1");
+    assert_eq!(error_code(&idle.read_until(&[])), "25P03");
+    let mut lazy = Wire::connect(pgditto.port);
+    lazy.rows("BEGIN");
+    assert_eq!(error_code(&lazy.read_until(&[])), "25P03");
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+    eventually("the slow statement has ended", || {
+        postgres.psql(left) == "0"
+    });
+    assert_eq!(Wire::connect(pgditto.port).value("SELECT 1"), "1");
+}
+
+#[test]
+fn idle_sessions_may_be_ended() {
+    let (_postgres, pgditto) = servers(|options| {
+        options.set("listen.client_idle_timeout", "200ms");
+    });
+    let mut idle = Wire::connect(pgditto.port);
+    assert_eq!(error_code(&idle.read_until(&[])), "57P05");
+}
+
+#[test]
+fn session_pooling_keeps_the_connection() {
+    let (_postgres, pgditto) = servers(|options| {
+        options
+            .set("pool.pool_mode", "session")
+            .set("pool.default_pool_size", 2);
+    });
+    let mut one = Wire::connect(pgditto.port);
+    let mut two = Wire::connect(pgditto.port);
+    let pids = [&mut one, &mut two].map(|wire| wire.value("SELECT pg_backend_pid()"));
+    assert_ne!(pids[0], pids[1]);
+    for _ in 0..5 {
+        assert_eq!(one.value("SELECT pg_backend_pid()"), pids[0]);
+        assert_eq!(two.value("SELECT pg_backend_pid()"), pids[1]);
+    }
+}

@@ -1,0 +1,299 @@
+//! What a session has set, prepared and taken is its own on every connection, and nobody else's.
+
+use crate::fixture::{Frames, Pgditto, Postgres, Wait, Wire, error_code};
+
+struct Pair {
+    postgres: Postgres,
+    _pgditto: Pgditto,
+    port: u16,
+    one: Wire,
+    two: Wire,
+}
+
+/// Two sessions on one connection.
+fn pair() -> Pair {
+    let postgres = Postgres::start(&[]);
+    let pgditto = Pgditto::start(&postgres, |options| {
+        options
+            .wait(Wait::Listening)
+            .set("pool.default_pool_size", 1);
+    });
+    let port = pgditto.port;
+    Pair {
+        one: Wire::connect(port),
+        two: Wire::connect(port),
+        port,
+        _pgditto: pgditto,
+        postgres,
+    }
+}
+
+impl Pair {
+    fn pids(&mut self) -> [String; 2] {
+        [&mut self.one, &mut self.two].map(|wire| wire.value("SELECT pg_backend_pid()"))
+    }
+
+    /// The first session's connection is not the second's.
+    fn assert_pinned(&mut self) {
+        let [one, two] = self.pids();
+        assert_ne!(one, two);
+        assert_eq!(self.pids(), [one, two]);
+    }
+
+    /// Both share the only connection.
+    fn assert_shared(&mut self) {
+        self.one.rows("SELECT 1");
+        let [one, two] = self.pids();
+        assert_eq!(one, two);
+    }
+}
+
+#[test]
+fn settings_follow_their_session() {
+    let mut pair = pair();
+    let names = [
+        "search_path",
+        "TimeZone",
+        "DateStyle",
+        "app.x",
+        "work_mem",
+        "application_name",
+    ];
+    let show = |wire: &mut Wire| {
+        names.map(|name| {
+            wire.value(&format!(
+                "SELECT coalesce(current_setting('{name}', true), '')"
+            ))
+        })
+    };
+    let before = show(&mut pair.two);
+    let values = [
+        "a, b",
+        "Asia/Tokyo",
+        "German, DMY",
+        "mine",
+        "5MB",
+        "it's \\ mine",
+    ];
+    for (name, value) in names.iter().zip(values) {
+        let list = if *name == "search_path" {
+            value.to_owned()
+        } else {
+            format!("'{}'", value.replace('\'', "''"))
+        };
+        pair.one.rows(&format!("SET {name} = {list}"));
+        show(&mut pair.two);
+    }
+    assert_eq!(show(&mut pair.one), values);
+    let unset = show(&mut pair.two);
+    assert_eq!(unset[..5], before[..5]);
+    assert_eq!(show(&mut pair.one), values);
+    pair.one.rows("RESET TimeZone");
+    assert_eq!(show(&mut pair.one)[1], before[1]);
+    pair.one.rows("RESET ALL");
+    assert_eq!(show(&mut pair.one), before);
+    pair.assert_shared();
+}
+
+#[test]
+fn settings_that_no_set_statement_made_follow_too() {
+    let mut pair = pair();
+    pair.one.rows(
+        "SELECT set_config('TimeZone', 'Asia/Tokyo', false), set_config('app.y', 'mine', false)",
+    );
+    assert_ne!(pair.two.value("SHOW TimeZone"), "Asia/Tokyo");
+    assert_eq!(pair.one.value("SHOW TimeZone"), "Asia/Tokyo");
+    assert_eq!(pair.one.value("SHOW app.y"), "mine");
+    pair.one.rows("DO $$ BEGIN PERFORM set_config('DateStyle', 'German', false); SET work_mem = '7MB'; END $$");
+    assert_ne!(pair.two.value("SHOW work_mem"), "7MB");
+    assert_eq!(pair.one.value("SHOW work_mem"), "7MB");
+    pair.one.rows(
+        "CREATE FUNCTION hide() RETURNS text LANGUAGE sql AS $$ SELECT set_config('search_path', 'hidden', false) $$",
+    );
+    pair.one.rows("SELECT hide()");
+    assert_ne!(pair.two.value("SHOW search_path"), "hidden");
+    assert_eq!(pair.one.value("SHOW search_path"), "hidden");
+    let unit = Frames::new()
+        .prepared("SELECT set_config($1, $2, false)", &["app.z", "bound"])
+        .sync();
+    assert_eq!(error_code(&pair.one.ask(&unit)), "");
+    let theirs = pair
+        .two
+        .value("SELECT coalesce(current_setting('app.z', true), '')");
+    assert_eq!(theirs, "");
+    assert_eq!(pair.one.value("SHOW app.z"), "bound");
+}
+
+#[test]
+fn settings_of_a_transaction_end_with_it() {
+    let mut pair = pair();
+    let zone = pair.one.value("SHOW TimeZone");
+    pair.one.rows("BEGIN; SET TimeZone = 'Asia/Tokyo'");
+    assert_eq!(pair.one.value("SHOW TimeZone"), "Asia/Tokyo");
+    pair.one.rows("ROLLBACK");
+    assert_eq!(pair.one.value("SHOW TimeZone"), zone);
+    pair.one
+        .rows("BEGIN; SET LOCAL TimeZone = 'Asia/Tokyo'; COMMIT");
+    assert_eq!(pair.one.value("SHOW TimeZone"), zone);
+    pair.one.rows("BEGIN; SET TimeZone = 'Asia/Tokyo'; SAVEPOINT a; SET TimeZone = 'UTC'; ROLLBACK TO a; COMMIT");
+    assert_eq!(pair.two.value("SHOW TimeZone"), zone);
+    assert_eq!(pair.one.value("SHOW TimeZone"), "Asia/Tokyo");
+    pair.one.error("SET TimeZone = 'Europe/Paris'; SELECT 1/0");
+    assert_eq!(pair.one.value("SHOW TimeZone"), "Asia/Tokyo");
+    pair.assert_shared();
+}
+
+#[test]
+fn a_short_statement_timeout_is_no_trouble() {
+    let mut pair = pair();
+    pair.one.rows("SET statement_timeout = '1ms'");
+    pair.two.value("SELECT 1");
+    assert_eq!(pair.one.error("SELECT pg_sleep(10)"), "57014");
+    pair.one.rows("SET statement_timeout = 0");
+    assert_eq!(pair.one.value("SHOW statement_timeout"), "0");
+}
+
+#[test]
+fn roles_follow_their_session() {
+    let mut pair = pair();
+    pair.postgres
+        .psql("CREATE ROLE helper; GRANT helper TO app");
+    pair.one.rows("SET ROLE helper");
+    assert_eq!(pair.two.value("SELECT current_user"), "app");
+    assert_eq!(pair.one.value("SELECT current_user"), "helper");
+    pair.one.rows("SET TimeZone = 'UTC'");
+    assert_eq!(pair.two.value("SELECT current_user"), "app");
+    assert_eq!(pair.one.value("SELECT current_user"), "helper");
+    pair.one.rows("RESET ROLE");
+    assert_eq!(pair.one.value("SELECT current_user"), "app");
+    pair.assert_shared();
+}
+
+#[test]
+fn temporary_tables_pin_and_end() {
+    let mut pair = pair();
+    pair.assert_shared();
+    pair.one.rows("CREATE TEMP TABLE mine AS SELECT 1 AS x");
+    assert_eq!(pair.two.error("SELECT * FROM mine"), "42P01");
+    assert_eq!(pair.one.value("SELECT x FROM mine"), "1");
+    pair.assert_pinned();
+    pair.one.rows("DROP TABLE mine");
+    pair.assert_shared();
+    pair.one.rows("BEGIN; CREATE TEMP TABLE brief (x int) ON COMMIT DROP; INSERT INTO brief VALUES (1); COMMIT");
+    pair.assert_shared();
+    pair.one
+        .rows("DO $$ BEGIN CREATE TEMP TABLE inner_one (x int); END $$");
+    assert_eq!(pair.two.error("SELECT * FROM inner_one"), "42P01");
+    assert_eq!(pair.one.value("SELECT count(*) FROM inner_one"), "0");
+    pair.one.rows("DISCARD ALL");
+    assert_eq!(pair.one.error("SELECT * FROM inner_one"), "42P01");
+    pair.assert_shared();
+}
+
+#[test]
+fn advisory_locks_pin_and_end() {
+    let mut pair = pair();
+    pair.one.rows("SELECT pg_advisory_lock(7)");
+    assert_eq!(pair.two.value("SELECT pg_try_advisory_lock(7)"), "f");
+    pair.assert_pinned();
+    assert_eq!(pair.one.value("SELECT pg_advisory_unlock(7)"), "t");
+    pair.assert_shared();
+    assert_eq!(pair.two.value("SELECT pg_try_advisory_lock(7)"), "t");
+    assert_eq!(pair.two.value("SELECT pg_advisory_unlock(7)"), "t");
+    pair.one
+        .rows("BEGIN; SELECT pg_advisory_xact_lock(8); COMMIT");
+    pair.assert_shared();
+}
+
+#[test]
+fn listening_pins_and_hears() {
+    let mut pair = pair();
+    pair.one.rows("LISTEN news");
+    pair.assert_pinned();
+    pair.two.rows("NOTIFY news, 'hello'");
+    let heard = pair.one.read_until(b"A");
+    assert!(
+        heard
+            .last()
+            .is_some_and(|last| last.body.ends_with(b"news\0hello\0")),
+        "{heard:?}"
+    );
+    pair.one.rows("UNLISTEN *");
+    pair.assert_shared();
+}
+
+#[test]
+fn cursors_with_hold_pin_and_end() {
+    let mut pair = pair();
+    pair.one
+        .rows("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 3); COMMIT");
+    assert_eq!(pair.two.error("FETCH c"), "34000");
+    assert_eq!(pair.one.value("FETCH c"), "1");
+    pair.assert_pinned();
+    assert_eq!(pair.one.value("FETCH c"), "2");
+    pair.one.rows("CLOSE c");
+    pair.assert_shared();
+}
+
+#[test]
+fn prepare_in_sql_pins_and_ends() {
+    let mut pair = pair();
+    pair.one.rows("PREPARE p AS SELECT 'mine'");
+    assert_eq!(pair.two.error("EXECUTE p"), "26000");
+    pair.two.rows("PREPARE p AS SELECT 'theirs'");
+    assert_eq!(pair.one.value("EXECUTE p"), "mine");
+    assert_eq!(pair.two.value("EXECUTE p"), "theirs");
+    pair.two.rows("DEALLOCATE p");
+    pair.assert_pinned();
+    pair.one.rows("DEALLOCATE ALL");
+    assert_eq!(pair.one.error("EXECUTE p"), "26000");
+    pair.assert_shared();
+}
+
+#[test]
+fn loaded_libraries_pin_for_good() {
+    let mut pair = pair();
+    pair.postgres.psql("ALTER ROLE app SUPERUSER");
+    pair.one.rows("LOAD 'auto_explain'");
+    pair.assert_pinned();
+    pair.one.rows("DISCARD ALL");
+    pair.assert_pinned();
+}
+
+#[test]
+fn a_pinned_session_that_ends_gives_its_connection_up() {
+    let mut pair = pair();
+    pair.one
+        .rows("CREATE TEMP TABLE mine (x int); SELECT pg_advisory_lock(9); LISTEN news");
+    let ended = std::mem::replace(&mut pair.one, Wire::connect(pair.port));
+    drop(ended);
+    crate::fixture::eventually("the lock is free", || {
+        pair.two.value("SELECT pg_try_advisory_lock(9)") == "t"
+    });
+    assert_eq!(pair.one.error("SELECT * FROM mine"), "42P01");
+}
+
+#[test]
+fn sequence_state_is_the_sessions_own() {
+    let mut pair = pair();
+    pair.postgres
+        .psql_as("app", "CREATE SEQUENCE s; CREATE SEQUENCE u");
+    assert_eq!(pair.one.error("SELECT currval('s')"), "55000");
+    assert_eq!(pair.one.value("SELECT nextval('s')"), "1");
+    assert_eq!(pair.one.value("SELECT currval('s')"), "1");
+    assert_eq!(pair.one.value("SELECT lastval()"), "1");
+    // Another session has no such state, though it is on the same connection.
+    assert_eq!(pair.two.error("SELECT currval('s')"), "55000");
+    assert_eq!(pair.two.error("SELECT lastval()"), "55000");
+    assert_eq!(pair.two.value("SELECT nextval('s')"), "2");
+    let mine = pair.one.query("SELECT currval('s')");
+    // Lost and said so, or kept; never the other's.
+    assert!(
+        error_code(&mine) == "55000" || mine[1].row() == [Some("1".to_owned())],
+        "{mine:?}"
+    );
+    pair.one.rows("SELECT nextval('s')");
+    assert_eq!(pair.two.value("SELECT nextval('u')"), "1");
+    assert_eq!(pair.one.value("SELECT currval('s')"), "3");
+    assert_eq!(pair.one.value("SELECT lastval()"), "3");
+}
