@@ -13,7 +13,7 @@ use super::shared::DescriptionKey;
 use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
 use crate::cache::Fit;
-use crate::catalog::Effects;
+use crate::catalog::{Effects, SettingNames};
 use crate::metrics::Invalidation;
 use crate::sql::Kind;
 use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
@@ -644,6 +644,12 @@ impl Session {
             self.effects = Effects::NONE;
             return true;
         }
+        if effects.contains(Effects::SETTINGS) && std::mem::take(&mut self.hidden_code) {
+            // Whatever ran may have called any of them.
+            if let Some(catalog) = self.database.authority.catalog() {
+                self.note_names(catalog.setting_names());
+            }
+        }
         if effects.contains(Effects::LOAD) && self.loads {
             self.pins.insert(Pin::Load);
         }
@@ -899,6 +905,12 @@ impl Session {
             Some(Kind::Commit { .. } | Kind::Rollback { .. })
         );
         for facts in analysis.statements.iter() {
+            if matches!(facts.kind, Kind::Do | Kind::Unknown) {
+                let mut names = SettingNames::default();
+                names.add(&String::from_utf8_lossy(&analysis.key_text));
+                self.note_names(&names);
+            }
+            self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
             match &facts.kind {
                 Kind::Begin { isolation, .. } if self.tx.status == TransactionStatus::Idle => {
                     self.tx.isolation = *isolation;
@@ -944,6 +956,13 @@ impl Session {
                     }
                 }
             }
+        }
+    }
+
+    fn note_names(&mut self, names: &SettingNames) {
+        self.custom_lost |= names.unnamed;
+        for name in &names.names {
+            self.note_custom_name(name);
         }
     }
 

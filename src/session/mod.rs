@@ -97,9 +97,13 @@ pub struct Session {
     /// What the client asked for at login.
     baseline: Settings,
     defaults: Arc<Defaults>,
+    /// The authority's generation of which the defaults are.
+    generation: u64,
     custom: CustomNames,
     /// A custom setting whose name is not known may have been set.
     custom_lost: bool,
+    /// Something ran whose settings are not to be seen in its text.
+    hidden_code: bool,
     scope: Scope,
     /// What of the session stands in every cache key.
     context: Bytes,
@@ -153,6 +157,7 @@ impl Session {
     }
 
     async fn query(&mut self, frame: &wire::Frame) -> Result<(), Ending> {
+        self.renew_defaults().await;
         let Ok(query) = frontend::Query::read(frame.body()) else {
             // The server says what is wrong with it.
             return self.function_call(frame).await;
@@ -184,6 +189,7 @@ impl Session {
     }
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
+        self.renew_defaults().await;
         let mut report = UnitReport::new();
         let served = if Self::may_serve(frames, end) {
             self.serve_extended(frames, &mut report).await
@@ -204,6 +210,31 @@ impl Session {
             self.record(&report, &statement.analysis, &statement.sql);
         }
         Ok(())
+    }
+
+    /// Whether what sessions begin with may have changed since this one asked.
+    fn has_old_defaults(&self) -> bool {
+        !self.database.authority.may_fill(self.generation)
+    }
+
+    /// Asks again what sessions begin with, where that may have changed: names and values mean other things
+    /// then. While it cannot be asked nothing is served, and writes mean everything.
+    async fn renew_defaults(&mut self) {
+        if !self.has_old_defaults()
+            || self.tx.status != TransactionStatus::Idle
+            || self.lease.is_some()
+            || self.database.authority.proof_now().is_none()
+        {
+            return;
+        }
+        let deadline = Instant::now() + self.config.pool.query_wait_timeout;
+        let number = u64::from(self.registration.handle.number);
+        let asked = greeting::ask(&self.pool, &self.database.authority, number, &[], deadline).await;
+        if let Ok(greeting) = asked {
+            self.defaults = greeting.defaults;
+            self.generation = greeting.generation;
+            self.rescope();
+        }
     }
 
     /// Sends what was answered here.
@@ -361,8 +392,12 @@ impl Session {
 
     /// What the server goes by when it reads `sql` in this session.
     fn reading(&self, sql: &[u8]) -> Reading {
+        // Before the picture is looked at.
+        let epoch = self.database.authority.catalogue_epoch();
         let catalog = self.database.authority.catalog();
         Reading {
+            epoch,
+            scope: self.scope.digest,
             context: self.context.clone(),
             catalogue: catalog.map_or(0, |catalog| catalog.version.0),
             readable: self.is_readable(sql),

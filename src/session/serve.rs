@@ -11,12 +11,13 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::decide::{Meaning, ReadPlan};
+use super::shared::{DescriptionKey, JudgementKey};
 use super::request::End;
-use super::shared::DescriptionKey;
 use super::statements::Statement;
 use super::transaction::Transaction;
 use super::{Session, UnitReport};
 use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
+use crate::catalog::{CatalogVersion, Judgement};
 use crate::config::CacheMode;
 use crate::metrics::Tier;
 use crate::sql::{self, Bypass, Isolation, Kind};
@@ -474,6 +475,9 @@ impl Session {
                 Some(&bind),
             )
             .map_err(Miss::bypass)?;
+        if !described && !self.has_columns_of_old(statement, &plan) {
+            return Err(Miss::bypass(Bypass::CatalogStale));
+        }
         let (entry, tier) = if may_lead {
             self.find(plan, described, report).await?
         } else {
@@ -489,6 +493,30 @@ impl Session {
         staged.hits += 1;
         report.hit(&entry, tier);
         Ok(())
+    }
+
+    /// Whether the answer has the columns that the client was told of when it prepared the statement. What is
+    /// not certain the server decides: it refuses a statement whose columns have changed.
+    fn has_columns_of_old(&self, statement: &Statement, plan: &ReadPlan) -> bool {
+        let then = &statement.reading;
+        let same_scope = then.scope == self.scope.digest;
+        if then.catalogue == 0 {
+            // The one turn since was the loading of the first picture.
+            let turns = self.database.authority.catalogue_epoch() - then.epoch;
+            return same_scope && turns == 1;
+        }
+        if then.catalogue == plan.options.catalogue && same_scope {
+            return true;
+        }
+        let key = JudgementKey {
+            shape: statement.analysis.shape,
+            statement_index: 0,
+            catalog: CatalogVersion(then.catalogue),
+            scope: then.scope,
+        };
+        let known = self.database.judgements.get(&key);
+        let columns = |judgement: &Judgement| judgement.read.as_ref().ok().map(|read| read.columns);
+        known.is_some_and(|known| columns(&known) == Some(plan.columns))
     }
 
     /// The memory tier alone: for units of several Executes, of which all must hit.
