@@ -99,11 +99,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             side.connections = side.connections.max(target.connections().await?);
         }
         if !std::io::stderr().is_terminal() {
-            eprintln!(
-                "{:.0} of {:.0} s",
-                begin.elapsed().as_secs_f64(),
-                args.seconds
-            );
+            let spent = begin.elapsed().as_secs_f64().min(args.seconds);
+            eprintln!("{spent:.0} of {:.0} s", args.seconds);
         }
     }
     end_progress();
