@@ -30,6 +30,8 @@ struct Guard {
     pid: i32,
     /// After the lock that registers it was held, by our clock.
     registered: Moment,
+    /// A digest of what sessions began with when it was posted.
+    configuration: Option<String>,
 }
 
 /// What the server says each time it is asked.
@@ -40,6 +42,10 @@ struct Look {
     snapshot: Arc<str>,
     in_recovery: bool,
     others: Vec<Other>,
+    /// When the server last read its configuration.
+    configured: Option<String>,
+    /// A digest of what roles and databases begin with.
+    role_settings: Option<String>,
 }
 
 /// Another pgditto on this database.
@@ -67,9 +73,16 @@ fn look_sql() -> String {
          (SELECT string_agg(l.pid || ':' || l.objid, ' ') FROM pg_locks l \
          WHERE l.locktype = 'advisory' AND l.classid = {REGISTER} AND l.objsubid = 2 \
          AND l.pid <> pg_backend_pid() \
-         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())), \
+         pg_conf_load_time(), \
+         (SELECT sum(hashtext(concat_ws(' ', setdatabase, setrole, setconfig))) FROM pg_db_role_setting)"
     )
 }
+
+/// What sessions begin with, as far as the server's files say; asked for when these were read again.
+const CONFIGURATION: &str = "SELECT md5(concat_ws(' ', \
+     (SELECT string_agg(concat_ws('=', name, reset_val), ' ' ORDER BY name) FROM pg_settings WHERE context <> 'internal'), \
+     (SELECT sum(hashtext(concat_ws(' ', setdatabase, setrole, setconfig))) FROM pg_db_role_setting)))";
 
 impl Core {
     /// Keeps a guard, for ever.
@@ -125,6 +138,8 @@ impl Core {
                 .and_then(|rows| column(rows.first()?, 0)),
         };
         self.introduce(&server);
+        // Before any connection is proved.
+        let configuration = configuration(&client).await?;
         // Proofs count for the generation that the last loss began.
         let generation = *self.generation.borrow();
         self.proof
@@ -134,6 +149,7 @@ impl Core {
             connection,
             pid,
             registered,
+            configuration,
         })
     }
 
@@ -156,6 +172,7 @@ impl Core {
         let sql = look_sql();
         let lease = self.cfg.lease;
         let mut last: Option<Moment> = None;
+        let mut defaults: Option<(Option<String>, Option<String>)> = None;
         loop {
             let look = match self.look(guard, &sql).await {
                 Ok(look) => look,
@@ -165,6 +182,15 @@ impl Core {
                 // Of no use any more, and harmless: pools go on, without the cache.
                 self.pooler_upstream();
                 guard.pid = look.pid;
+            }
+            let now = (look.configured.clone(), look.role_settings.clone());
+            if defaults.as_ref() != Some(&now) {
+                match configuration(&guard.client).await {
+                    Ok(same) if same == guard.configuration => {}
+                    Ok(_) => return "what sessions begin with has changed".into(),
+                    Err(error) => return error.to_string(),
+                }
+                defaults = Some(now);
             }
             // Between two looks that are a lease apart another pgditto can have come, written and gone.
             let lapsed = last.is_some_and(|last| look.received.since(last) >= lease);
@@ -248,6 +274,11 @@ impl Core {
     }
 }
 
+async fn configuration(client: &Client) -> Result<Option<String>, ControlError> {
+    let asked = rows(client, CONFIGURATION).await?;
+    Ok(asked.into_iter().next().and_then(|mut row| row.pop().flatten()))
+}
+
 impl Look {
     fn read(row: &Row, sent: Moment, received: Moment) -> Option<Self> {
         let others = match row.get(3)? {
@@ -270,6 +301,8 @@ impl Look {
             snapshot: row.get(1)?.as_deref()?.into(),
             in_recovery: row.get(2)?.as_deref()? == "t",
             others,
+            configured: row.get(4).cloned().flatten(),
+            role_settings: row.get(5).cloned().flatten(),
         })
     }
 }

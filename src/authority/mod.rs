@@ -148,6 +148,11 @@ impl Authority {
         self.core.pictures.current()
     }
 
+    /// Counts pictures that were taken away or loaded: while it stands still, so does what statements mean.
+    pub fn catalogue_epoch(&self) -> u64 {
+        self.core.pictures.turns.load(Ordering::Acquire)
+    }
+
     /// [`Writer::touch`], for writers that [`Authority::mark`] may have marked already.
     pub fn touch(&self, writer: &mut Writer, footprint: &Footprint, picture: Picture) {
         let announce = writer.is_marked() && footprint.catalogue && !writer.touched().catalogue;

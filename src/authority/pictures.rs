@@ -29,6 +29,8 @@ pub(super) struct Pictures {
     state: Mutex<State>,
     wake: Notify,
     pub loads: AtomicU64,
+    /// Counts pictures that were taken away or loaded, and changes of ours that have settled.
+    pub turns: AtomicU64,
     pub failures: AtomicU64,
     /// Changes from elsewhere.
     pub found: AtomicU64,
@@ -62,6 +64,7 @@ impl Core {
     pub(super) fn catalogue_settled(&self) {
         let mut state = self.pictures.state.lock();
         state.changing = state.changing.saturating_sub(1);
+        self.pictures.turns.fetch_add(1, Ordering::AcqRel);
         drop(state);
         self.pictures.wake.notify_one();
     }
@@ -80,6 +83,7 @@ impl Core {
         state.epoch += 1;
         self.standing.block(Block::CatalogStale);
         self.pictures.current.store(None);
+        self.pictures.turns.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Loads and watches, for ever.
@@ -135,6 +139,7 @@ impl Core {
         }
         self.pictures.loads.fetch_add(1, Ordering::Relaxed);
         state.watched = snapshot.map(|snapshot| (version, snapshot));
+        self.pictures.turns.fetch_add(1, Ordering::AcqRel);
         self.pictures.current.store(Some(Arc::new(catalog)));
         self.standing.unblock(Block::CatalogStale);
         drop(state);

@@ -21,6 +21,7 @@ mod order;
 mod picture;
 mod queries;
 mod read;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -39,6 +40,7 @@ pub use judge::Judgement;
 pub use load::{CatalogError, Loader};
 pub use names::NameScope;
 pub use order::Order;
+pub use settings::SettingNames;
 pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
 
@@ -68,6 +70,8 @@ pub struct Catalog {
     views: HashMap<RelationOid, Result<Closure, Bypass>>,
     /// Why no statement of this database is cacheable, if none is.
     hazard: Option<Bypass>,
+    /// Custom settings that functions of users may set.
+    settings: SettingNames,
 }
 
 impl Catalog {
@@ -94,10 +98,19 @@ impl Catalog {
             definitions,
             views: HashMap::new(),
             hazard: None,
+            settings: SettingNames::default(),
         };
+        for function in &catalog.index.picture.functions {
+            catalog.settings.add(&function.body);
+        }
         catalog.hazard = catalog.find_hazard();
         catalog.read_views(analyse);
         catalog
+    }
+
+    /// The custom settings that functions of users may set for their session.
+    pub fn setting_names(&self) -> &SettingNames {
+        &self.settings
     }
 
     pub fn relation(&self, oid: RelationOid) -> Option<&Relation> {

@@ -13,6 +13,9 @@ use crate::sql::{Bypass, Facts, FunctionUse, Kind, ObjectName};
 /// What a cacheable statement reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadFacts {
+    /// A digest of the columns of everything that it depends on: while it is the same, the answer has the same
+    /// columns.
+    pub columns: u64,
     /// Sorted, without duplicates.
     pub dependencies: SmallVec<[RelationOid; 4]>,
     /// Settings that it reads by `current_setting` and that are the users' own; lower case, sorted.
@@ -73,6 +76,7 @@ impl Catalog {
             .iter()
             .filter_map(|&oid| self.relation_name(oid));
         Ok(ReadFacts {
+            columns: self.columns_digest(&closure.met),
             dependencies,
             custom_settings: closure.custom_settings,
             relation_names: names.collect(),
@@ -83,6 +87,19 @@ impl Catalog {
                 Order::Multiset
             },
         })
+    }
+
+    fn columns_digest(&self, relations: &[RelationOid]) -> u64 {
+        let mut bytes = Vec::new();
+        for relation in relations.iter().filter_map(|&oid| self.index.relation(oid)) {
+            bytes.extend_from_slice(&relation.oid.to_be_bytes());
+            for column in &relation.columns {
+                bytes.extend_from_slice(&(column.name.len() as u32).to_be_bytes());
+                bytes.extend_from_slice(column.name.as_bytes());
+                bytes.extend_from_slice(&column.type_oid.to_be_bytes());
+            }
+        }
+        xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
     /// Everything but the columns, which only a statement's own text has to be asked for.

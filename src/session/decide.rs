@@ -38,6 +38,8 @@ pub struct ReadPlan {
     pub picture: Picture,
     pub options: StoreOptions,
     pub terms: Terms,
+    /// [`ReadFacts::columns`].
+    pub columns: u64,
 }
 
 impl Session {
@@ -78,6 +80,10 @@ impl Session {
             if analysis.statements.len() == 1 {
                 meaning.single = Some(judgement);
             }
+        }
+        if self.has_old_defaults() && !meaning.footprint.is_nothing() {
+            // Its names may have been looked up in the wrong path.
+            meaning.footprint.merge(&Footprint::everything());
         }
         meaning
     }
@@ -164,6 +170,7 @@ impl Session {
         };
         let key = self.key(analysis, read, parameter_types, bind);
         Ok(ReadPlan {
+            columns: read.columns,
             key,
             picture: meaning.picture,
             order: read.order,
@@ -178,6 +185,9 @@ impl Session {
 
     /// What in the session itself forbids the cache.
     fn session_bypass(&self) -> Result<(), Bypass> {
+        if self.has_old_defaults() {
+            return Err(Bypass::SettingsUnknown);
+        }
         if let Some(reason) = self.tx.bypass(self.default_isolation()) {
             return Err(reason);
         }

@@ -110,6 +110,8 @@ pub struct Outcome {
     /// The tag of the last CommandComplete.
     pub last_tag: Vec<u8>,
     pub descriptions: Vec<(Arc<Statement>, Bytes, Bytes)>,
+    /// Statements whose Parse the server took.
+    pub parsed: Vec<u64>,
 }
 
 /// Whether the unit goes on.
@@ -320,6 +322,7 @@ impl Exchange {
                     visible = shown;
                     if let Some(id) = statement {
                         self.pending_parses.retain(|pending| *pending != id);
+                        self.outcome.parsed.push(id);
                     }
                 }
             }

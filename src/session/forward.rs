@@ -9,10 +9,11 @@ use super::decide;
 use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::registry::Activity;
 use super::serve::Miss;
+use super::shared::DescriptionKey;
 use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
 use crate::cache::Fit;
-use crate::catalog::Effects;
+use crate::catalog::{Effects, SettingNames};
 use crate::metrics::Invalidation;
 use crate::sql::Kind;
 use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
@@ -555,7 +556,8 @@ impl Session {
     /// Statement descriptions that came along are good for everybody with the same settings.
     fn keep_descriptions(&mut self, exchange: &mut Exchange) {
         let descriptions = std::mem::take(&mut exchange.outcome.descriptions);
-        if descriptions.is_empty() || !self.may_use_descriptions() {
+        let parsed = std::mem::take(&mut exchange.outcome.parsed);
+        if (descriptions.is_empty() && parsed.is_empty()) || !self.may_use_descriptions() {
             return;
         }
         let Some(catalog) = self.database.authority.catalog() else {
@@ -564,11 +566,18 @@ impl Session {
         if self.catalog_at_start != Some(catalog.version) {
             return;
         }
+        for statement in parsed {
+            let key = DescriptionKey {
+                context: self.context.clone(),
+                statement,
+            };
+            self.database.known_good.insert(key, catalog.version);
+        }
         for (statement, parameters, row) in descriptions {
             if !statement.analysis.understood {
                 continue;
             }
-            let key = super::shared::DescriptionKey {
+            let key = DescriptionKey {
                 context: self.context.clone(),
                 statement: statement.id,
             };
@@ -634,6 +643,12 @@ impl Session {
         if !effects.intersects(relevant) && !(pinned && self.ran_ddl) {
             self.effects = Effects::NONE;
             return true;
+        }
+        if effects.contains(Effects::SETTINGS) && std::mem::take(&mut self.hidden_code) {
+            // Whatever ran may have called any of them.
+            if let Some(catalog) = self.database.authority.catalog() {
+                self.note_names(catalog.setting_names());
+            }
         }
         if effects.contains(Effects::LOAD) && self.loads {
             self.pins.insert(Pin::Load);
@@ -886,6 +901,12 @@ impl Session {
             Some(Kind::Commit { .. } | Kind::Rollback { .. })
         );
         for facts in analysis.statements.iter() {
+            if matches!(facts.kind, Kind::Do | Kind::Unknown) {
+                let mut names = SettingNames::default();
+                names.add(&String::from_utf8_lossy(&analysis.key_text));
+                self.note_names(&names);
+            }
+            self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
             match &facts.kind {
                 Kind::Begin { isolation, .. } if self.tx.status == TransactionStatus::Idle => {
                     self.tx.isolation = *isolation;
@@ -931,6 +952,13 @@ impl Session {
                     }
                 }
             }
+        }
+    }
+
+    fn note_names(&mut self, names: &SettingNames) {
+        self.custom_lost |= names.unnamed;
+        for name in &names.names {
+            self.note_custom_name(name);
         }
     }
 

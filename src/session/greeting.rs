@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::state::{self, CustomNames};
+use crate::authority::Authority;
 use crate::upstream::{Connection, Pool, Settings, UpstreamError, Wish, restore_sql};
 use crate::wire::ErrorReport;
 
@@ -25,6 +26,8 @@ pub struct Greeting {
     pub settings: Settings,
     /// What sessions of this user and database start from, by the server's own configuration.
     pub defaults: Arc<Defaults>,
+    /// [`crate::authority::Authority::generation`] when they were asked for: they hold no longer than it.
+    pub generation: u64,
 }
 
 /// The settings that a new connection starts with and that the answers depend on.
@@ -36,9 +39,10 @@ pub struct Defaults {
     pub transaction_isolation: String,
 }
 
-/// Asks for the defaults of a connection that no session has touched.
-pub const DEFAULTS_SQL: &str = "SELECT name::pg_catalog.text, setting FROM pg_catalog.pg_settings \
-     WHERE source OPERATOR(pg_catalog.<>) ALL (ARRAY['default','override','session']) \
+/// Asks for the defaults of a connection, whatever has been set on it since.
+pub const DEFAULTS_SQL: &str = "SELECT name::pg_catalog.text, reset_val FROM pg_catalog.pg_settings \
+     WHERE (COALESCE(reset_val, '') OPERATOR(pg_catalog.<>) COALESCE(boot_val, '') AND source OPERATOR(pg_catalog.<>) 'override' \
+         AND context OPERATOR(pg_catalog.<>) 'internal') \
        OR name OPERATOR(pg_catalog.=) ANY (ARRAY['search_path','default_transaction_isolation']) \
      ORDER BY 1";
 
@@ -70,6 +74,7 @@ pub fn defaults(rows: &[Vec<Option<String>>]) -> Defaults {
 /// What the client is to be told: no connection, or a setting that PostgreSQL refuses.
 pub async fn ask(
     pool: &Arc<Pool>,
+    authority: &Authority,
     session: u64,
     startup: &[(String, String)],
     deadline: Instant,
@@ -79,15 +84,24 @@ pub async fn ask(
         settings: Settings::default(),
         defaults: None,
     };
-    let mut lease = pool
-        .lease(&wish, deadline.into())
-        .await
-        .map_err(|error| error.report())?;
+    let (mut lease, generation) = loop {
+        let generation = *authority.generation().borrow();
+        let lease = pool
+            .lease(&wish, deadline.into())
+            .await
+            .map_err(|error| error.report())?;
+        let proof = authority.proof_now();
+        let is_old = proof.is_some_and(|proof| lease.admission.generation != Some(proof.generation));
+        if !is_old || Instant::now() >= deadline {
+            break (lease, generation);
+        }
+        lease.finish(false);
+    };
     let asked = on_connection(&mut lease, startup, deadline).await;
     match asked {
         Ok(greeting) => {
             lease.finish(true);
-            Ok(greeting)
+            Ok(Greeting { generation, ..greeting })
         }
         Err(error) => {
             lease.finish(false);
@@ -135,5 +149,6 @@ async fn on_connection(
         parameters: connection.parameters.clone(),
         settings,
         defaults: Arc::new(defaults),
+        generation: 0,
     })
 }

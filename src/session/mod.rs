@@ -97,9 +97,13 @@ pub struct Session {
     /// What the client asked for at login.
     baseline: Settings,
     defaults: Arc<Defaults>,
+    /// The authority's generation of which the defaults are.
+    generation: u64,
     custom: CustomNames,
     /// A custom setting whose name is not known may have been set.
     custom_lost: bool,
+    /// Something ran whose settings are not to be seen in its text.
+    hidden_code: bool,
     scope: Scope,
     /// What of the session stands in every cache key.
     context: Bytes,
@@ -153,6 +157,7 @@ impl Session {
     }
 
     async fn query(&mut self, frame: &wire::Frame) -> Result<(), Ending> {
+        self.renew_defaults().await;
         let Ok(query) = frontend::Query::read(frame.body()) else {
             // The server says what is wrong with it.
             return self.function_call(frame).await;
@@ -162,7 +167,7 @@ impl Session {
         match self.serve_query(query.sql, &analysis, &mut report).await {
             Served::Whole(out) => {
                 report.here = true;
-                self.reply(&out, &mut report).await?;
+                self.reply(&out, End::Sync, &mut report).await?;
             }
             Served::Miss(miss) => {
                 let work = Work::Query {
@@ -184,14 +189,15 @@ impl Session {
     }
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
+        self.renew_defaults().await;
         let mut report = UnitReport::new();
-        let served = if end == End::Sync {
+        let served = if Self::may_serve(frames, end) {
             self.serve_extended(frames, &mut report).await
         } else {
             Served::Miss(serve::Miss::bypass(crate::sql::Bypass::Streamed))
         };
         match served {
-            Served::Whole(out) => self.reply(&out, &mut report).await?,
+            Served::Whole(out) => self.reply(&out, end, &mut report).await?,
             Served::Miss(miss) => {
                 let work = Work::Extended {
                     frames,
@@ -206,10 +212,37 @@ impl Session {
         Ok(())
     }
 
+    /// Whether what sessions begin with may have changed since this one asked.
+    fn has_old_defaults(&self) -> bool {
+        !self.database.authority.may_fill(self.generation)
+    }
+
+    /// Asks again what sessions begin with, where that may have changed: names and values mean other things
+    /// then. While it cannot be asked nothing is served, and writes mean everything.
+    async fn renew_defaults(&mut self) {
+        if !self.has_old_defaults()
+            || self.tx.status != TransactionStatus::Idle
+            || self.lease.is_some()
+            || self.database.authority.proof_now().is_none()
+        {
+            return;
+        }
+        let deadline = Instant::now() + self.config.pool.query_wait_timeout;
+        let number = u64::from(self.registration.handle.number);
+        let asked = greeting::ask(&self.pool, &self.database.authority, number, &[], deadline).await;
+        if let Ok(greeting) = asked {
+            self.defaults = greeting.defaults;
+            self.generation = greeting.generation;
+            self.rescope();
+        }
+    }
+
     /// Sends what was answered here.
-    async fn reply(&mut self, out: &[u8], report: &mut UnitReport) -> Result<(), Ending> {
+    async fn reply(&mut self, out: &[u8], end: End, report: &mut UnitReport) -> Result<(), Ending> {
         self.client.output.extend_from_slice(out);
-        wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
+        if end == End::Sync {
+            wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
+        }
         report.bytes += out.len() as u64;
         let sending = Instant::now();
         let flushed = self.client.flush().await;
@@ -359,8 +392,12 @@ impl Session {
 
     /// What the server goes by when it reads `sql` in this session.
     fn reading(&self, sql: &[u8]) -> Reading {
+        // Before the picture is looked at.
+        let epoch = self.database.authority.catalogue_epoch();
         let catalog = self.database.authority.catalog();
         Reading {
+            epoch,
+            scope: self.scope.digest,
             context: self.context.clone(),
             catalogue: catalog.map_or(0, |catalog| catalog.version.0),
             readable: self.is_readable(sql),

@@ -102,11 +102,13 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
         user: login.user.clone(),
         settings: startup.clone(),
     };
-    let greeting = match shared.greetings.get(&key) {
+    let generation = *database.authority.generation().borrow();
+    let known = shared.greetings.get(&key);
+    let greeting = match known.filter(|greeting| greeting.generation == generation) {
         Some(greeting) => greeting,
         None => {
             let deadline = Instant::now() + config.listen.client_login_timeout;
-            match greeting::ask(&pool, 0, &startup, deadline).await {
+            match greeting::ask(&pool, &database.authority, 0, &startup, deadline).await {
                 Ok(greeting) => {
                     let greeting = Arc::new(greeting);
                     shared.greetings.insert(key, greeting.clone());
@@ -190,8 +192,10 @@ fn build(
         settings: Settings::default(),
         baseline: greeting.settings.clone(),
         defaults: greeting.defaults.clone(),
+        generation: greeting.generation,
         custom,
         custom_lost: false,
+        hidden_code: false,
         scope: Scope {
             names: NameScope::default(),
             digest: 0,

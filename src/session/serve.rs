@@ -11,11 +11,13 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::decide::{Meaning, ReadPlan};
-use super::shared::DescriptionKey;
+use super::shared::{DescriptionKey, JudgementKey};
+use super::request::End;
 use super::statements::Statement;
 use super::transaction::Transaction;
 use super::{Session, UnitReport};
 use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
+use crate::catalog::{CatalogVersion, Judgement};
 use crate::config::CacheMode;
 use crate::metrics::Tier;
 use crate::sql::{self, Bypass, Isolation, Kind};
@@ -226,7 +228,22 @@ impl Session {
         self.writer = None;
     }
 
-    /// Tries to answer a whole unit of the extended protocol here; its last frame is Sync.
+    /// Whether a run of messages that ends with `end` may be answered here. What Flush ends is
+    /// a part of a unit only: a portal that is bound in it may be used in the rest.
+    pub(super) fn may_serve(frames: &[Frame], end: End) -> bool {
+        match end {
+            End::Sync => true,
+            End::Flush => frames.iter().all(|frame| {
+                matches!(
+                    frame.tag(),
+                    tag::PARSE | tag::DESCRIBE | tag::CLOSE | tag::FLUSH
+                )
+            }),
+            End::Full => false,
+        }
+    }
+
+    /// Tries to answer a whole unit of the extended protocol here.
     pub(super) async fn serve_extended(
         &mut self,
         frames: &[Frame],
@@ -301,7 +318,7 @@ impl Session {
                     // A Parse without an Execute of the same unit needs proof that the server would take it.
                     if !self.answerable_kind(&statement)
                         && !executed_in(frames, at)
-                        && self.description(&statement).is_none()
+                        && !self.is_known_good(&statement)
                     {
                         return Err(forward());
                     }
@@ -414,7 +431,7 @@ impl Session {
                     }
                     backend::close_complete(&mut staged.out);
                 }
-                tag::SYNC if frame.len() == wire::HEADER_LEN => {}
+                tag::SYNC | tag::FLUSH if frame.len() == wire::HEADER_LEN => {}
                 _ => return Err(forward()),
             }
         }
@@ -458,6 +475,9 @@ impl Session {
                 Some(&bind),
             )
             .map_err(Miss::bypass)?;
+        if !described && !self.has_columns_of_old(statement, &plan) {
+            return Err(Miss::bypass(Bypass::CatalogStale));
+        }
         let (entry, tier) = if may_lead {
             self.find(plan, described, report).await?
         } else {
@@ -473,6 +493,30 @@ impl Session {
         staged.hits += 1;
         report.hit(&entry, tier);
         Ok(())
+    }
+
+    /// Whether the answer has the columns that the client was told of when it prepared the statement. What is
+    /// not certain the server decides: it refuses a statement whose columns have changed.
+    fn has_columns_of_old(&self, statement: &Statement, plan: &ReadPlan) -> bool {
+        let then = &statement.reading;
+        let same_scope = then.scope == self.scope.digest;
+        if then.catalogue == 0 {
+            // The one turn since was the loading of the first picture.
+            let turns = self.database.authority.catalogue_epoch() - then.epoch;
+            return same_scope && turns == 1;
+        }
+        if then.catalogue == plan.options.catalogue && same_scope {
+            return true;
+        }
+        let key = JudgementKey {
+            shape: statement.analysis.shape,
+            statement_index: 0,
+            catalog: CatalogVersion(then.catalogue),
+            scope: then.scope,
+        };
+        let known = self.database.judgements.get(&key);
+        let columns = |judgement: &Judgement| judgement.read.as_ref().ok().map(|read| read.columns);
+        known.is_some_and(|known| columns(&known) == Some(plan.columns))
     }
 
     /// The memory tier alone: for units of several Executes, of which all must hit.
@@ -535,6 +579,22 @@ impl Session {
             Some((_, statement)) => statement.clone(),
             None => self.statements.get(name).cloned(),
         }
+    }
+
+    /// The server would take a Parse of this statement: it has taken it from a session with
+    /// the same settings, and the catalogue has not been seen to change since. Needs no
+    /// guard: at worst the error comes with Bind in place of Parse.
+    fn is_known_good(&self, statement: &Statement) -> bool {
+        if !self.may_use_descriptions() {
+            return false;
+        }
+        let key = DescriptionKey {
+            context: self.context.clone(),
+            statement: statement.id,
+        };
+        let known = self.database.known_good.get(&key);
+        let catalog = self.database.authority.catalog();
+        known.is_some_and(|known| catalog.is_none_or(|catalog| catalog.version == known))
     }
 
     /// What the server said of this statement, if the catalogue is still the same.

@@ -59,6 +59,7 @@ pub const STATEMENT_BYTES_MAX: u64 = 64 << 20;
 pub const GREETINGS_MAX: u64 = 10_000;
 pub const GREETING_TTL: Duration = Duration::from_secs(60);
 const JUDGEMENTS_MAX: u64 = 50_000;
+const KNOWN_GOOD_MAX: u64 = 50_000;
 const DESCRIPTION_BYTES_MAX: u64 = 32 << 20;
 
 /// What pgditto knows of one database.
@@ -68,6 +69,8 @@ pub struct Database {
     pub authority: Arc<Authority>,
     pub judgements: Bounded<JudgementKey, Arc<Judgement>>,
     pub descriptions: Bounded<DescriptionKey, Arc<Description>>,
+    /// Statements that the server has taken from somebody with the same settings, under this catalogue.
+    pub known_good: Bounded<DescriptionKey, CatalogVersion>,
     /// Other sidecars could not be told of our writes, and nobody waits for it any more.
     unannounced: AtomicBool,
 }
@@ -114,6 +117,7 @@ impl Database {
                     u32::try_from(bytes).unwrap_or(u32::MAX)
                 })
                 .build(),
+            known_good: Bounded::new(KNOWN_GOOD_MAX),
             unannounced: AtomicBool::new(false),
         }
     }

@@ -18,6 +18,8 @@ pub struct Statement {
     pub sql: Bytes,
     pub parameter_types: Box<[u32]>,
     pub analysis: Analysis,
+    /// With what the client that it was made for took it.
+    pub reading: Reading,
 }
 
 impl Statement {
@@ -43,6 +45,10 @@ pub struct Reading {
     pub context: Bytes,
     /// The version of the catalogue; zero if it is not known.
     pub catalogue: u64,
+    /// [`crate::authority::Authority::catalogue_epoch`]: without a picture the version does not tell.
+    pub epoch: u64,
+    /// A digest of how names are resolved.
+    pub scope: u64,
     /// The bytes mean what they seem to, in the encoding and under the settings of the client.
     pub readable: bool,
 }
@@ -114,6 +120,7 @@ impl StatementTexts {
             } else {
                 Analysis::not_understood()
             },
+            reading: reading.clone(),
         })
     }
 }

@@ -4,6 +4,7 @@
 //! and `/metrics` says who gave it.
 
 mod alone;
+mod defaults;
 mod hits;
 mod invalidation;
 mod keys;
