@@ -229,7 +229,8 @@ impl Session {
         }
         let deadline = Instant::now() + self.config.pool.query_wait_timeout;
         let number = u64::from(self.registration.handle.number);
-        let asked = greeting::ask(&self.pool, &self.database.authority, number, &[], deadline).await;
+        let asked =
+            greeting::ask(&self.pool, &self.database.authority, number, &[], deadline).await;
         if let Ok(greeting) = asked {
             self.defaults = greeting.defaults;
             self.generation = greeting.generation;

@@ -11,8 +11,8 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::decide::{Meaning, ReadPlan};
-use super::shared::{DescriptionKey, JudgementKey};
 use super::request::End;
+use super::shared::{DescriptionKey, JudgementKey};
 use super::statements::Statement;
 use super::transaction::Transaction;
 use super::{Session, UnitReport};

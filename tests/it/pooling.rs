@@ -105,7 +105,15 @@ fn a_client_that_vanishes_in_a_read_frees_its_connection() {
         options.set("pool.default_pool_size", 1);
     });
     // Until the catalogue is known any statement may be a write.
-    pgditto.await_log("hits begin");
+    let mut reader = Wire::connect(pgditto.port);
+    eventually("reads are known as such, and cached", || {
+        let sql = "SELECT count(*) + 0 * max(x) FROM t";
+        reader.rows(sql);
+        let hits = |metrics: crate::fixture::Metrics| metrics.sum("pgditto_hits_total", &[]);
+        let before = hits(pgditto.metrics());
+        reader.rows(sql);
+        hits(pgditto.metrics()) > before
+    });
     let running = "SELECT count(*) FROM pg_stat_activity \
                    WHERE state = 'active' AND query LIKE 'SELECT count(a.x)%' \
                    AND pid <> pg_backend_pid()";
