@@ -791,33 +791,29 @@ impl Session {
         broken: Broken,
     ) -> Result<(), Ending> {
         let in_transaction = self.status_before != TransactionStatus::Idle;
-        let cancel = lease.cancel_handle();
         self.keep_unknown(&lease);
         self.registration.handle.set_cancel_target(None);
         lease.break_it();
         let fatal_sent = exchange.outcome.fatal;
-        lease.finish(false);
+        if matches!(broken, Broken::Upstream(_)) {
+            lease.finish(false);
+        } else {
+            // Nobody waits for the answer any more. The lease lasts until the server knows that.
+            tokio::spawn(async move {
+                if let Err(error) = lease.cancel_handle().cancel().await {
+                    tracing::debug!(%error, "a cancel request did not reach the server");
+                }
+                lease.finish(false);
+            });
+        }
         match broken {
-            Broken::Client => {
-                // Nobody waits for the answer any more.
-                tokio::spawn(async move { cancel.cancel().await });
-                Err(Ending::ClientGone)
-            }
-            Broken::Protocol(error) => {
-                tokio::spawn(async move { cancel.cancel().await });
-                Err(Ending::Protocol(error))
-            }
-            Broken::QueryTimeout => {
-                tokio::spawn(async move { cancel.cancel().await });
-                Err(Ending::Fatal(ErrorReport::fatal(
-                    SqlState::QUERY_CANCELED,
-                    "query_timeout: the statement took longer than pgditto allows",
-                )))
-            }
-            Broken::Killed => {
-                tokio::spawn(async move { cancel.cancel().await });
-                Err(Ending::Fatal(killed()))
-            }
+            Broken::Client => Err(Ending::ClientGone),
+            Broken::Protocol(error) => Err(Ending::Protocol(error)),
+            Broken::QueryTimeout => Err(Ending::Fatal(ErrorReport::fatal(
+                SqlState::QUERY_CANCELED,
+                "query_timeout: the statement took longer than pgditto allows",
+            ))),
+            Broken::Killed => Err(Ending::Fatal(killed())),
             Broken::Upstream(reason) => {
                 tracing::warn!(reason, database = %self.database.name, "upstream connection lost");
                 if fatal_sent {
