@@ -27,8 +27,13 @@ impl SettingNames {
             if before.is_some_and(is_name_char) {
                 continue;
             }
-            let Some(rest) = after_blanks(&lower[at + 3..]) else { continue };
-            let rest = rest.strip_prefix("session").and_then(after_blanks).unwrap_or(rest);
+            let Some(rest) = after_blanks(&lower[at + 3..]) else {
+                continue;
+            };
+            let rest = rest
+                .strip_prefix("session")
+                .and_then(after_blanks)
+                .unwrap_or(rest);
             self.add_name(rest.split(|c| !is_name_char(c)).next().unwrap_or_default());
         }
     }
@@ -46,7 +51,9 @@ impl SettingNames {
             .strip_prefix("e'")
             .or_else(|| arguments.strip_prefix('\''))
             .and_then(|rest| rest.split_once('\''))
-            .filter(|(name, rest)| name.chars().all(is_name_char) && rest.trim_start().starts_with(','));
+            .filter(|(name, rest)| {
+                name.chars().all(is_name_char) && rest.trim_start().starts_with(',')
+            });
         match literal {
             Some((name, _)) => self.add_name(name),
             None => self.unnamed = true,
@@ -102,19 +109,37 @@ mod tests {
     #[test]
     fn names_are_found_wherever_they_are_set_for_the_session() {
         let name = |name: &str| (vec![name.to_owned()], false);
-        assert_eq!(found("PERFORM set_config('App.Who', who, false);"), name("app.who"));
-        assert_eq!(found("SELECT pg_catalog.set_config ( 'a.b' , f(x, true), is_local)"), name("a.b"));
+        assert_eq!(
+            found("PERFORM set_config('App.Who', who, false);"),
+            name("app.who")
+        );
+        assert_eq!(
+            found("SELECT pg_catalog.set_config ( 'a.b' , f(x, true), is_local)"),
+            name("a.b")
+        );
         assert_eq!(found("BEGIN SET app.mood = 'x'; END"), name("app.mood"));
-        assert_eq!(found("BEGIN SET SESSION app.mood TO 'x'; END"), name("app.mood"));
-        assert_eq!(found("EXECUTE 'SET a.b = ' || quote_literal(x)"), name("a.b"));
+        assert_eq!(
+            found("BEGIN SET SESSION app.mood TO 'x'; END"),
+            name("app.mood")
+        );
+        assert_eq!(
+            found("EXECUTE 'SET a.b = ' || quote_literal(x)"),
+            name("a.b")
+        );
     }
 
     #[test]
     fn what_ends_with_its_transaction_or_is_the_servers_own_is_not_asked_for() {
         let nothing = (Vec::new(), false);
-        assert_eq!(found("PERFORM set_config('a.b', coalesce(x, ')'), true);"), nothing);
+        assert_eq!(
+            found("PERFORM set_config('a.b', coalesce(x, ')'), true);"),
+            nothing
+        );
         assert_eq!(found("SET LOCAL a.b = 1"), nothing);
-        assert_eq!(found("SET work_mem = 1; UPDATE t SET x = 1; PERFORM set_config('timezone', x, false)"), nothing);
+        assert_eq!(
+            found("SET work_mem = 1; UPDATE t SET x = 1; PERFORM set_config('timezone', x, false)"),
+            nothing
+        );
         assert_eq!(found("PERFORM reset.b; offset a.b"), nothing);
     }
 

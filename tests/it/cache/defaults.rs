@@ -15,16 +15,31 @@ fn defaults_of_a_role_hold_for_sessions_that_begin_later() {
     before.becomes_hit(READ);
     for ddl in [
         "ALTER ROLE app SET TimeZone = 'Asia/Tokyo'".to_owned(),
-        format!("ALTER DATABASE {} SET bytea_output = 'escape'", house.database),
-        format!("ALTER ROLE app IN DATABASE {} SET search_path = elsewhere, public", house.database),
+        format!(
+            "ALTER DATABASE {} SET bytea_output = 'escape'",
+            house.database
+        ),
+        format!(
+            "ALTER ROLE app IN DATABASE {} SET search_path = elsewhere, public",
+            house.database
+        ),
     ] {
         before.write(&ddl);
         let mut after = house.pair();
-        let look = |client: &mut Wire| (client.query(READ).text(), client.query("SHOW search_path").text());
+        let look = |client: &mut Wire| {
+            (
+                client.query(READ).text(),
+                client.query("SHOW search_path").text(),
+            )
+        };
         let truth = look(&mut after.direct);
-        eventually("it is seen by those who begin now", || look(&mut after.via) == truth);
+        eventually("it is seen by those who begin now", || {
+            look(&mut after.via) == truth
+        });
         // And by those whose connection to the server was replaced.
-        eventually("it is seen by the others", || look(&mut before.via) == truth);
+        eventually("it is seen by the others", || {
+            look(&mut before.via) == truth
+        });
         house.before.take();
         after.becomes_hit(READ);
         after.hit(READ);
@@ -47,7 +62,9 @@ fn settings_of_the_server_that_are_read_again_count_for_everybody() {
         let old = pair.direct.query(READ).text();
         postgres.psql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
         postgres.psql("SELECT pg_reload_conf()");
-        eventually("the server has read them", || pair.direct.query(READ).text() != old);
+        eventually("the server has read them", || {
+            pair.direct.query(READ).text() != old
+        });
         let new = pair.direct.query(READ).text();
         eventually("so have we", || pair.via.query(READ).text() == new);
         house.before.take();
@@ -81,7 +98,10 @@ fn a_custom_setting_made_by_a_function_stays_with_its_session() {
         assert_eq!(a.query(who).text(), "a");
         assert_eq!(b.query(who).text(), "b");
     }
-    set(&mut a, "DO $$BEGIN PERFORM set_config('app.block', 'a', false); END$$");
+    set(
+        &mut a,
+        "DO $$BEGIN PERFORM set_config('app.block', 'a', false); END$$",
+    );
     let block = "SELECT coalesce(current_setting('app.block', true), '')";
     assert_eq!(b.query(block).text(), "", "another session's");
     assert_eq!(a.query(block).text(), "a");
