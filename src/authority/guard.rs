@@ -276,7 +276,10 @@ impl Core {
 
 async fn configuration(client: &Client) -> Result<Option<String>, ControlError> {
     let asked = rows(client, CONFIGURATION).await?;
-    Ok(asked.into_iter().next().and_then(|mut row| row.pop().flatten()))
+    Ok(asked
+        .into_iter()
+        .next()
+        .and_then(|mut row| row.pop().flatten()))
 }
 
 impl Look {

@@ -40,9 +40,9 @@ pub use judge::Judgement;
 pub use load::{CatalogError, Loader};
 pub use names::NameScope;
 pub use order::Order;
-pub use settings::SettingNames;
 pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
+pub use settings::SettingNames;
 
 /// A hash of the watched catalogues: equal versions, equal pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

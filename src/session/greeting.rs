@@ -91,7 +91,8 @@ pub async fn ask(
             .await
             .map_err(|error| error.report())?;
         let proof = authority.proof_now();
-        let is_old = proof.is_some_and(|proof| lease.admission.generation != Some(proof.generation));
+        let is_old =
+            proof.is_some_and(|proof| lease.admission.generation != Some(proof.generation));
         if !is_old || Instant::now() >= deadline {
             break (lease, generation);
         }
@@ -101,7 +102,10 @@ pub async fn ask(
     match asked {
         Ok(greeting) => {
             lease.finish(true);
-            Ok(Greeting { generation, ..greeting })
+            Ok(Greeting {
+                generation,
+                ..greeting
+            })
         }
         Err(error) => {
             lease.finish(false);

@@ -229,7 +229,8 @@ impl Session {
         }
         let deadline = Instant::now() + self.config.pool.query_wait_timeout;
         let number = u64::from(self.registration.handle.number);
-        let asked = greeting::ask(&self.pool, &self.database.authority, number, &[], deadline).await;
+        let asked =
+            greeting::ask(&self.pool, &self.database.authority, number, &[], deadline).await;
         if let Ok(greeting) = asked {
             self.defaults = greeting.defaults;
             self.generation = greeting.generation;
@@ -438,6 +439,11 @@ impl Session {
         self.reported
             .get("client_encoding")
             .is_some_and(|value| value == "UTF8")
+    }
+
+    /// A name that the server would take: it refuses what is no text in the client's encoding.
+    fn is_text(&self, name: &[u8]) -> bool {
+        name.is_ascii() || !self.is_utf8() || std::str::from_utf8(name).is_ok()
     }
 
     fn default_isolation(&self) -> Isolation {

@@ -11,8 +11,8 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::decide::{Meaning, ReadPlan};
-use super::shared::{DescriptionKey, JudgementKey};
 use super::request::End;
+use super::shared::{DescriptionKey, JudgementKey};
 use super::statements::Statement;
 use super::transaction::Transaction;
 use super::{Session, UnitReport};
@@ -21,7 +21,7 @@ use crate::catalog::{CatalogVersion, Judgement};
 use crate::config::CacheMode;
 use crate::metrics::Tier;
 use crate::sql::{self, Bypass, Isolation, Kind};
-use crate::wire::{Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
+use crate::wire::{self, Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
 
 /// What came of trying to answer a unit here.
 pub(super) enum Served {
@@ -309,7 +309,10 @@ impl Session {
                 tag::PARSE => {
                     let parse = frontend::Parse::read(frame.body()).map_err(|_| forward())?;
                     let statement = self.intern(parse.sql, &parse.parameter_types);
-                    if !parse.name.is_empty() && self.staged_name(staged, parse.name).is_some() {
+                    if !self.is_text(parse.name)
+                        || (!parse.name.is_empty()
+                            && self.staged_name(staged, parse.name).is_some())
+                    {
                         return Err(forward());
                     }
                     // A Parse without an Execute of the same unit needs proof that the server would take it.
@@ -326,6 +329,9 @@ impl Session {
                 }
                 tag::BIND => {
                     let bind = frontend::Bind::read(frame.body()).map_err(|_| forward())?;
+                    if !self.is_text(bind.portal) {
+                        return Err(forward());
+                    }
                     let Some(statement) = self.staged_name(staged, bind.statement) else {
                         return Err(forward());
                     };
@@ -401,7 +407,16 @@ impl Session {
                 }
                 tag::CLOSE => {
                     let close = frontend::Close::read(frame.body()).map_err(|_| forward())?;
+                    if !self.is_text(close.name) {
+                        return Err(forward());
+                    }
                     match close.target {
+                        frontend::Target::Statement
+                            if self.staged_name(staged, close.name).is_none()
+                                && self.may_be_prepared_in_sql(close.name) =>
+                        {
+                            return Err(forward());
+                        }
                         frontend::Target::Statement => {
                             staged
                                 .names
@@ -416,7 +431,7 @@ impl Session {
                     }
                     backend::close_complete(&mut staged.out);
                 }
-                tag::SYNC | tag::FLUSH => {}
+                tag::SYNC | tag::FLUSH if frame.len() == wire::HEADER_LEN => {}
                 _ => return Err(forward()),
             }
         }

@@ -125,6 +125,12 @@ impl StatementTexts {
     }
 }
 
+/// As much of a name of a statement or a portal as the server looks at.
+pub fn told_apart(name: &[u8]) -> &[u8] {
+    const NAME_BYTES_MAX: usize = 63;
+    &name[..name.len().min(NAME_BYTES_MAX)]
+}
+
 /// The statements that one client has prepared; the unnamed one has the empty name.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
@@ -133,7 +139,7 @@ pub struct ClientStatements {
 
 impl ClientStatements {
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.by_name.get(name)
+        self.by_name.get(told_apart(name))
     }
 
     /// Some name leads to the statement `id`.
@@ -142,11 +148,12 @@ impl ClientStatements {
     }
 
     pub fn insert(&mut self, name: &[u8], statement: Arc<Statement>) {
-        self.by_name.insert(Bytes::copy_from_slice(name), statement);
+        self.by_name
+            .insert(Bytes::copy_from_slice(told_apart(name)), statement);
     }
 
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        self.by_name.remove(name).is_some()
+        self.by_name.remove(told_apart(name)).is_some()
     }
 
     pub fn clear(&mut self) {

@@ -13,7 +13,7 @@ use super::exchange::{Alias, Exchange, Expect, NameChange};
 use super::fill::Fill;
 use super::serve::Miss;
 use super::state::Pin;
-use super::statements::{Statement, UPSTREAM_PREFIX, upstream_name};
+use super::statements::{Statement, UPSTREAM_PREFIX, told_apart, upstream_name};
 use crate::cache::{Moment, Picture};
 use crate::catalog::{Effects, Footprint};
 use crate::sql::Kind;
@@ -137,14 +137,45 @@ impl Session {
             return Ok(());
         }
         match self.translate_message(frame, connection, exchange, miss) {
-            // One message makes no sense, but where it ends is known: it fails as the server
-            // would have it fail, and the session goes on.
+            // It makes no sense, but where it ends is known: the server says what is wrong with it.
             Err(error) if !error.is_fatal() => {
-                exchange.fail(&error.report());
+                self.translate_malformed(frame, connection, exchange);
                 Ok(())
             }
             translated => translated,
         }
+    }
+
+    /// Queues a message of the extended protocol that cannot be read. The server fails at it.
+    fn translate_malformed(
+        &mut self,
+        frame: &Frame,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+    ) {
+        self.touch_everything();
+        if frame.tag() == tag::BIND
+            && let Some((portal, statement, tail)) = names_of_bind(frame.body())
+            && let Some((_, upstream)) = self.ensure_prepared(statement, connection, exchange)
+        {
+            frontend::bind_raw(&mut exchange.outgoing, portal, &upstream, tail);
+        } else {
+            exchange.outgoing.extend_from_slice(frame.bytes());
+        }
+        exchange.expects.push_back(match frame.tag() {
+            tag::PARSE => Expect::Parse {
+                statement: None,
+                visible: true,
+                change: None,
+            },
+            tag::BIND => Expect::Bind { alias: None },
+            tag::DESCRIBE => Expect::DescribePortal,
+            tag::CLOSE => Expect::Close {
+                visible: true,
+                evicted: None,
+            },
+            _ => Expect::Execute { fill: None },
+        });
     }
 
     fn translate_message(
@@ -217,6 +248,9 @@ impl Session {
         exchange: &mut Exchange,
     ) -> Result<(), WireError> {
         let parse = frontend::Parse::read(frame.body())?;
+        if !self.is_text(parse.name) {
+            return Err(WireError::Truncated);
+        }
         let mut statement = if self.is_shareable() {
             self.intern(parse.sql, &parse.parameter_types)
         } else {
@@ -389,8 +423,11 @@ impl Session {
         exchange: &mut Exchange,
     ) -> Result<(), WireError> {
         let bind = frontend::Bind::read(frame.body())?;
+        if !self.is_text(bind.statement) {
+            return Err(WireError::Truncated);
+        }
         let known = self.ensure_prepared(bind.statement, connection, exchange);
-        let portal = Bytes::copy_from_slice(bind.portal);
+        let portal = Bytes::copy_from_slice(told_apart(bind.portal));
         let mut alias = None;
         match known {
             Some((statement, upstream)) => {
@@ -431,6 +468,9 @@ impl Session {
         exchange: &mut Exchange,
     ) -> Result<(), WireError> {
         let describe = frontend::Describe::read(frame.body())?;
+        if !self.is_text(describe.name) {
+            return Err(WireError::Truncated);
+        }
         match describe.target {
             frontend::Target::Portal => {
                 exchange.outgoing.extend_from_slice(frame.bytes());
@@ -467,7 +507,11 @@ impl Session {
         miss: &mut Miss,
     ) -> Result<(), WireError> {
         let execute = frontend::Execute::read(frame.body())?;
-        let statement = self.portals.get(execute.portal).cloned().flatten();
+        let statement = self
+            .portals
+            .get(told_apart(execute.portal))
+            .cloned()
+            .flatten();
         if let Some(statement) = &statement
             && let Some(Kind::Deallocate { name: Some(name) }) = statement.analysis.kind()
             && self.tx.status != TransactionStatus::Failed
@@ -526,9 +570,12 @@ impl Session {
 
     fn translate_close(&mut self, frame: &Frame, exchange: &mut Exchange) -> Result<(), WireError> {
         let close = frontend::Close::read(frame.body())?;
+        if !self.is_text(close.name) {
+            return Err(WireError::Truncated);
+        }
         match close.target {
             frontend::Target::Portal => {
-                self.portals.remove(close.name);
+                self.portals.remove(told_apart(close.name));
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Close {
                     visible: true,
@@ -661,4 +708,11 @@ fn no_statement(name: &[u8]) -> ErrorReport {
         format!("prepared statement \"{name}\" does not exist")
     };
     ErrorReport::error(SqlState::INVALID_STATEMENT_NAME, message)
+}
+
+/// Portal, statement and the rest of a Bind whose rest makes no sense.
+fn names_of_bind(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (portal, rest) = body.split_at(memchr::memchr(0, body)?);
+    let (statement, tail) = rest[1..].split_at(memchr::memchr(0, &rest[1..])?);
+    Some((portal, statement, &tail[1..]))
 }

@@ -70,7 +70,7 @@ fn garbage_on_the_port() {
     // No terminator, no user, half a pair.
     assert_eq!(code(&[0, 0, 0, 9, 0, 3, 0, 0, b'x']), "08P01");
     assert_eq!(code(&[0, 0, 0, 9, 0, 3, 0, 0, 0]), "28000");
-    assert_eq!(code(b"\0\0\0\x0e\0\x03\0\0user\0\0"), "28000");
+    assert_eq!(code(b"\0\0\0\x0f\0\x03\0\0user\0\0\0"), "28000");
     // A CancelRequest for nobody, too short, too long.
     assert_eq!(
         house
@@ -351,7 +351,7 @@ fn thousands_of_prepared_statements() {
 
 #[test]
 fn names_of_any_length() {
-    let long = "n".repeat(100_000);
+    let long = "n".repeat(5_000);
     let script = Script::new()
         .ask(Frames::new().parse(&long, "SELECT 1").sync())
         .ask(

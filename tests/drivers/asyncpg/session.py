@@ -43,7 +43,9 @@ async def reads_repeat_and_see_writes(db, other):
         price = decimal.Decimal(number) + decimal.Decimal("0.25")
         await db.execute("UPDATE drv_asyncpg.item SET price = $1 WHERE id = 1", price)
         for reader in (db, other, db, other, other):
-            expect("a read after a write", tuple(await reader.fetchrow(select, 1)), ("tea", price))
+            # All rows, and one: the driver asks for the latter with a row limit.
+            expect("a read after a write", [tuple(row) for row in await reader.fetch(select, 1)], [("tea", price)])
+            expect("one row after a write", tuple(await reader.fetchrow(select, 1)), ("tea", price))
         expect("the other row", await other.fetchval(select, 2, column=0), "cup")
         expect("no row", await other.fetchrow(select, 3), None)
         # The simple protocol, too.

@@ -11,8 +11,8 @@ fail() { echo "$1" >&2; exit 1; }
 pgbench --initialize --scale=4 --quiet "$url" 2>&1 | tail -1
 for mode in simple extended prepared; do
     # Three reads of an account for each TPC-B transaction: work for the cache while it is written to.
-    report=$(pgbench --protocol="$mode" --client=$clients --jobs=2 --transactions="$transactions" \
-        --no-vacuum --builtin=tpcb-like@1 --builtin=select-only@3 "$url" 2>&1) || fail "$report"
+    report=$(timeout 120 pgbench --protocol="$mode" --client=$clients --jobs=2 --transactions="$transactions" \
+        --no-vacuum --builtin=tpcb-like@1 --builtin=select-only@3 "$url" 2>&1) || fail "$mode, ended with $?: $report"
     wanted=$((clients * transactions))
     grep -q "number of transactions actually processed: $wanted/$wanted" <<<"$report" || fail "$report"
     grep -qE 'number of failed transactions: 0 ' <<<"$report" || fail "$report"
