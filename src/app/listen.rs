@@ -223,7 +223,7 @@ impl House {
         let log = self.shared.config.load().log.clone();
         let mut session = match session::open(self.shared.clone(), login).await {
             Ok(session) => session,
-            Err((mut login, report)) => {
+            Err(session::Refused { mut login, report }) => {
                 wire::backend::error(&mut login.connection.output, &report);
                 let _ = login.connection.flush().await;
                 tracing::info!(

@@ -211,7 +211,7 @@ impl House {
                             .await
                             .is_err()
                         {
-                            let left = self.shared.registry.len();
+                            let left = self.shared.registry.count();
                             tracing::warn!(left, "drain_timeout is over with sessions left");
                         }
                     }

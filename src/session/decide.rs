@@ -130,15 +130,14 @@ impl Session {
         if analysis.clock_literal {
             return Err(Bypass::ClockValue);
         }
-        if let Some(bind) = bind {
-            if bind
+        if let Some(bind) = bind
+            && bind
                 .parameters
                 .iter()
                 .flatten()
                 .any(|value| sql::clock_text(value))
-            {
-                return Err(Bypass::ClockValue);
-            }
+        {
+            return Err(Bypass::ClockValue);
         }
         let rule = self.rule(read, analysis);
         if rule.is_some_and(|rule| rule.cache == Some(false)) {

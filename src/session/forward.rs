@@ -518,10 +518,10 @@ impl Session {
         if status != TransactionStatus::Idle {
             // A transaction goes on; what it wrote stays pending. Where the unit
             // held a commit point as well, a part of it may have happened.
-            if let Some(writer) = &mut self.writer {
-                if writer.is_marked() {
-                    authority.release(writer, self.commit_inside);
-                }
+            if let Some(writer) = &mut self.writer
+                && writer.is_marked()
+            {
+                authority.release(writer, self.commit_inside);
             }
             return;
         }
@@ -640,7 +640,8 @@ impl Session {
             .pins
             .iter()
             .any(|pin| !matches!(pin, Pin::SessionPooling));
-        if !effects.intersects(relevant) && !(pinned && self.ran_ddl) {
+        let may_have_ended = pinned && self.ran_ddl;
+        if !(effects.intersects(relevant) || may_have_ended) {
             self.effects = Effects::NONE;
             return true;
         }
@@ -661,10 +662,10 @@ impl Session {
         // RESET goes back to what the client asked for at login, not to the server's default.
         let mut wanted = found.settings.clone();
         for (name, value) in self.baseline.iter() {
-            if found.settings.get(name).is_none() {
-                if let Ok(with) = wanted.with(name, value) {
-                    wanted = with;
-                }
+            if found.settings.get(name).is_none()
+                && let Ok(with) = wanted.with(name, value)
+            {
+                wanted = with;
             }
         }
         if let Some(sql) = restore_sql(&found.settings, &wanted) {

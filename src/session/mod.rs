@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-pub use open::{Ended, open, search_path};
+pub use open::{Ended, Refused, open, search_path};
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
 

@@ -30,17 +30,26 @@ pub struct Ended {
 /// them than this in one packet are refused.
 const STARTUP_SETTINGS_MAX: usize = 200;
 
+/// A login that did not become a session: the client, and what it is to be told.
+pub struct Refused {
+    pub login: Box<Login>,
+    pub report: ErrorReport,
+}
+
 /// Opens a session: finds its pool, learns its parameters from the server, and greets the client.
 ///
 /// # Errors
 /// What the client is to be told before it is closed.
-pub async fn open(shared: Arc<Shared>, login: Login) -> Result<Session, (Login, ErrorReport)> {
+pub async fn open(shared: Arc<Shared>, login: Login) -> Result<Session, Refused> {
     match prepare(&shared, &login).await {
         Ok(prepared) => match build(shared, login, prepared) {
             Ok(session) => Ok(session),
-            Err((login, report)) => Err((login, report)),
+            Err(refused) => Err(refused),
         },
-        Err(report) => Err((login, report)),
+        Err(report) => Err(Refused {
+            login: Box::new(login),
+            report,
+        }),
     }
 }
 
@@ -130,11 +139,7 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
     })
 }
 
-fn build(
-    shared: Arc<Shared>,
-    login: Login,
-    prepared: Prepared,
-) -> Result<Session, (Login, ErrorReport)> {
+fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Session, Refused> {
     let Prepared {
         pool,
         database,
@@ -162,7 +167,10 @@ fn build(
                 SqlState::INTERNAL_ERROR,
                 "no random bytes for the session's cancel key",
             );
-            return Err((login, report));
+            return Err(Refused {
+                login: Box::new(login),
+                report,
+            });
         }
     };
     let config = shared.config.load_full();

@@ -182,10 +182,10 @@ impl Registry {
             handle.cancel_target.lock().clone()
         };
         // The handle is good for one lease only: a cancel that comes late cancels nobody.
-        if let Some(target) = target {
-            if let Err(error) = target.cancel().await {
-                tracing::debug!(%error, "a cancel request did not reach the server");
-            }
+        if let Some(target) = target
+            && let Err(error) = target.cancel().await
+        {
+            tracing::debug!(%error, "a cancel request did not reach the server");
         }
     }
 
@@ -199,7 +199,7 @@ impl Registry {
         all
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.inner.lock().sessions.len()
     }
 }

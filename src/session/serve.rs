@@ -449,23 +449,23 @@ impl Session {
         may_lead: bool,
     ) -> Result<(), Miss> {
         let statement = &portal.statement;
-        if let Some(kind) = statement.analysis.kind() {
-            if self.stage_control(kind, &statement.sql, staged) {
-                return Ok(());
-            }
+        if let Some(kind) = statement.analysis.kind()
+            && self.stage_control(kind, &statement.sql, staged)
+        {
+            return Ok(());
         }
         if staged.status == TransactionStatus::Failed {
             return Err(Miss::bypass(Bypass::FailedTransaction));
         }
         let bind = frontend::Bind::read(portal.frame.body()).map_err(|_| Miss::default())?;
         let meaning = self.meaning(&statement.analysis);
-        if let Some(Some((_, isolation))) = &staged.begun {
-            if matches!(
+        if let Some(Some((_, isolation))) = &staged.begun
+            && matches!(
                 isolation.unwrap_or(self.default_isolation()),
                 Isolation::RepeatableRead | Isolation::Serializable
-            ) {
-                return Err(Miss::bypass(Bypass::Isolation));
-            }
+            )
+        {
+            return Err(Miss::bypass(Bypass::Isolation));
         }
         let plan = self
             .read_plan(
@@ -484,10 +484,8 @@ impl Session {
             let entry = self.find_now(&plan, described).ok_or_else(Miss::default)?;
             (entry, Tier::Memory)
         };
-        if described {
-            if let Some(description) = &entry.answer.row_description {
-                staged.out.extend_from_slice(description);
-            }
+        if described && let Some(description) = &entry.answer.row_description {
+            staged.out.extend_from_slice(description);
         }
         staged.out.extend_from_slice(&entry.answer.body);
         staged.hits += 1;
@@ -779,17 +777,18 @@ fn executed_in(frames: &[Frame], at: usize) -> bool {
     for frame in &frames[at + 1..] {
         match frame.tag() {
             tag::BIND => {
-                if let Ok(bind) = frontend::Bind::read(frame.body()) {
-                    if bind.statement == parse.name && bound.is_none() {
-                        bound = Some(bind.portal);
-                    }
+                if let Ok(bind) = frontend::Bind::read(frame.body())
+                    && bind.statement == parse.name
+                    && bound.is_none()
+                {
+                    bound = Some(bind.portal);
                 }
             }
             tag::EXECUTE => {
-                if let Ok(execute) = frontend::Execute::read(frame.body()) {
-                    if Some(execute.portal) == bound {
-                        return true;
-                    }
+                if let Ok(execute) = frontend::Execute::read(frame.body())
+                    && Some(execute.portal) == bound
+                {
+                    return true;
                 }
             }
             _ => {}

@@ -152,8 +152,11 @@ impl Database {
 /// write under one name is a write under the other.
 pub struct Databases {
     open: Mutex<HashMap<Place, Arc<Database>>>,
-    make: Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>,
+    make: MakeDatabase,
 }
+
+/// Begins to look after the database that a target leads to.
+pub type MakeDatabase = Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>;
 
 /// Where a database is: host, port, name.
 type Place = (String, u16, String);
@@ -164,7 +167,7 @@ fn place(target: &Target) -> Place {
 
 impl Databases {
     /// `make` is given where the first client that asks is led.
-    pub fn new(make: Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>) -> Self {
+    pub fn new(make: MakeDatabase) -> Self {
         Self {
             open: Mutex::new(HashMap::new()),
             make,
