@@ -201,6 +201,8 @@ async fn a_crash_of_the_server_is_a_loss_although_it_comes_back_on_the_same_port
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_another_server_proves_nothing() {
     let (postgres, other) = (Postgres::start(&[]), Postgres::start(&[]));
+    // Before there is a proof: what roles begin with is part of what it vouches for.
+    postgres.psql("CREATE ROLE nobody LOGIN; ALTER ROLE nobody SET search_path = ''");
     let ruler = Ruler::on(&postgres);
     let proof = ruler.authority.proof().await;
     let stranger = connect(&other.url()).await;
@@ -211,7 +213,6 @@ async fn a_connection_to_another_server_proves_nothing() {
         Err(Unproven::OtherServer)
     );
     // Any role of the guard's server may show the proof, whatever it may see.
-    postgres.psql("CREATE ROLE nobody LOGIN; ALTER ROLE nobody SET search_path = ''");
     postgres.allow("host all nobody 127.0.0.1/32 trust");
     let nobody = connect(&postgres.url_for("nobody", DATABASE)).await;
     let row = shown(&nobody, &proof).await;
