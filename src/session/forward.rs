@@ -791,11 +791,13 @@ impl Session {
         broken: Broken,
     ) -> Result<(), Ending> {
         let in_transaction = self.status_before != TransactionStatus::Idle;
-        self.keep_unknown(&lease);
+        let unknown = self.keep_unknown(&lease);
         self.registration.handle.set_cancel_target(None);
         lease.break_it();
         let fatal_sent = exchange.outcome.fatal;
-        if matches!(broken, Broken::Upstream(_)) {
+        if unknown || matches!(broken, Broken::Upstream(_)) {
+            // What may be committing is the authority's to end, or not: a cancel would
+            // publish a commit that waits for its standby.
             lease.finish(false);
         } else {
             // Nobody waits for the answer any more. The lease lasts until the server knows that.
@@ -852,14 +854,15 @@ impl Session {
         }
     }
 
-    /// Marks of a transaction of which nobody knows whether it happened stay until the authority has found out.
-    pub(super) fn keep_unknown(&mut self, lease: &Lease) {
+    /// Marks of a transaction of which nobody knows whether it happened stay until
+    /// the authority has found out; true if there are any.
+    pub(super) fn keep_unknown(&mut self, lease: &Lease) -> bool {
         let Some(writer) = self.writer.take() else {
-            return;
+            return false;
         };
         if !writer.is_marked() {
             writer.settle(false);
-            return;
+            return false;
         }
         self.shared
             .metrics
@@ -867,6 +870,7 @@ impl Session {
         self.database
             .authority
             .resolve_unknown(writer.keep(), lease.pid, self.prepared_gid.take());
+        true
     }
 
     /// Tells the client of an error that the server never saw.
