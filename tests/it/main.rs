@@ -3,6 +3,7 @@
 mod fixture;
 
 mod admin;
+mod architecture;
 mod authority;
 mod bad_input;
 mod cache;
