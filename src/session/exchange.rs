@@ -173,6 +173,13 @@ impl Exchange {
         }
     }
 
+    /// A BEGIN of our own has not been answered yet.
+    pub fn awaits_begin(&self) -> bool {
+        self.expects
+            .iter()
+            .any(|expect| matches!(expect, Expect::Hidden { may_fail: false }))
+    }
+
     /// In place of the client's message the server is made to fail, so that its
     /// transaction fails with it; the client is told `error`.
     pub fn fail(&mut self, error: &ErrorReport) {

@@ -92,6 +92,9 @@ impl Session {
                 .expects
                 .push_back(Expect::Hidden { may_fail: false });
             self.unnamed_upstream = None;
+            // A cancel that struck BEGIN would let the statement behind it run without a
+            // transaction. Until the server has begun there is nothing to cancel.
+            self.registration.handle.set_cancel_target(None);
         }
         if let Err(error) = refused {
             exchange.refuse(&error);
@@ -271,9 +274,10 @@ impl Session {
             lease.applied = self.settings.clone();
         }
         self.report_parameters(lease);
-        self.registration
-            .handle
-            .set_cancel_target(Some(lease.cancel_handle()));
+        if self.tx.unsent_begin.is_none() {
+            let cancel = lease.cancel_handle();
+            self.registration.handle.set_cancel_target(Some(cancel));
+        }
         Ok(())
     }
 
@@ -304,6 +308,7 @@ impl Session {
         let mut deadline = (!self.config.upstream.query_timeout.is_zero())
             .then(|| Instant::now() + self.config.upstream.query_timeout);
         let mut client_gone = false;
+        let mut beginning = exchange.awaits_begin();
         loop {
             let connection = &mut **lease;
             let mut sides = Sides {
@@ -315,7 +320,14 @@ impl Session {
                 .interpret(&mut connection.input, &mut sides, &mut self.client.output)
                 .map_err(|error| Broken::Upstream(error.to_string()))?;
             if let Progress::Done(status) = progress {
+                if beginning {
+                    handle.set_cancel_target(Some(lease.cancel_handle()));
+                }
                 return Ok(status);
+            }
+            if beginning && !exchange.awaits_begin() {
+                beginning = false;
+                handle.set_cancel_target(Some(lease.cancel_handle()));
             }
             if exchange.open && !client_gone {
                 self.take_open(lease, exchange)?;
