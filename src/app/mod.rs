@@ -280,8 +280,8 @@ impl House {
 /// the user of the client that came first.
 fn open_database(config: &Arc<Config>, target: &Target) -> Database {
     let name: Arc<str> = format!("{}/{}", target.address(), target.dbname).into();
-    let tags =
-        Tags::new().expect("the operating system gave random numbers at start, and still does");
+    let tags = Tags::new(config.cache.key_memory)
+        .expect("the operating system gave random numbers at start, and still does");
     let user = config
         .upstream
         .user

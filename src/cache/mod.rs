@@ -12,8 +12,10 @@
 //! cache.store(key, stamp, answer, …)  kept if the stamp was clean and still stands
 //! ```
 
+mod classes;
 mod counters;
 mod entry;
+mod field;
 mod flight;
 mod flush;
 mod key;
@@ -25,6 +27,8 @@ mod tags;
 mod tally;
 mod writer;
 
+#[cfg(test)]
+mod keyed_model;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -42,7 +46,7 @@ pub use key::{Key, KeyBuilder, KeySecret};
 pub use moment::Moment;
 pub use redis::{LATENCY_BOUNDS, RedisStats};
 pub use stats::CacheStats;
-pub use tags::{Fit, Picture, Stamp, TagId, Tags, TagsStats};
+pub use tags::{Dependency, Fit, Picture, Stamp, TagId, Tags, TagsStats};
 pub use tally::{RelationTally, ShapeTally, Tally};
 pub use writer::{KeptMark, Writer};
 

@@ -213,7 +213,7 @@ impl World {
     fn new(mutant: Mutant) -> Self {
         Self {
             mutant,
-            tags: Tags::new().unwrap(),
+            tags: Tags::new(1 << 20).unwrap(),
             cache: Cache::new(&CacheConfig::default(), &RedisConfig::default()).unwrap(),
             database: Database::default(),
             catalogue: Some(0),
@@ -567,7 +567,7 @@ impl World {
             _ => picture,
         };
         match relation {
-            Some(relation) => self.tags.stamp(&[oid(relation)], picture),
+            Some(relation) => self.tags.stamp_whole(&[oid(relation)], picture),
             None => Stamp::never(),
         }
     }

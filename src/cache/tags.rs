@@ -10,44 +10,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::counters::{Counter, Reading};
+use super::classes::{self, Classes, Standing};
+use super::counters::Reading;
+use super::field::{Field, Level, Line, Slot};
 use super::writer::{Registry, Writer};
-use crate::catalog::{Footprint, RelationOid};
+use crate::catalog::{ColumnNumber, Footprint, Region, RelationOid};
 
-/// Table counters of one database, 8 bytes each. Two relations that share one
-/// cost each other a needless miss, never a stale hit. A fixed field has no
-/// moment in which a counter does not exist yet, so a reader and a writer who
-/// meet a relation for the first time cannot miss each other.
-const TABLES: usize = 1 << 15;
-
-/// A tag: the name of one dependency.
+/// A tag: the name of one dependency. [`Tags::slot`] says where its counter stands.
 ///
-/// Keyed tags will stand beside `Table`: `Any(oid)`, `Wild(oid, class)` and
-/// `Slot(oid, class, hash)` (see `docs`, "Dependencies"). [`Tags::slot`] is the only
-/// place that says where a tag's counter lives, so each becomes one more range
-/// of the field there, and writers then enumerate the classes at their mark.
+/// A key's tag, `slot[C]`, has no name here: it is a place in the field of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TagId {
+pub enum TagId<'a> {
     /// Every entry depends on it.
     Everything,
-    /// `tab`: the relation as a whole.
+    /// `tab`: the relation as a whole is written. All that read it depend on it.
     Table(RelationOid),
+    /// `any`: some row is written. Depends on it who is not confined to keys.
+    Any(RelationOid),
+    /// `wild[C]`: rows are written whose keys of this class are not known. Depends on
+    /// it who is confined to keys of the class.
+    Wild(RelationOid, &'a [ColumnNumber]),
 }
 
-/// Where a tag's counter stands: an index that only this process understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Slot(u32);
-
-impl Slot {
-    pub const EVERYTHING: Slot = Slot(u32::MAX);
-
-    pub const fn to_bits(self) -> u32 {
-        self.0
-    }
-
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
+/// What a read depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dependency {
+    Relation(RelationOid),
+    /// No row outside of this region has any influence. Its columns are its class.
+    Region(Region),
 }
 
 /// Which picture of the catalogue a judgement was made from: to be read
@@ -60,7 +50,7 @@ pub struct Picture(u64);
 pub struct Stamp {
     generation: u64,
     everything: Reading,
-    tables: SmallVec<[(Slot, Reading); 4]>,
+    words: SmallVec<[(Slot, Reading); 4]>,
     clean: bool,
 }
 
@@ -76,7 +66,7 @@ impl Stamp {
         Self {
             generation: u64::MAX,
             everything: Reading::from_bits(u64::MAX),
-            tables: SmallVec::new(),
+            words: SmallVec::new(),
             clean: false,
         }
     }
@@ -93,11 +83,16 @@ impl Stamp {
         self.generation
     }
 
+    #[cfg(test)]
+    pub(super) fn forget(&mut self, index: usize) {
+        self.words.remove(index);
+    }
+
     /// The words, `everything` first, for the second tier.
     pub(super) fn words(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let tables = self.tables.iter().copied();
+        let words = self.words.iter().copied();
         std::iter::once((Slot::EVERYTHING, self.everything))
-            .chain(tables)
+            .chain(words)
             .map(|(slot, reading)| (slot.to_bits(), reading.to_bits()))
     }
 
@@ -111,22 +106,19 @@ impl Stamp {
         if Slot::from_bits(slot) != Slot::EVERYTHING {
             return None;
         }
-        let mut tables = SmallVec::new();
-        for (slot, word) in words {
-            if slot as usize >= TABLES {
-                return None;
-            }
-            tables.push((Slot::from_bits(slot), Reading::from_bits(word)));
-        }
+        // A place that has no counter here fits nothing.
+        let words: SmallVec<[_; 4]> = words
+            .map(|(slot, word)| (Slot::from_bits(slot), Reading::from_bits(word)))
+            .collect();
         let everything = Reading::from_bits(everything);
         let clean = everything.is_clean()
-            && tables
+            && words
                 .iter()
                 .all(|(_, reading): &(_, Reading)| reading.is_clean());
         clean.then_some(Self {
             generation,
             everything,
-            tables,
+            words,
             clean,
         })
     }
@@ -152,16 +144,13 @@ pub struct Tags {
     /// catalogue changed, since an entry's dependencies and its reader's
     /// privileges hold for one picture of the catalogue only.
     generation: Line<AtomicU64>,
-    everything: Line<Counter>,
-    tables: Box<[Counter]>,
+    pub(super) field: Field,
+    pub(super) classes: Classes,
+    /// One birth of a class, or one growth of the field, at a time.
+    births: Mutex<()>,
     pub(super) registry: Mutex<Registry>,
     pub(super) counts: Counts,
 }
-
-/// Alone on its cache line: every read loads it, so no neighbour may write next to it.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Line<T>(T);
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -185,20 +174,30 @@ pub struct TagsStats {
     /// Marks that found their counter full: the relation stays uncached.
     pub saturated: u64,
     pub generation: u64,
+    /// Column sets by whose values reads are told apart.
+    pub classes: usize,
+    /// Counters of keys that reads depend on.
+    pub live_keys: u64,
+    /// What the counters of keys take.
+    pub key_bytes: u64,
 }
 
 impl Tags {
+    /// `key_bytes_max` bounds the counters of keys; with none every read depends on its
+    /// relations as a whole.
+    ///
     /// # Errors
     /// When the operating system gives no random numbers: without them two
     /// processes could take each other's values for their own.
-    pub fn new() -> Result<Arc<Self>, super::CacheError> {
+    pub fn new(key_bytes_max: u64) -> Result<Arc<Self>, super::CacheError> {
         let mut base = [0; 16];
         getrandom::fill(&mut base).map_err(|_| super::CacheError::Random)?;
         Ok(Arc::new(Self {
             base: u128::from_le_bytes(base),
             generation: Line::default(),
-            everything: Line::default(),
-            tables: (0..TABLES).map(|_| Counter::default()).collect(),
+            field: Field::new(key_bytes_max),
+            classes: Classes::default(),
+            births: Mutex::default(),
             registry: Mutex::default(),
             counts: Counts::default(),
         }))
@@ -222,31 +221,110 @@ impl Tags {
         Picture(self.generation())
     }
 
-    /// The versions of `everything` and of each relation, to be taken after the
+    /// As [`Tags::stamp`], of relations as a whole.
+    pub fn stamp_whole(&self, relations: &[RelationOid], picture: Picture) -> Stamp {
+        self.stamp(relations.iter().copied().map(Dependency::Relation), picture)
+    }
+
+    /// The versions of `everything` and of each dependency, to be taken after the
     /// request has come in and before its query's Bind (or Query) is sent: the
     /// snapshot is taken at Bind.
     ///
     /// `picture` is older than the catalogue that gave `dependencies`. If the
     /// catalogue has changed since, they may be the wrong ones, so the stamp is not clean.
-    pub fn stamp(&self, dependencies: &[RelationOid], picture: Picture) -> Stamp {
+    pub fn stamp(
+        &self,
+        dependencies: impl IntoIterator<Item = Dependency>,
+        picture: Picture,
+    ) -> Stamp {
         let generation = self.generation();
-        let everything = self.everything.0.read();
-        let mut clean = everything.is_clean() && generation == picture.0;
-        let tables = dependencies
-            .iter()
-            .map(|&oid| {
-                let slot = Self::slot(TagId::Table(oid));
-                let reading = self.counter(slot).read();
-                clean &= reading.is_clean();
-                (slot, reading)
-            })
-            .collect();
-        Stamp {
+        let everything = self.field.everything().read();
+        let mut stamp = Stamp {
             generation: picture.0,
             everything,
-            tables,
-            clean,
+            words: SmallVec::new(),
+            clean: everything.is_clean() && generation == picture.0,
+        };
+        for dependency in dependencies {
+            match dependency {
+                Dependency::Relation(oid) => self.stamp_relation(oid, &mut stamp),
+                Dependency::Region(region) => self.stamp_region(&region, &mut stamp),
+            }
         }
+        stamp
+    }
+
+    fn stamp_relation(&self, oid: RelationOid, stamp: &mut Stamp) {
+        self.stamp_slot(Self::slot(TagId::Table(oid)), stamp);
+        self.stamp_slot(Self::slot(TagId::Any(oid)), stamp);
+    }
+
+    fn stamp_region(&self, region: &Region, stamp: &mut Stamp) {
+        let columns = region.columns();
+        let keys = match region.keys(&columns) {
+            Some(keys) if self.class_stands(region.relation, &columns) => keys,
+            _ => return self.stamp_relation(region.relation, stamp),
+        };
+        self.stamp_slot(Self::slot(TagId::Table(region.relation)), stamp);
+        self.stamp_slot(Self::slot(TagId::Wild(region.relation, &columns)), stamp);
+        let class = classes::class_hash(region.relation, &columns);
+        let level = self.field.level();
+        let mut crowded = false;
+        for key in keys {
+            let slot = Slot::key(classes::key_hash(class, key), level);
+            crowded |= self.field.note_use(slot);
+            self.stamp_slot(slot, stamp);
+        }
+        if crowded {
+            self.grow(level);
+        }
+    }
+
+    fn stamp_slot(&self, slot: Slot, stamp: &mut Stamp) {
+        let reading = self.read(slot);
+        stamp.clean &= reading.is_some_and(Reading::is_clean);
+        if let Some(reading) = reading {
+            stamp.words.push((slot, reading));
+        }
+    }
+
+    fn read(&self, slot: Slot) -> Option<Reading> {
+        self.field.counter(slot).map(|counter| counter.read())
+    }
+
+    /// Whether keys of this class may be stamped; it is born if need be.
+    fn class_stands(&self, relation: RelationOid, columns: &[ColumnNumber]) -> bool {
+        if columns.is_empty() || !self.field.has_keys() {
+            return false;
+        }
+        if self.classes.is_published(relation, columns) {
+            return true;
+        }
+        let _birth = self.births.lock();
+        match self.classes.announce(relation, columns) {
+            Standing::Published => true,
+            Standing::Refused => false,
+            Standing::Announced => {
+                self.remark_in_flight();
+                self.classes.publish(relation, columns);
+                true
+            }
+        }
+    }
+
+    /// Puts a larger field of keys in the place of the one that has become too small. Every
+    /// entry that depends on keys is stale from then on.
+    fn grow(&self, from: Level) {
+        let _birth = self.births.lock();
+        if let Some(level) = self.field.announce_larger(from) {
+            self.remark_in_flight();
+            self.field.publish_larger(level);
+        }
+    }
+
+    /// Every writer that is marked puts its marks where it would put them now.
+    pub(super) fn remark_in_flight(&self) {
+        self.registry.lock().each(|state| state.follow(self));
     }
 
     /// Whether what was filled under `stamp` may be served now. An entry carries
@@ -256,9 +334,17 @@ impl Tags {
         if !stamp.clean || stamp.generation != self.generation() {
             return Fit::Stale;
         }
-        let mut fit = Self::compare(self.everything.0.read(), stamp.everything);
-        for &(slot, then) in &stamp.tables {
-            match Self::compare(self.counter(slot).read(), then) {
+        // Before the counters: what is written once there is a larger field is counted there only.
+        let level = self.field.level();
+        let mut fit = Self::compare(self.field.everything().read(), stamp.everything);
+        for &(slot, then) in &stamp.words {
+            if slot.level().is_some_and(|counted| counted != level) {
+                return Fit::Stale;
+            }
+            let Some(now) = self.read(slot) else {
+                return Fit::Stale;
+            };
+            match Self::compare(now, then) {
                 Fit::Fresh => {}
                 Fit::Marked => fit = if fit == Fit::Fresh { Fit::Marked } else { fit },
                 Fit::Stale => fit = Fit::Stale,
@@ -313,7 +399,7 @@ impl Tags {
 
     /// Every entry is stale.
     pub fn bump_everything(&self) {
-        self.everything.0.bump();
+        self.field.everything().bump();
     }
 
     /// Voids every entry and every fill under way, at every level, at once. Marks stay:
@@ -327,8 +413,9 @@ impl Tags {
     }
 
     /// How often `tag` has been written, and how many are about to.
-    pub fn reading(&self, tag: TagId) -> Reading {
-        self.counter(Self::slot(tag)).read()
+    pub fn reading(&self, tag: TagId<'_>) -> Reading {
+        let counter = self.field.counter(Self::slot(tag));
+        counter.unwrap_or(self.field.everything()).read()
     }
 
     pub fn stats(&self) -> TagsStats {
@@ -340,32 +427,32 @@ impl Tags {
             unsettled: count(&self.counts.unsettled),
             saturated: count(&self.counts.saturated),
             generation: self.generation(),
+            classes: self.classes.len(),
+            live_keys: self.field.live_keys(),
+            key_bytes: self.field.key_bytes(),
         }
     }
 
     /// Neighbouring oids, which relations of one schema have, fall far apart, and
     /// no two of a run of them fall together.
-    pub(super) fn slot(tag: TagId) -> Slot {
+    pub(super) fn slot(tag: TagId<'_>) -> Slot {
+        const SPREAD: u32 = 0x9E37_79B1;
         match tag {
             TagId::Everything => Slot::EVERYTHING,
-            TagId::Table(oid) => {
-                let spread = oid.wrapping_mul(0x9E37_79B1);
-                Slot(spread >> (u32::BITS - TABLES.trailing_zeros()))
-            }
-        }
-    }
-
-    pub(super) fn counter(&self, slot: Slot) -> &Counter {
-        match self.tables.get(slot.0 as usize) {
-            Some(counter) => counter,
-            None => &self.everything.0,
+            TagId::Table(oid) => Slot::table(oid.wrapping_mul(SPREAD)),
+            TagId::Any(oid) => Slot::table(oid.wrapping_mul(SPREAD) ^ 0x5555_5555),
+            TagId::Wild(oid, columns) => classes::wild(oid, columns),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
+
+    const KEY_BYTES: u64 = 1 << 20;
 
     fn on(oid: RelationOid) -> Footprint {
         Footprint {
@@ -376,15 +463,15 @@ mod tests {
 
     #[test]
     fn a_stamp_fits_until_a_relation_is_written() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let picture = tags.picture();
-        let stamp = tags.stamp(&[16384, 16385], picture);
+        let stamp = tags.stamp_whole(&[16384, 16385], picture);
         assert!(stamp.is_clean());
         assert_eq!(tags.fit(&stamp), Fit::Fresh);
         let writer = tags.mark(&on(16385), picture);
         assert_eq!(tags.fit(&stamp), Fit::Marked);
-        assert!(!tags.stamp(&[16385], picture).is_clean());
-        assert!(tags.stamp(&[16384], picture).is_clean());
+        assert!(!tags.stamp_whole(&[16385], picture).is_clean());
+        assert!(tags.stamp_whole(&[16384], picture).is_clean());
         writer.settle(true);
         assert_eq!(tags.fit(&stamp), Fit::Stale);
         assert_eq!(tags.stats().writers, 0);
@@ -392,63 +479,67 @@ mod tests {
 
     #[test]
     fn an_aborted_write_leaves_a_stamp_fresh() {
-        let tags = Tags::new().unwrap();
-        let stamp = tags.stamp(&[7], tags.picture());
+        let tags = Tags::new(KEY_BYTES).unwrap();
+        let stamp = tags.stamp_whole(&[7], tags.picture());
         tags.mark(&on(7), tags.picture()).settle(false);
         assert_eq!(tags.fit(&stamp), Fit::Fresh);
     }
 
     #[test]
     fn everything_voids_whoever_depends_on_anything() {
-        let tags = Tags::new().unwrap();
-        let stamp = tags.stamp(&[], tags.picture());
+        let tags = Tags::new(KEY_BYTES).unwrap();
+        let stamp = tags.stamp_whole(&[], tags.picture());
         tags.mark(&Footprint::everything(), tags.picture())
             .settle(true);
         assert_eq!(tags.fit(&stamp), Fit::Stale);
-        let stamp = tags.stamp(&[1], tags.picture());
+        let stamp = tags.stamp_whole(&[1], tags.picture());
         tags.bump_everything();
         assert_eq!(tags.fit(&stamp), Fit::Stale);
     }
 
     #[test]
     fn empty_voids_entries_and_fills_under_way_and_renames_the_incarnation() {
-        let tags = Tags::new().unwrap();
-        let (before, stamp) = (tags.incarnation(), tags.stamp(&[1], tags.picture()));
+        let tags = Tags::new(KEY_BYTES).unwrap();
+        let (before, stamp) = (tags.incarnation(), tags.stamp_whole(&[1], tags.picture()));
         tags.empty();
         assert_eq!(tags.fit(&stamp), Fit::Stale);
         assert!(!tags.same_generation(&stamp));
         assert_ne!(tags.incarnation(), before);
-        assert_ne!(tags.incarnation(), Tags::new().unwrap().incarnation());
+        assert_ne!(
+            tags.incarnation(),
+            Tags::new(KEY_BYTES).unwrap().incarnation()
+        );
     }
 
     #[test]
     fn a_stamp_judged_from_an_older_catalogue_is_not_clean() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let picture = tags.picture();
         tags.widen_in_flight();
-        assert!(!tags.stamp(&[1], picture).is_clean());
-        assert!(tags.stamp(&[1], tags.picture()).is_clean());
+        assert!(!tags.stamp_whole(&[1], picture).is_clean());
+        assert!(tags.stamp_whole(&[1], tags.picture()).is_clean());
     }
 
     #[test]
     fn a_stamp_that_never_fits() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         assert_eq!(tags.fit(&Stamp::never()), Fit::Stale);
     }
 
     #[test]
     fn words_come_back_as_the_stamp_and_nonsense_does_not() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         tags.mark(&on(9), tags.picture()).settle(true);
-        let stamp = tags.stamp(&[9, 16384], tags.picture());
+        let stamp = tags.stamp_whole(&[9, 16384], tags.picture());
         let words: Vec<_> = stamp.words().collect();
-        assert_eq!(words.len(), 3);
+        assert_eq!(words.len(), 5);
         let again = Stamp::from_words(stamp.generation(), words.clone()).unwrap();
         assert_eq!(again, stamp);
         assert_eq!(tags.fit(&again), Fit::Fresh);
         assert!(Stamp::from_words(0, []).is_none());
         assert!(Stamp::from_words(0, [(3, 0)]).is_none());
-        assert!(Stamp::from_words(0, [words[0], (TABLES as u32, 0)]).is_none());
+        let nowhere = Stamp::from_words(stamp.generation(), [words[0], (1 << 20, 0)]).unwrap();
+        assert_eq!(tags.fit(&nowhere), Fit::Stale);
         assert!(Stamp::from_words(0, [(words[0].0, 1)]).is_none());
     }
 
@@ -458,5 +549,95 @@ mod tests {
             .map(|oid| Tags::slot(TagId::Table(oid)))
             .collect();
         assert_eq!(slots.len(), 10_000);
+    }
+
+    fn key(value: u64) -> Region {
+        Region::new(16384, [(1, smallvec![value])])
+    }
+
+    fn of_keys(regions: &[Region]) -> Footprint {
+        Footprint {
+            regions: regions.to_vec(),
+            ..Footprint::default()
+        }
+    }
+
+    #[test]
+    fn a_write_to_one_key_leaves_the_stamps_of_others_fresh() {
+        let tags = Tags::new(KEY_BYTES).unwrap();
+        let picture = tags.picture();
+        let stamp = |value| tags.stamp([Dependency::Region(key(value))], picture);
+        let (mine, other) = (stamp(1), stamp(2));
+        let whole = tags.stamp_whole(&[16384], picture);
+        let writer = tags.mark(&of_keys(&[key(1)]), picture);
+        assert_eq!(tags.fit(&mine), Fit::Marked);
+        assert_eq!(tags.fit(&whole), Fit::Marked);
+        assert_eq!(tags.fit(&other), Fit::Fresh);
+        writer.settle(true);
+        assert_eq!(tags.fit(&mine), Fit::Stale);
+        assert_eq!(tags.fit(&whole), Fit::Stale);
+        assert_eq!(tags.fit(&other), Fit::Fresh);
+        let unknown = Region::new(16384, [(2, smallvec![1])]);
+        tags.mark(&of_keys(&[unknown]), picture).settle(true);
+        assert_eq!(tags.fit(&other), Fit::Stale);
+        let again = stamp(2);
+        tags.mark(&on(16384), picture).settle(true);
+        assert_eq!(tags.fit(&again), Fit::Stale);
+        let stats = tags.stats();
+        assert_eq!((stats.classes, stats.live_keys), (1, 2));
+    }
+
+    #[test]
+    fn a_class_born_while_a_writer_is_marked_has_its_mark() {
+        let tags = Tags::new(KEY_BYTES).unwrap();
+        let picture = tags.picture();
+        let writer = tags.mark(&of_keys(&[key(1)]), picture);
+        assert!(!tags.stamp([Dependency::Region(key(1))], picture).is_clean());
+        let other = tags.stamp([Dependency::Region(key(2))], picture);
+        assert!(other.is_clean());
+        writer.settle(true);
+        assert_eq!(tags.fit(&other), Fit::Fresh);
+        assert!(tags.stamp([Dependency::Region(key(1))], picture).is_clean());
+    }
+
+    #[test]
+    fn the_field_of_keys_grows_under_writers_and_old_stamps_go() {
+        let tags = Tags::new(KEY_BYTES).unwrap();
+        let picture = tags.picture();
+        let writer = tags.mark(&of_keys(&[key(0)]), picture);
+        let early = tags.stamp([Dependency::Region(key(1))], picture);
+        let before = tags.stats().key_bytes;
+        for value in 1..4000 {
+            tags.stamp([Dependency::Region(key(value))], picture);
+        }
+        assert!(tags.stats().key_bytes > before);
+        assert_eq!(tags.fit(&early), Fit::Stale);
+        assert!(!tags.stamp([Dependency::Region(key(0))], picture).is_clean());
+        writer.settle(true);
+        let stamp = tags.stamp([Dependency::Region(key(0))], picture);
+        assert!(stamp.is_clean());
+        tags.mark(&of_keys(&[key(0)]), picture).settle(true);
+        assert_eq!(tags.fit(&stamp), Fit::Stale);
+        assert!(tags.stats().key_bytes <= KEY_BYTES);
+    }
+
+    #[test]
+    fn without_memory_for_keys_a_read_depends_on_the_whole_relation() {
+        let tags = Tags::new(0).unwrap();
+        let picture = tags.picture();
+        let stamp = tags.stamp([Dependency::Region(key(2))], picture);
+        tags.mark(&of_keys(&[key(1)]), picture).settle(true);
+        assert_eq!(tags.fit(&stamp), Fit::Stale);
+        assert_eq!(tags.stats().classes, 0);
+    }
+
+    #[test]
+    fn words_of_keys_come_back_as_the_stamp() {
+        let tags = Tags::new(KEY_BYTES).unwrap();
+        let stamp = tags.stamp([Dependency::Region(key(1))], tags.picture());
+        let again = Stamp::from_words(stamp.generation(), stamp.words()).unwrap();
+        assert_eq!(tags.fit(&again), Fit::Fresh);
+        tags.mark(&of_keys(&[key(1)]), tags.picture()).settle(true);
+        assert_eq!(tags.fit(&again), Fit::Stale);
     }
 }

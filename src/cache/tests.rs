@@ -62,7 +62,7 @@ fn on(oid: RelationOid) -> Footprint {
 
 fn fill(cache: &Cache, tags: &Tags, key: &Key, level: Level) -> Arc<Entry> {
     let read_at = Moment::now();
-    let stamp = tags.stamp(&[1], tags.picture());
+    let stamp = tags.stamp_whole(&[1], tags.picture());
     cache.store(key, stamp, answer(10), options(level, read_at), tags)
 }
 
@@ -75,7 +75,7 @@ fn look(cache: &Cache, tags: &Tags, key: &Key, level: Level) -> Option<Miss> {
 
 #[test]
 fn strict_serves_until_a_write_and_ttl_beyond_it() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
     assert_eq!(look(&cache, &tags, &key, Level::Strict), Some(Miss::Absent));
     fill(&cache, &tags, &key, Level::Strict);
@@ -93,9 +93,9 @@ fn strict_serves_until_a_write_and_ttl_beyond_it() {
 
 #[test]
 fn an_answer_is_not_kept_when_a_write_came_between() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
-    let (read_at, stamp) = (Moment::now(), tags.stamp(&[1], tags.picture()));
+    let (read_at, stamp) = (Moment::now(), tags.stamp_whole(&[1], tags.picture()));
     tags.mark(&on(1), tags.picture()).settle(true);
     cache.store(
         &key,
@@ -110,7 +110,7 @@ fn an_answer_is_not_kept_when_a_write_came_between() {
 
 #[test]
 fn a_ttl_fill_under_a_mark_never_serves_strict() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
     let writer = tags.mark(&on(1), tags.picture());
     fill(&cache, &tags, &key, Level::Ttl);
@@ -121,7 +121,7 @@ fn a_ttl_fill_under_a_mark_never_serves_strict() {
 
 #[test]
 fn no_level_serves_across_a_change_of_the_catalogue() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
     fill(&cache, &tags, &key, Level::Ttl);
     let other = Terms {
@@ -138,7 +138,7 @@ fn no_level_serves_across_a_change_of_the_catalogue() {
 
 #[test]
 fn an_entry_is_served_while_it_is_younger_than_both_ages() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
     fill(&cache, &tags, &key, Level::Strict);
     let at = |terms: &Terms, after: u64| {
@@ -159,7 +159,7 @@ fn an_entry_is_served_while_it_is_younger_than_both_ages() {
 
 #[test]
 fn two_keys_with_one_hash_do_not_answer_for_each_other() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let one = key(&cache, "one");
     let two = one.colliding(b"two");
     fill(&cache, &tags, &one, Level::Strict);
@@ -171,7 +171,7 @@ fn two_keys_with_one_hash_do_not_answer_for_each_other() {
 
 #[test]
 fn a_flush_voids_what_it_names_and_fills_under_way() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
     for what in [
         Flush::All,
@@ -181,7 +181,7 @@ fn a_flush_voids_what_it_names_and_fills_under_way() {
     ] {
         fill(&cache, &tags, &key, Level::Ttl);
         assert_eq!(look(&cache, &tags, &key, Level::Ttl), None, "{what:?}");
-        let (read_at, stamp) = (Moment::now(), tags.stamp(&[1], tags.picture()));
+        let (read_at, stamp) = (Moment::now(), tags.stamp_whole(&[1], tags.picture()));
         cache.flush(&what);
         assert!(look(&cache, &tags, &key, Level::Ttl).is_some(), "{what:?}");
         cache.store(&key, stamp, answer(1), options(Level::Ttl, read_at), &tags);
@@ -205,10 +205,10 @@ fn memory_is_bounded_in_bytes_and_what_is_too_large_is_not_kept() {
         max_entry_size: 10_000,
         ..CacheConfig::default()
     });
-    let tags = Tags::new().unwrap();
+    let tags = Tags::new(1 << 20).unwrap();
     for number in 0..1000 {
         let key = key(&cache, &number.to_string());
-        let stamp = tags.stamp(&[1], tags.picture());
+        let stamp = tags.stamp_whole(&[1], tags.picture());
         let options = options(Level::Strict, Moment::now());
         cache.store(&key, stamp, answer(1000), options, &tags);
     }
@@ -218,7 +218,7 @@ fn memory_is_bounded_in_bytes_and_what_is_too_large_is_not_kept() {
     assert_eq!(stats.stores, 1000);
     // What is dropped is freed a little later.
     assert!(stats.entries < 500, "{stats:?}");
-    let stamp = tags.stamp(&[1], tags.picture());
+    let stamp = tags.stamp_whole(&[1], tags.picture());
     let options = options(Level::Strict, Moment::now());
     let key = key(&cache, "large");
     cache.store(&key, stamp, answer(10_001), options, &tags);
@@ -227,7 +227,7 @@ fn memory_is_bounded_in_bytes_and_what_is_too_large_is_not_kept() {
 
 #[test]
 fn counts_by_relation_and_shape_follow_the_entries() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
     fill(&cache, &tags, &key, Level::Strict);
     look(&cache, &tags, &key, Level::Strict);
@@ -259,11 +259,11 @@ fn follow(cache: &Arc<Cache>, tags: &Tags, key: &Key) -> Follower {
 
 #[tokio::test]
 async fn who_joined_before_the_query_was_sent_takes_the_answer_whatever_happens() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
     let leader = lead(&cache, &tags, &key);
     let early = follow(&cache, &tags, &key);
-    let stamp = tags.stamp(&[1], tags.picture());
+    let stamp = tags.stamp_whole(&[1], tags.picture());
     leader.sent(&stamp);
     let late = follow(&cache, &tags, &key);
     tags.mark(&on(1), tags.picture()).settle(true);
@@ -286,10 +286,10 @@ async fn who_joined_before_the_query_was_sent_takes_the_answer_whatever_happens(
 
 #[tokio::test]
 async fn who_joined_later_takes_an_answer_that_the_cache_could_serve() {
-    let (cache, tags) = (cache(), Tags::new().unwrap());
+    let (cache, tags) = (cache(), Tags::new(1 << 20).unwrap());
     let key = key(&cache, "q");
     let leader = lead(&cache, &tags, &key);
-    let stamp = tags.stamp(&[1], tags.picture());
+    let stamp = tags.stamp_whole(&[1], tags.picture());
     leader.sent(&stamp);
     let late = follow(&cache, &tags, &key);
     let options = options(Level::Strict, Moment::now());
@@ -304,7 +304,7 @@ async fn followers_are_bounded_in_number_and_time_and_survive_their_leader() {
         single_flight_timeout: Duration::from_millis(20),
         ..CacheConfig::default()
     });
-    let tags = Tags::new().unwrap();
+    let tags = Tags::new(1 << 20).unwrap();
     let key = key(&cache, "q");
     let leader = lead(&cache, &tags, &key);
     let followers = [follow(&cache, &tags, &key), follow(&cache, &tags, &key)];
@@ -325,7 +325,7 @@ async fn followers_are_bounded_in_number_and_time_and_survive_their_leader() {
 #[test]
 fn threads_never_see_an_answer_older_than_an_acknowledged_write() {
     const WRITES: u64 = 20_000;
-    let tags = Tags::new().unwrap();
+    let tags = Tags::new(1 << 20).unwrap();
     let database = AtomicU64::new(0);
     let acknowledged = AtomicU64::new(0);
     let entry: parking_lot::Mutex<Option<(Stamp, u64)>> = parking_lot::Mutex::new(None);
@@ -358,7 +358,7 @@ fn threads_never_see_an_answer_older_than_an_acknowledged_write() {
                             hits += 1;
                             continue;
                         }
-                        let stamp = tags.stamp(&[1], tags.picture());
+                        let stamp = tags.stamp_whole(&[1], tags.picture());
                         let value = database.load(Ordering::Acquire);
                         if tags.fit(&stamp) == Fit::Fresh {
                             *entry.lock() = Some((stamp, value));

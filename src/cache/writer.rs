@@ -16,8 +16,10 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::tags::{Picture, Slot, TagId, Tags};
-use crate::catalog::Footprint;
+use super::classes;
+use super::field::Slot;
+use super::tags::{Picture, TagId, Tags};
+use crate::catalog::{Footprint, Region};
 
 /// The writers in flight of one database.
 #[derive(Debug, Default)]
@@ -52,8 +54,10 @@ pub(super) struct State {
     touched: Footprint,
     marked: bool,
     /// Sorted, without duplicates; empty unless `marked`.
-    slots: SmallVec<[Slot; 4]>,
+    slots: Slots,
 }
+
+type Slots = SmallVec<[Slot; 4]>;
 
 impl State {
     pub fn widen(&mut self, tags: &Tags) {
@@ -61,8 +65,9 @@ impl State {
         self.follow(tags);
     }
 
-    /// Once marked, the marks follow what is touched.
-    fn follow(&mut self, tags: &Tags) {
+    /// Once marked, the marks follow what is touched, the classes that there are, and the
+    /// field of keys as it grows.
+    pub fn follow(&mut self, tags: &Tags) {
         if !self.marked {
             return;
         }
@@ -73,11 +78,30 @@ impl State {
         for &oid in &self.touched.relations {
             Self::put(&mut self.slots, Tags::slot(TagId::Table(oid)), tags);
         }
+        for region in &self.touched.regions {
+            Self::put_region(&mut self.slots, region, tags);
+        }
     }
 
-    fn put(slots: &mut SmallVec<[Slot; 4]>, slot: Slot, tags: &Tags) {
-        if let Err(at) = slots.binary_search(&slot) {
-            let saturated = tags.counter(slot).mark();
+    fn put_region(slots: &mut Slots, region: &Region, tags: &Tags) {
+        let oid = region.relation;
+        Self::put(slots, Tags::slot(TagId::Any(oid)), tags);
+        tags.classes.each(oid, |columns| {
+            let Some(keys) = region.keys(columns) else {
+                return Self::put(slots, Tags::slot(TagId::Wild(oid, columns)), tags);
+            };
+            let class = classes::class_hash(oid, columns);
+            for level in tags.field.marked_levels() {
+                for &key in &keys {
+                    Self::put(slots, Slot::key(classes::key_hash(class, key), level), tags);
+                }
+            }
+        });
+    }
+
+    fn put(slots: &mut Slots, slot: Slot, tags: &Tags) {
+        if let (Err(at), Some(counter)) = (slots.binary_search(&slot), tags.field.counter(slot)) {
+            let saturated = counter.mark();
             if saturated.0 {
                 tags.counts.saturated.fetch_add(1, Ordering::Relaxed);
             }
@@ -88,7 +112,9 @@ impl State {
     fn release(&mut self, tags: &Tags, happened: bool) {
         self.marked = false;
         for slot in self.slots.drain(..) {
-            tags.counter(slot).unmark(happened);
+            if let Some(counter) = tags.field.counter(slot) {
+                counter.unmark(happened);
+            }
         }
     }
 }
@@ -138,6 +164,11 @@ impl Writer {
     /// What has been touched so far, widened as it may have been.
     pub fn touched(&self) -> Footprint {
         self.state.lock().touched.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> SmallVec<[Slot; 4]> {
+        self.state.lock().slots.clone()
     }
 
     pub fn is_marked(&self) -> bool {
@@ -218,6 +249,8 @@ mod tests {
     use crate::cache::tags::Fit;
     use crate::catalog::RelationOid;
 
+    const KEY_BYTES: u64 = 1 << 20;
+
     fn on(oids: &[RelationOid]) -> Footprint {
         Footprint {
             relations: SmallVec::from_slice(oids),
@@ -227,22 +260,22 @@ mod tests {
 
     #[test]
     fn a_long_transaction_marks_only_at_its_commit() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let picture = tags.picture();
         let mut writer = tags.writer();
         writer.touch(&on(&[1]), picture);
-        assert!(tags.stamp(&[1], picture).is_clean());
+        assert!(tags.stamp_whole(&[1], picture).is_clean());
         writer.touch(&on(&[2]), picture);
         writer.mark();
-        assert!(!tags.stamp(&[1], picture).is_clean());
-        assert!(!tags.stamp(&[2], picture).is_clean());
+        assert!(!tags.stamp_whole(&[1], picture).is_clean());
+        assert!(!tags.stamp_whole(&[2], picture).is_clean());
         writer.settle(true);
-        assert!(tags.stamp(&[1, 2], picture).is_clean());
+        assert!(tags.stamp_whole(&[1, 2], picture).is_clean());
     }
 
     #[test]
     fn touching_more_while_marked_marks_at_once() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let picture = tags.picture();
         let mut writer = tags.mark(&on(&[1]), picture);
         writer.touch(&on(&[1, 2]), picture);
@@ -254,14 +287,14 @@ mod tests {
 
     #[test]
     fn widening_reaches_marked_and_announced_writers() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let picture = tags.picture();
         let marked = tags.mark(&on(&[1]), picture);
         let mut announced = tags.writer();
         announced.touch(&on(&[2]), picture);
         tags.widen_in_flight();
         assert_eq!(tags.reading(TagId::Everything).writers(), 1);
-        let stamp = tags.stamp(&[], tags.picture());
+        let stamp = tags.stamp_whole(&[], tags.picture());
         announced.mark();
         assert_eq!(tags.reading(TagId::Everything).writers(), 2);
         announced.settle(true);
@@ -272,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_footprint_from_an_older_catalogue_means_everything() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let picture = tags.picture();
         tags.widen_in_flight();
         let mut writer = tags.writer();
@@ -282,14 +315,14 @@ mod tests {
 
     #[test]
     fn a_released_writer_keeps_what_it_touched() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let picture = tags.picture();
         let mut writer = tags.mark(&on(&[1]), picture);
         writer.release(false);
-        assert!(tags.stamp(&[1], picture).is_clean());
+        assert!(tags.stamp_whole(&[1], picture).is_clean());
         assert_eq!(tags.reading(TagId::Table(1)).version(), 0);
         writer.mark();
-        assert!(!tags.stamp(&[1], picture).is_clean());
+        assert!(!tags.stamp_whole(&[1], picture).is_clean());
         writer.release(true);
         assert_eq!(tags.reading(TagId::Table(1)).version(), 1);
         drop(writer);
@@ -299,31 +332,31 @@ mod tests {
 
     #[test]
     fn an_unknown_outcome_stays_marked_until_it_is_settled() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let kept = tags.mark(&on(&[1]), tags.picture()).keep();
         assert_eq!(tags.stats().kept, 1);
         tags.empty();
-        assert!(!tags.stamp(&[1], tags.picture()).is_clean());
+        assert!(!tags.stamp_whole(&[1], tags.picture()).is_clean());
         tags.widen_in_flight();
-        assert!(!tags.stamp(&[], tags.picture()).is_clean());
+        assert!(!tags.stamp_whole(&[], tags.picture()).is_clean());
         kept.settle(true);
-        assert!(tags.stamp(&[1], tags.picture()).is_clean());
+        assert!(tags.stamp_whole(&[1], tags.picture()).is_clean());
         assert_eq!(tags.stats().kept, 0);
     }
 
     #[test]
     fn a_mark_dropped_unsettled_stays_and_is_counted() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         drop(tags.mark(&on(&[1]), tags.picture()));
-        assert!(!tags.stamp(&[1], tags.picture()).is_clean());
+        assert!(!tags.stamp_whole(&[1], tags.picture()).is_clean());
         assert_eq!(tags.stats().unsettled, 1);
         tags.widen_in_flight();
-        assert!(!tags.stamp(&[], tags.picture()).is_clean());
+        assert!(!tags.stamp_whole(&[], tags.picture()).is_clean());
     }
 
     #[test]
     fn relations_that_share_a_counter_mark_it_once_and_settle_it_once() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(KEY_BYTES).unwrap();
         let slot = Tags::slot(TagId::Table(1));
         let twin = (2..)
             .find(|&oid| Tags::slot(TagId::Table(oid)) == slot)

@@ -21,6 +21,7 @@ mod order;
 mod picture;
 mod queries;
 mod read;
+mod region;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use names::NameScope;
 pub use order::Order;
 pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
+pub use region::{ColumnNumber, Columns, KEYS_MAX, Region, Values};
 pub use settings::SettingNames;
 
 /// A hash of the watched catalogues: equal versions, equal pictures.

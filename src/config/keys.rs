@@ -156,6 +156,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "How long any answer is kept, at every level.";
     cache.memory_limit => cache.memory_limit, Size(1 << 20, 1 << 50), Restart,
         "Memory for answers, in bytes, overhead included.";
+    cache.key_memory => cache.key_memory, Size(0, GIB), Restart,
+        "Memory for knowing which rows answers depend on, in bytes, of each database; it is taken as it is needed. With \"0\" a write invalidates all answers from its table.";
     cache.max_entry_size => cache.max_entry_size, Size(1 << 10, GIB), Reload,
         "Longer answers are not kept, in bytes.";
     cache.lease => cache.lease, TIME, Restart,

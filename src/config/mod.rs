@@ -289,6 +289,9 @@ pub struct CacheConfig {
     pub ttl: Duration,
     /// `memory_limit`, in bytes, overhead included.
     pub memory_limit: u64,
+    /// `key_memory`: for counters of keys, in bytes, of each database; without any, writes
+    /// invalidate whole tables.
+    pub key_memory: u64,
     /// `max_entry_size`, in bytes.
     pub max_entry_size: usize,
     /// `lease`: hits need a round trip to the guard no older than this.
@@ -308,6 +311,7 @@ impl Default for CacheConfig {
             level: Level::Strict,
             ttl: Duration::from_secs(60),
             memory_limit: 256 << 20,
+            key_memory: 16 << 20,
             max_entry_size: 1 << 20,
             lease: Duration::from_secs(1),
             catalog_watch_interval: Duration::from_secs(1),

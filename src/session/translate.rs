@@ -630,7 +630,7 @@ impl Session {
         let stamp = self
             .database
             .tags
-            .stamp(&plan.options.relations, plan.picture);
+            .stamp_whole(&plan.options.relations, plan.picture);
         let leader = if place == 0 { miss.leader.take() } else { None };
         if let Some(leader) = &leader {
             leader.sent(&stamp);

@@ -36,7 +36,7 @@ fn setup(target: ControlTarget) -> Setup {
         target,
         login: Arc::new(|_| None),
         users: vec![USER.into()],
-        tags: Tags::new().unwrap(),
+        tags: Tags::new(1 << 20).unwrap(),
         cache: CacheConfig {
             lease: LEASE,
             catalog_watch_interval: Duration::from_millis(100),
@@ -140,7 +140,7 @@ async fn a_guard_that_does_not_answer_ends_the_lease_and_a_late_answer_empties_t
     let postgres = Postgres::start(&[]);
     let ruler = Ruler::on(&postgres);
     ruler.serves();
-    let stamp = ruler.tags.stamp(&[1], ruler.tags.picture());
+    let stamp = ruler.tags.stamp_whole(&[1], ruler.tags.picture());
     let server = ruler.authority.stats().server.unwrap();
     let backend = Pid::from_raw(server.guard_pid).unwrap();
     kill_process(backend, Signal::STOP).unwrap();
@@ -160,7 +160,7 @@ async fn a_lost_guard_empties_the_cache_and_begins_a_new_generation() {
     let postgres = Postgres::start(&[]);
     let ruler = Ruler::on(&postgres);
     ruler.serves();
-    let stamp = ruler.tags.stamp(&[1], ruler.tags.picture());
+    let stamp = ruler.tags.stamp_whole(&[1], ruler.tags.picture());
     let old = ruler.authority.proof_now().unwrap();
     let mut generation = ruler.authority.generation();
     let guard = ruler.authority.stats().server.unwrap().guard_pid;
@@ -253,7 +253,7 @@ async fn a_pooler_in_between_turns_the_cache_off_and_nothing_else() {
     assert_eq!((stats.generation, stats.losses), (0, 0), "pools go on");
     assert_eq!(ruler.verdict(), Err(Bypass::PoolerUpstream));
     ruler.authority.wait_before_first_write().await;
-    let stamp = ruler.tags.stamp(&[7], ruler.tags.picture());
+    let stamp = ruler.tags.stamp_whole(&[7], ruler.tags.picture());
     ruler.authority.resolve_unknown(mark_one(&ruler), 1, None);
     eventually("settled", || ruler.tags.fit(&stamp) == Fit::Stale);
 }
@@ -264,7 +264,7 @@ async fn two_that_are_no_fleet_serve_nothing_until_one_is_gone() {
     let first = Ruler::on(&postgres);
     first.serves();
     assert!(first.authority.may_write(Moment::now()));
-    let stamp = first.tags.stamp(&[1], first.tags.picture());
+    let stamp = first.tags.stamp_whole(&[1], first.tags.picture());
 
     let longer = LEASE * 2;
     let mut second = setup(target(postgres.port));
@@ -296,7 +296,7 @@ async fn ddl_from_outside_is_found_and_voids_everything() {
     let ruler = Ruler::on(&postgres);
     ruler.serves();
     let version = ruler.authority.catalog().unwrap().version;
-    let stamp = ruler.tags.stamp(&[1], ruler.tags.picture());
+    let stamp = ruler.tags.stamp_whole(&[1], ruler.tags.picture());
     postgres.psql("INSERT INTO t VALUES (1)");
     tokio::time::sleep(LEASE).await;
     assert_eq!(ruler.tags.fit(&stamp), Fit::Fresh);
@@ -430,13 +430,18 @@ async fn prepared_transactions_stay_marked_until_they_are_ended() {
     let (t, u, p) = (oid("t"), oid("u"), oid("p"));
     let ruler = Ruler::on(&postgres);
     ruler.serves();
-    let clean = |oid: u32| ruler.tags.stamp(&[oid], ruler.tags.picture()).is_clean();
+    let clean = |oid: u32| {
+        ruler
+            .tags
+            .stamp_whole(&[oid], ruler.tags.picture())
+            .is_clean()
+    };
     assert_eq!(ruler.authority.stats().prepared, 2);
     assert!(!clean(u), "an ALTER means everything");
     postgres.psql("ROLLBACK PREPARED 'two'");
     eventually("only what was written", || clean(u));
     assert!(!clean(t) && !clean(p));
-    let stamp = ruler.tags.stamp(&[u], ruler.tags.picture());
+    let stamp = ruler.tags.stamp_whole(&[u], ruler.tags.picture());
     postgres.psql("COMMIT PREPARED 'one'");
     eventually("settled", || clean(t) && clean(p));
     assert_eq!(ruler.tags.fit(&stamp), Fit::Fresh);
@@ -458,7 +463,7 @@ async fn a_transaction_of_unknown_outcome_is_ended_and_then_settled() {
     ruler.serves();
     let (client, pid) = pooled(&postgres, &ruler).await;
     client.batch_execute("BEGIN").await.unwrap();
-    let stamp = ruler.tags.stamp(&[7], ruler.tags.picture());
+    let stamp = ruler.tags.stamp_whole(&[7], ruler.tags.picture());
     let kept = mark_one(&ruler);
     ruler.authority.departed(pid);
     ruler.authority.resolve_unknown(kept, pid, None);
@@ -473,7 +478,7 @@ async fn a_transaction_of_unknown_outcome_is_ended_and_then_settled() {
     // Whose backend it was is not known: it is waited for, not ended.
     let stranger = connect(&postgres.url()).await;
     let pid = self::pid(&stranger).await;
-    let stamp = ruler.tags.stamp(&[7], ruler.tags.picture());
+    let stamp = ruler.tags.stamp_whole(&[7], ruler.tags.picture());
     ruler.authority.resolve_unknown(mark_one(&ruler), pid, None);
     tokio::time::sleep(LEASE).await;
     assert!(lives(&postgres, pid));
@@ -499,7 +504,7 @@ async fn a_commit_that_waits_for_a_standby_is_waited_for_and_not_published_early
         let sql = format!("SELECT wait_event FROM pg_stat_activity WHERE pid = {pid}");
         postgres.psql(&sql) == "SyncRep"
     });
-    let stamp = ruler.tags.stamp(&[7], ruler.tags.picture());
+    let stamp = ruler.tags.stamp_whole(&[7], ruler.tags.picture());
     ruler.authority.resolve_unknown(mark_one(&ruler), pid, None);
     committing.abort();
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -73,7 +73,7 @@ fn start(redis: &RedisConfig) -> (Arc<Cache>, Arc<Tags>) {
     };
     let cache = Cache::new(&cfg, redis).unwrap();
     cache.start();
-    (cache, Tags::new().unwrap())
+    (cache, Tags::new(1 << 20).unwrap())
 }
 
 fn stats(cache: &Cache) -> RedisStats {
@@ -106,7 +106,7 @@ fn body(number: usize) -> Bytes {
 }
 
 fn store(cache: &Cache, tags: &Tags, number: usize, level: Level) {
-    let stamp = tags.stamp(&[1], tags.picture());
+    let stamp = tags.stamp_whole(&[1], tags.picture());
     let answer = Answer {
         row_description: Some(Bytes::from_static(b"T")),
         body: body(number),

@@ -204,7 +204,7 @@ mod tests {
     use crate::cache::tags::Tags;
 
     fn entry(tags: &Tags) -> Entry {
-        let stamp = tags.stamp(&[16384, 9], tags.picture());
+        let stamp = tags.stamp_whole(&[16384, 9], tags.picture());
         let answer = Answer {
             row_description: Some(Bytes::from_static(b"Trow")),
             body: Bytes::from_static(b"Dbody"),
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn an_entry_comes_back_as_it_was() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(1 << 20).unwrap();
         let entry = entry(&tags);
         let bytes = encode(&entry, 12, Moment::from_nanos(7_000_000_000), 1_000_000);
         let value = decode(&bytes.into(), b"key").unwrap();
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_value_of_another_key_or_with_one_wrong_byte_is_a_miss() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(1 << 20).unwrap();
         let bytes = encode(&entry(&tags), 1, Moment::from_nanos(6_000_000_000), 9);
         let good = Bytes::from(bytes.clone());
         assert!(decode(&good, b"key").is_some());
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_a_miss_even_under_a_right_checksum() {
-        let tags = Tags::new().unwrap();
+        let tags = Tags::new(1 << 20).unwrap();
         let bytes = encode(&entry(&tags), 1, Moment::from_nanos(6_000_000_000), 9);
         let content = bytes.len() - 8;
         for at in 0..content {
