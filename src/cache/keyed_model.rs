@@ -12,9 +12,9 @@ use smallvec::{SmallVec, smallvec};
 
 use super::classes::Standing;
 use super::field::{Level, Slot};
-use super::tags::{Dependency, Fit, Picture, Stamp, Tags};
+use super::tags::{Fit, Picture, Stamp, Tags};
 use super::writer::Writer;
-use crate::catalog::{Footprint, Region};
+use crate::catalog::{Dependency, Footprint, Region};
 
 const TABLE: u32 = 16384;
 const A: i16 = 1;

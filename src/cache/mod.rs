@@ -46,7 +46,7 @@ pub use key::{Key, KeyBuilder, KeySecret};
 pub use moment::Moment;
 pub use redis::{LATENCY_BOUNDS, RedisStats};
 pub use stats::CacheStats;
-pub use tags::{Dependency, Fit, Picture, Stamp, TagId, Tags, TagsStats};
+pub use tags::{Fit, Picture, Stamp, TagId, Tags, TagsStats};
 pub use tally::{RelationTally, ShapeTally, Tally};
 pub use writer::{KeptMark, Writer};
 

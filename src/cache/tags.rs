@@ -14,7 +14,7 @@ use super::classes::{self, Classes, Standing};
 use super::counters::Reading;
 use super::field::{Field, Level, Line, Slot};
 use super::writer::{Registry, Writer};
-use crate::catalog::{ColumnNumber, Footprint, Region, RelationOid};
+use crate::catalog::{ColumnNumber, Dependency, Footprint, Region, RelationOid};
 
 /// A tag: the name of one dependency. [`Tags::slot`] says where its counter stands.
 ///
@@ -30,14 +30,6 @@ pub enum TagId<'a> {
     /// `wild[C]`: rows are written whose keys of this class are not known. Depends on
     /// it who is confined to keys of the class.
     Wild(RelationOid, &'a [ColumnNumber]),
-}
-
-/// What a read depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dependency {
-    Relation(RelationOid),
-    /// No row outside of this region has any influence. Its columns are its class.
-    Region(Region),
 }
 
 /// Which picture of the catalogue a judgement was made from: to be read

@@ -37,6 +37,7 @@ pub(crate) struct Index {
     parents: HashMap<RelationOid, Vec<RelationOid>>,
     references_to: HashMap<RelationOid, Vec<ForeignKey>>,
     triggers: HashMap<RelationOid, Vec<FunctionOid>>,
+    early_triggers: HashSet<RelationOid>,
     rules: HashSet<RelationOid>,
     references: HashMap<Owner, Vec<Referred>>,
     words: HashMap<String, Vec<Named>>,
@@ -85,6 +86,9 @@ impl Index {
         }
         for trigger in &picture.triggers {
             push(&mut index.triggers, trigger.relation, trigger.function);
+            if trigger.early {
+                index.early_triggers.insert(trigger.relation);
+            }
         }
         for reference in &picture.references {
             push(&mut index.references, reference.owner, reference.target);
@@ -184,6 +188,11 @@ impl Index {
 
     pub(crate) fn triggers(&self, oid: RelationOid) -> &[FunctionOid] {
         self.triggers.get(&oid).map_or(&[], Vec::as_slice)
+    }
+
+    /// Triggers of users that run before the row is stored.
+    pub(crate) fn has_early_triggers(&self, oid: RelationOid) -> bool {
+        self.early_triggers.contains(&oid)
     }
 
     pub(crate) fn has_rules(&self, oid: RelationOid) -> bool {

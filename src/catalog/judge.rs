@@ -2,6 +2,7 @@
 
 use super::Catalog;
 use super::footprint::{Effects, Footprint};
+use super::keys::WritePlan;
 use super::names::NameScope;
 use super::read::ReadFacts;
 use super::write::Reach;
@@ -14,6 +15,8 @@ pub struct Judgement {
     pub read: Result<ReadFacts, Bypass>,
     /// What it may touch when it runs; at the latest its commit makes that visible.
     pub footprint: Footprint,
+    /// To which rows what it touches of its target may be narrowed, once its values are known.
+    pub narrow: Option<WritePlan>,
     pub effects: Effects,
 }
 
@@ -21,7 +24,12 @@ impl Catalog {
     /// What `facts` mean for a session with these names. Pure: the same answer for the
     /// same picture, facts and scope, so that callers may keep it.
     pub fn judge(&self, facts: &Facts, scope: &NameScope) -> Judgement {
-        let Reach { footprint, effects } = self.reach(facts, scope);
+        let Reach {
+            footprint,
+            effects,
+            narrow,
+            ..
+        } = self.reach(facts, scope);
         let mut read = self.judge_read(facts, scope);
         if read.is_ok() && !(footprint.is_nothing() && effects.is_empty()) {
             // Somebody vouched for a function that does more than answer.
@@ -30,6 +38,7 @@ impl Catalog {
         Judgement {
             read,
             footprint,
+            narrow,
             effects,
         }
     }
@@ -76,6 +85,7 @@ impl Catalog {
                 let mut reach = Reach {
                     footprint: Footprint::everything(),
                     effects: Effects::ALL,
+                    ..Reach::default()
                 };
                 reach.add(self.outcomes.any());
                 reach
@@ -85,6 +95,7 @@ impl Catalog {
             Kind::Load => Reach {
                 footprint: Footprint::everything(),
                 effects: Effects::LOAD.union(Effects::SETTINGS),
+                ..Reach::default()
             },
             Kind::Unknown => Reach {
                 footprint: Footprint {
@@ -92,10 +103,11 @@ impl Catalog {
                     ..Footprint::catalogue()
                 },
                 effects: Effects::ALL,
+                ..Reach::default()
             },
             harmless => Reach {
-                footprint: Footprint::nothing(),
                 effects: leaves_behind(harmless),
+                ..Reach::default()
             },
         }
     }
@@ -123,6 +135,7 @@ impl Catalog {
             },
             // A view over a temporary table is temporary without saying so.
             effects: Effects::TEMPORARY,
+            ..Reach::default()
         };
         reach.add(self.outcomes.event_triggers());
         if facts.complete {
@@ -139,7 +152,7 @@ impl Catalog {
         }
         let mut reach = Reach {
             footprint: Footprint::everything(),
-            effects: Effects::NONE,
+            ..Reach::default()
         };
         self.reach_code(facts, scope, &mut reach);
         reach

@@ -1,6 +1,6 @@
 //! Reads a picture over one connection.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::{Client, Row};
 
@@ -8,6 +8,7 @@ use super::picture::{
     Builtin, Cast, Column, FkAction, ForeignKey, Function, Operator, Owner, Picture, Reference,
     Referred, Relation, RelationKind, Schema, Trigger, TypeKind, UserType, Volatility,
 };
+use super::region::{ColumnNumber, Columns};
 use super::{Catalog, CatalogVersion, queries};
 use crate::sql;
 
@@ -106,6 +107,8 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         query(queries::TYPES),
         query(queries::REFERENCES),
         query(queries::ORDERED_BY_USERS),
+        query(queries::KEYS),
+        query(queries::TEXTS),
         client.batch_execute("COMMIT"),
     );
     all.0?;
@@ -114,6 +117,9 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
     relations
         .iter_mut()
         .for_each(|r| r.draws_sequence |= serials.contains(&r.oid));
+    add_keys(&mut relations, rows(all.18, key)?);
+    let operators = rows(all.12, operator)?;
+    let texts: Vec<(bool, bool)> = rows(all.19, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
     let picture = Picture {
         schemas: rows(all.1, schema)?,
         superusers: rows(all.2, |row| row.try_get(0))?,
@@ -124,20 +130,24 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
             Ok(Trigger {
                 relation: row.try_get(0)?,
                 function: row.try_get(1)?,
+                early: row.try_get(2)?,
             })
         })?,
         event_triggers: rows(all.8, |row| row.try_get(0))?,
         rules: rows(all.9, |row| row.try_get(0))?,
         functions: rows(all.10, function)?,
         builtins: rows(all.11, builtin)?,
-        operators: rows(all.12, operator)?,
+        compared_by_users: compared_by_users(&operators),
+        operators,
+        is_utf8: texts.iter().any(|(utf8, _)| *utf8),
+        has_nondeterministic_collations: texts.iter().any(|(_, any)| *any),
         casts: rows(all.13, cast)?,
         builtin_types: rows(all.14, |row| row.try_get(0))?,
         types: rows(all.15, user_type)?,
         references: rows(all.16, reference)?.into_iter().flatten().collect(),
         ordered_by_users: rows(all.17, |row| row.try_get(0))?,
     };
-    all.18?;
+    all.20?;
     Ok(picture)
 }
 
@@ -162,10 +172,24 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
     };
     let names: Vec<String> = row.try_get::<_, Option<_>>(6)?.unwrap_or_default();
     let types: Vec<u32> = row.try_get::<_, Option<_>>(7)?.unwrap_or_default();
-    let columns = names
+    let numbers: Vec<ColumnNumber> = row.try_get::<_, Option<_>>(10)?.unwrap_or_default();
+    let modifiers: Vec<i32> = row.try_get::<_, Option<_>>(11)?.unwrap_or_default();
+    let deterministic: Vec<bool> = row.try_get::<_, Option<_>>(12)?.unwrap_or_default();
+    let generated: Vec<bool> = row.try_get::<_, Option<_>>(13)?.unwrap_or_default();
+    let told = numbers
         .into_iter()
-        .zip(types)
-        .map(|(name, type_oid)| Column { name, type_oid });
+        .zip(modifiers)
+        .zip(deterministic.into_iter().zip(generated));
+    let columns = names.into_iter().zip(types).zip(told).map(
+        |((name, type_oid), ((number, modifier), (deterministic, generated)))| Column {
+            name,
+            type_oid,
+            number,
+            modifier,
+            deterministic,
+            generated,
+        },
+    );
     Ok(Some(Relation {
         oid: row.try_get(0)?,
         schema: row.try_get(1)?,
@@ -174,6 +198,8 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
         owner: row.try_get::<_, Option<_>>(4)?.unwrap_or_default(),
         row_security: row.try_get(5)?,
         columns: columns.collect(),
+        keys: Vec::new(),
+        referencing: Columns::new(),
         draws_sequence: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
         definition: row.try_get(9)?,
     }))
@@ -230,7 +256,55 @@ fn operator(row: &Row) -> Outcome<Operator> {
         oid: row.try_get(0)?,
         name: row.try_get(1)?,
         function: row.try_get(2)?,
+        left: row.try_get(3)?,
+        right: row.try_get(4)?,
     })
+}
+
+/// Types that a user's `=` may compare; where one takes any type, those of all keys.
+fn compared_by_users(operators: &[Operator]) -> Vec<u32> {
+    const KEYS: [u32; 7] = [16, 20, 21, 23, 25, 1043, 2950];
+    // "any", anyarray and the like.
+    const ANY: [u32; 11] = [
+        2276, 2277, 2283, 2776, 3500, 3831, 4537, 5077, 5078, 5079, 5080,
+    ];
+    let mut types = Vec::new();
+    for operator in operators.iter().filter(|operator| operator.name == "=") {
+        for side in [operator.left, operator.right] {
+            types.push(side);
+            if ANY.contains(&side) {
+                types.extend(KEYS);
+            }
+        }
+    }
+    types
+}
+
+/// One key: its relation, its columns, and whether it is a foreign one.
+fn key(row: &Row) -> Outcome<(u32, Columns, bool)> {
+    let columns: Vec<ColumnNumber> = row.try_get::<_, Option<_>>(1)?.unwrap_or_default();
+    let mut columns: Columns = columns.into();
+    columns.sort_unstable();
+    let sort: &str = row.try_get(2)?;
+    Ok((row.try_get(0)?, columns, sort == "c"))
+}
+
+fn add_keys(relations: &mut [Relation], keys: Vec<(u32, Columns, bool)>) {
+    let places: HashMap<u32, usize> = relations
+        .iter()
+        .enumerate()
+        .map(|(place, relation)| (relation.oid, place))
+        .collect();
+    for (oid, columns, foreign) in keys {
+        let Some(relation) = places.get(&oid).map(|&place| &mut relations[place]) else {
+            continue;
+        };
+        if foreign {
+            relation.referencing.extend(columns);
+        } else if columns.first().is_some_and(|&column| column > 0) {
+            relation.keys.push(columns);
+        }
+    }
 }
 
 fn cast(row: &Row) -> Outcome<Cast> {

@@ -14,6 +14,7 @@ mod footprint;
 mod functions;
 mod index;
 mod judge;
+mod keys;
 mod load;
 mod maintain;
 mod names;
@@ -26,6 +27,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod types;
+mod value;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -38,13 +40,15 @@ use read::Closure;
 
 pub use footprint::{Effects, Footprint, RelationOid};
 pub use judge::Judgement;
+pub use keys::{ReadPlan, WritePlan};
 pub use load::{CatalogError, Loader};
 pub use names::NameScope;
 pub use order::Order;
 pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
-pub use region::{ColumnNumber, Columns, KEYS_MAX, Region, Values};
+pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Region, Values};
 pub use settings::SettingNames;
+pub use value::Given;
 
 /// A hash of the watched catalogues: equal versions, equal pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 //! Nothing here draws conclusions: [`super::index`] does.
 
 use super::RelationOid;
+use super::region::{ColumnNumber, Columns};
 
 pub(crate) type FunctionOid = u32;
 pub(crate) type TypeOid = u32;
@@ -60,6 +61,11 @@ pub struct Relation {
     /// Row-level security is enabled or forced.
     pub row_security: bool,
     pub columns: Vec<Column>,
+    /// The columns of its unique keys, the primary one first. They guide the choice of classes; nothing
+    /// that must be true follows from them.
+    pub(crate) keys: Vec<Columns>,
+    /// The columns of its foreign keys, in the same way.
+    pub(crate) referencing: Columns,
     /// Some column's default draws from a sequence (serial or identity).
     pub draws_sequence: bool,
     /// The text of a view or materialised view, with every name outside pg_catalog qualified.
@@ -82,7 +88,11 @@ impl Relation {
     }
 
     pub fn has_column(&self, name: &str) -> bool {
-        self.columns.iter().any(|column| column.name == name)
+        self.column(name).is_some()
+    }
+
+    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
     }
 }
 
@@ -90,6 +100,12 @@ impl Relation {
 pub struct Column {
     pub name: String,
     pub type_oid: TypeOid,
+    pub(crate) number: ColumnNumber,
+    /// `pg_attribute.atttypmod`.
+    pub(crate) modifier: i32,
+    /// Its collation, if it has one, calls texts equal only if their bytes are.
+    pub(crate) deterministic: bool,
+    pub(crate) generated: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +140,8 @@ pub(crate) struct ForeignKey {
 pub(crate) struct Trigger {
     pub relation: RelationOid,
     pub function: FunctionOid,
+    /// BEFORE or INSTEAD OF: it may put other values into the row.
+    pub early: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +189,9 @@ pub(crate) struct Builtin {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
+    /// Zero where it has no such side.
+    pub left: TypeOid,
+    pub right: TypeOid,
     pub oid: u32,
     pub name: String,
     pub function: FunctionOid,
@@ -272,6 +293,12 @@ pub(crate) struct Picture {
     pub casts: Vec<Cast>,
     pub types: Vec<UserType>,
     pub references: Vec<Reference>,
+    /// Types with a user's `=` on either side.
+    pub compared_by_users: Vec<TypeOid>,
+    /// The database's encoding is UTF-8.
+    pub is_utf8: bool,
+    /// There is a collation that calls texts of different bytes equal.
+    pub has_nondeterministic_collations: bool,
     /// Types with an operator class of a user's own.
     pub ordered_by_users: Vec<TypeOid>,
     /// Functions that DDL runs.

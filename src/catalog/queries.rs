@@ -107,16 +107,22 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, r.rolname::text
        c.relrowsecurity OR c.relforcerowsecurity,
        a.names, a.types, a.identity,
        CASE WHEN c.relkind IN ('v', 'm') AND c.oid >= 16384
-            THEN pg_catalog.pg_get_viewdef(c.oid) END
+            THEN pg_catalog.pg_get_viewdef(c.oid) END,
+       a.numbers, a.modifiers, a.deterministic, a.generated
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
 LEFT JOIN (
     SELECT a.attrelid,
-           pg_catalog.array_agg(a.attname::text) AS names,
-           pg_catalog.array_agg(a.atttypid) AS types,
-           pg_catalog.bool_or(a.attidentity <> '') AS identity
+           pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS names,
+           pg_catalog.array_agg(a.atttypid ORDER BY a.attnum) AS types,
+           pg_catalog.bool_or(a.attidentity <> '') AS identity,
+           pg_catalog.array_agg(a.attnum ORDER BY a.attnum) AS numbers,
+           pg_catalog.array_agg(a.atttypmod ORDER BY a.attnum) AS modifiers,
+           pg_catalog.array_agg(COALESCE(l.collisdeterministic, true) ORDER BY a.attnum) AS deterministic,
+           pg_catalog.array_agg(a.attgenerated <> '' ORDER BY a.attnum) AS generated
     FROM pg_catalog.pg_attribute a
+    LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
     JOIN pg_catalog.pg_class k ON k.oid = a.attrelid AND k.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
     WHERE a.attrelid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
@@ -132,6 +138,21 @@ JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.r
     AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
 JOIN pg_catalog.pg_sequence s ON s.seqrelid = p.refobjid";
 
+/// Columns of unique and foreign keys: (relation, columns, sort), primary keys first.
+pub(super) const KEYS: &str = r"
+SELECT i.indrelid, (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1],
+       CASE WHEN i.indisprimary THEN 'a' ELSE 'b' END AS sort
+FROM pg_catalog.pg_index i
+WHERE i.indisunique AND i.indexprs IS NULL AND i.indpred IS NULL AND i.indrelid >= 16384
+UNION ALL
+SELECT c.conrelid, c.conkey, 'c' FROM pg_catalog.pg_constraint c WHERE c.contype = 'f'
+ORDER BY 3, 2";
+
+/// One row: the database's encoding is UTF-8; some collation is not deterministic.
+pub(super) const TEXTS: &str = r"
+SELECT d.encoding = 6, EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)
+FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
+
 pub(super) const INHERITANCE: &str = r"
 SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
@@ -142,7 +163,7 @@ SELECT conrelid, confrelid, confdeltype::text, confupdtype::text
 FROM pg_catalog.pg_constraint WHERE contype = 'f'";
 
 pub(super) const TRIGGERS: &str = r"
-SELECT tgrelid, tgfoid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal";
+SELECT tgrelid, tgfoid, tgtype & 66 <> 0 FROM pg_catalog.pg_trigger WHERE NOT tgisinternal";
 
 pub(super) const EVENT_TRIGGERS: &str = "SELECT evtfoid FROM pg_catalog.pg_event_trigger";
 
@@ -187,7 +208,7 @@ WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.oid < 16384
 GROUP BY p.proname, o.names";
 
 pub(super) const OPERATORS: &str = r"
-SELECT oid, oprname::text, oprcode::oid FROM pg_catalog.pg_operator WHERE oid >= 16384";
+SELECT oid, oprname::text, oprcode::oid, oprleft, oprright FROM pg_catalog.pg_operator WHERE oid >= 16384";
 
 pub(super) const CASTS: &str = r"
 SELECT casttarget, castfunc, castmethod = 'i' FROM pg_catalog.pg_cast WHERE oid >= 16384";

@@ -4,6 +4,7 @@
 use smallvec::SmallVec;
 
 use super::builtin::{self, Verdict};
+use super::keys::ReadPlan;
 use super::names::{Meaning, NameScope};
 use super::order::Order;
 use super::picture::{FIRST_USER_OID, Owner, Referred, Relation, RelationKind, Volatility};
@@ -24,6 +25,8 @@ pub struct ReadFacts {
     /// statement come first.
     pub relation_names: Vec<String>,
     pub order: Order,
+    /// How far its dependencies are confined to rows.
+    pub keys: ReadPlan,
 }
 
 /// What reading comes to so far.
@@ -66,6 +69,7 @@ impl Catalog {
         self.read_facts(facts, scope, &mut closure)?;
         self.check_columns(facts, scope)?;
 
+        let keys = self.plan_read(facts, scope, &closure.dependencies);
         let mut dependencies: SmallVec<[RelationOid; 4]> = closure.dependencies.into();
         dependencies.sort_unstable();
         dependencies.dedup();
@@ -86,6 +90,7 @@ impl Catalog {
             } else {
                 Order::Multiset
             },
+            keys,
         })
     }
 

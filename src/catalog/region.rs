@@ -18,6 +18,14 @@ pub const KEYS_MAX: usize = 16;
 /// values have equal hashes, whatever they were written like.
 pub type Values = SmallVec<[u64; 1]>;
 
+/// What a read depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dependency {
+    Relation(RelationOid),
+    /// No row outside of this region has any influence. Its columns are its class.
+    Region(Region),
+}
+
 /// The rows of `relation` in which every column that is known has one of its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {

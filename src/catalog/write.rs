@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::builtin;
 use super::footprint::{Effects, Footprint};
 use super::functions::{self, Outcome};
+use super::keys::WritePlan;
 use super::names::{Meaning, NameScope};
 use super::picture::{FkAction, Owner, Referred, RelationKind};
 use super::{Catalog, RelationOid};
@@ -71,6 +72,10 @@ impl Ops {
 pub(super) struct Reach {
     pub footprint: Footprint,
     pub effects: Effects,
+    /// The rows of its target, where all else that it touches is another relation's.
+    pub narrow: Option<WritePlan>,
+    /// Relations touched, each as often as there are ways to it.
+    pub ways: Vec<RelationOid>,
 }
 
 impl Reach {
@@ -78,6 +83,7 @@ impl Reach {
         Self {
             footprint: Footprint::catalogue(),
             effects: Effects::ALL,
+            ..Self::default()
         }
     }
 
@@ -135,7 +141,28 @@ impl Catalog {
         if facts.writes && targets == 0 {
             reach.everything();
         }
+        reach.narrow = self.narrowed(facts, scope, targets, &reach);
         reach
+    }
+
+    /// What is known of the target's rows, if there is one target and one way to it.
+    fn narrowed(
+        &self,
+        facts: &Facts,
+        scope: &NameScope,
+        targets: usize,
+        reach: &Reach,
+    ) -> Option<WritePlan> {
+        let mut written = facts.relations.iter().filter(|r| r.access == Access::Write);
+        match self.meaning(&written.next()?.name, scope) {
+            Meaning::Relations(oids) if oids.len() == 1 && targets == 1 => {
+                let ways = reach.ways.iter().filter(|way| **way == oids[0]).count();
+                (ways == 1)
+                    .then(|| self.plan_write(facts, scope, oids[0]))
+                    .flatten()
+            }
+            _ => None,
+        }
     }
 
     /// Functions, operators, types and what the relations that are read run: whatever the
@@ -248,6 +275,7 @@ impl Catalog {
         seen: &mut HashSet<(RelationOid, Ops)>,
         reach: &mut Reach,
     ) {
+        reach.ways.push(oid);
         if !seen.insert((oid, ops)) {
             return;
         }

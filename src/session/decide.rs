@@ -10,7 +10,7 @@ use super::analysis::Analysis;
 use super::shared::JudgementKey;
 use super::state::Pin;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
-use crate::catalog::{Effects, Footprint, Judgement, Order, ReadFacts};
+use crate::catalog::{Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts};
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
 use crate::wire::frontend::Bind;
@@ -40,6 +40,9 @@ pub struct ReadPlan {
     pub terms: Terms,
     /// [`ReadFacts::columns`].
     pub columns: u64,
+    judgement: Arc<Judgement>,
+    /// Empty: on all of its relations as a whole. See [`Session::confine`].
+    pub dependencies: SmallVec<[Dependency; 4]>,
 }
 
 impl Session {
@@ -170,6 +173,8 @@ impl Session {
         let key = self.key(analysis, read, parameter_types, bind);
         Ok(ReadPlan {
             columns: read.columns,
+            judgement: Arc::clone(&judgement),
+            dependencies: SmallVec::new(),
             key,
             picture: meaning.picture,
             order: read.order,
@@ -179,6 +184,59 @@ impl Session {
                 ttl,
                 catalogue,
             },
+        })
+    }
+
+    /// Confines what a read that goes to the server depends on to the rows that its values tell.
+    pub(super) fn confine(
+        &self,
+        plan: &mut ReadPlan,
+        analysis: &Analysis,
+        parameter_types: &[u32],
+        bind: Option<&Bind<'_>>,
+    ) {
+        if let Ok(read) = &plan.judgement.read
+            && !read.keys.is_empty()
+            && let Some(given) = self.given(analysis, parameter_types, bind)
+        {
+            plan.dependencies = read.keys.dependencies(&read.dependencies, &given);
+        }
+    }
+
+    /// Narrows what a change touches to the rows that its values tell.
+    pub(super) fn narrow(
+        &self,
+        meaning: &mut Meaning,
+        analysis: &Analysis,
+        parameter_types: &[u32],
+        bind: Option<&Bind<'_>>,
+    ) {
+        if let Some(judgement) = &meaning.single
+            && let Some(narrow) = &judgement.narrow
+            && let Some(given) = self.given(analysis, parameter_types, bind)
+        {
+            meaning
+                .footprint
+                .narrow(narrow.relation, narrow.regions(&given));
+        }
+    }
+
+    /// The values of a statement, if the session reads constants as we do.
+    fn given<'a>(
+        &self,
+        analysis: &'a Analysis,
+        parameter_types: &'a [u32],
+        bind: Option<&'a Bind<'_>>,
+    ) -> Option<Given<'a>> {
+        if !analysis.understood || !self.standard_strings() {
+            return None;
+        }
+        Some(Given {
+            literals: sql::Literals::of(std::str::from_utf8(&analysis.key_text).ok()?),
+            parameter_types,
+            parameters: bind.map_or(&[], |bind| &bind.parameters),
+            formats: bind.map_or(&[], |bind| &bind.parameter_formats),
+            utf8: self.is_utf8(),
         })
     }
 
@@ -369,6 +427,7 @@ fn judge_blindly(facts: &Facts) -> Judgement {
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
+        narrow: None,
         effects,
     }
 }

@@ -152,7 +152,8 @@ impl Session {
     ) -> Result<(), wire::WireError> {
         match work {
             Work::Query { frame, analysis } => {
-                let meaning = self.meaning(analysis);
+                let mut meaning = self.meaning(analysis);
+                self.narrow(&mut meaning, analysis, &[], None);
                 self.commit_inside = meaning.may_commit_inside;
                 self.note_statements(analysis);
                 let mut names = Vec::new();

@@ -49,7 +49,7 @@ use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
 use serve::Served;
 use state::{CustomNames, Pin};
-use statements::{ClientStatements, Reading, Statement};
+use statements::{Bound, ClientStatements, Reading, Statement};
 use transaction::Transaction;
 
 /// Why a session ends.
@@ -88,7 +88,7 @@ pub struct Session {
 
     statements: ClientStatements,
     /// Portals of the current transaction, by name; `None` where the statement is not known.
-    portals: HashMap<Bytes, Option<Arc<Statement>>>,
+    portals: HashMap<Bytes, Option<Bound>>,
     tx: Transaction,
     writer: Option<Writer>,
 
@@ -519,7 +519,8 @@ impl Session {
             frames.iter().rev().find_map(|frame| match frame.tag() {
                 tag::EXECUTE => frontend::Execute::read(frame.body())
                     .ok()
-                    .and_then(|execute| self.portals.get(execute.portal).cloned().flatten()),
+                    .and_then(|execute| self.portals.get(execute.portal)?.as_ref())
+                    .map(|bound| bound.statement.clone()),
                 _ => None,
             })
         })

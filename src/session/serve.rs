@@ -88,7 +88,12 @@ impl Session {
         match self.read_plan(analysis, &meaning, &[], None) {
             Err(reason) => Served::Miss(Miss::bypass(reason)),
             Ok(plan) => match self.find(plan, true, report).await {
-                Err(miss) => Served::Miss(miss),
+                Err(mut miss) => {
+                    for (_, plan) in &mut miss.plans {
+                        self.confine(plan, analysis, &[], None);
+                    }
+                    Served::Miss(miss)
+                }
                 Ok((entry, tier)) => {
                     self.statements.remove(b"");
                     self.tx.served = self.tx.status != TransactionStatus::Idle;
@@ -479,7 +484,14 @@ impl Session {
             return Err(Miss::bypass(Bypass::CatalogStale));
         }
         let (entry, tier) = if may_lead {
-            self.find(plan, described, report).await?
+            let found = self.find(plan, described, report).await;
+            found.map_err(|mut miss| {
+                for (_, plan) in &mut miss.plans {
+                    let types = &statement.parameter_types;
+                    self.confine(plan, &statement.analysis, types, Some(&bind));
+                }
+                miss
+            })?
         } else {
             let entry = self.find_now(&plan, described).ok_or_else(Miss::default)?;
             (entry, Tier::Memory)
@@ -699,7 +711,11 @@ impl Session {
                             &portal.statement.parameter_types,
                             Some(&bind),
                         ) {
-                            Ok(plan) => plans.push((place, plan)),
+                            Ok(mut plan) => {
+                                let types = &portal.statement.parameter_types;
+                                self.confine(&mut plan, analysis, types, Some(&bind));
+                                plans.push((place, plan));
+                            }
                             Err(_) => return,
                         }
                     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::analysis::{Analyser, Analysis};
+use crate::wire::Frame;
 
 /// One statement text with its parameter types: the same for every session that prepares it.
 #[derive(Debug)]
@@ -31,6 +32,31 @@ impl Statement {
 
 /// With which the names of all statements on upstream connections begin.
 pub const UPSTREAM_PREFIX: &str = "pgditto_";
+
+/// A statement that is bound to a portal.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    pub statement: Arc<Statement>,
+    /// Its Bind, if the values in it may tell which rows are changed.
+    pub bind: Option<Frame>,
+}
+
+impl Bound {
+    /// Longer messages are not kept.
+    const BIND_BYTES_MAX: usize = 16 * 1024;
+
+    pub fn new(statement: Arc<Statement>, bind: &Frame) -> Self {
+        let changes = statement
+            .analysis
+            .single()
+            .is_some_and(|facts| facts.change.is_some());
+        let kept = changes && bind.len() <= Self::BIND_BYTES_MAX;
+        Self {
+            statement,
+            bind: kept.then(|| bind.clone()),
+        }
+    }
+}
 
 /// The name under which upstream connections know the statement `id`.
 pub fn upstream_name(id: u64) -> String {

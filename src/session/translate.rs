@@ -13,7 +13,7 @@ use super::exchange::{Alias, Exchange, Expect, NameChange};
 use super::fill::Fill;
 use super::serve::Miss;
 use super::state::Pin;
-use super::statements::{Statement, UPSTREAM_PREFIX, told_apart, upstream_name};
+use super::statements::{Bound, Statement, UPSTREAM_PREFIX, told_apart, upstream_name};
 use crate::cache::{Moment, Picture};
 use crate::catalog::{Effects, Footprint};
 use crate::sql::Kind;
@@ -201,7 +201,8 @@ impl Session {
                 // It follows messages that were not synced.
                 let query = frontend::Query::read(frame.body())?;
                 let analysis = self.analyse(query.sql);
-                let meaning = self.meaning(&analysis);
+                let mut meaning = self.meaning(&analysis);
+                self.narrow(&mut meaning, &analysis, &[], None);
                 self.commit_inside |= meaning.may_commit_inside;
                 self.translate_query(frame, &meaning, true, exchange, &mut Miss::default());
                 self.before_commit(exchange);
@@ -432,7 +433,8 @@ impl Session {
         match known {
             Some((statement, upstream)) => {
                 frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
-                self.portals.insert(portal, Some(statement));
+                self.portals
+                    .insert(portal, Some(Bound::new(statement, frame)));
                 if !upstream.is_empty() {
                     alias = Some(Alias {
                         upstream,
@@ -507,11 +509,12 @@ impl Session {
         miss: &mut Miss,
     ) -> Result<(), WireError> {
         let execute = frontend::Execute::read(frame.body())?;
-        let statement = self
+        let bound = self
             .portals
             .get(told_apart(execute.portal))
             .cloned()
             .flatten();
+        let statement = bound.as_ref().map(|bound| bound.statement.clone());
         if let Some(statement) = &statement
             && let Some(Kind::Deallocate { name: Some(name) }) = statement.analysis.kind()
             && self.tx.status != TransactionStatus::Failed
@@ -544,7 +547,15 @@ impl Session {
             // A portal that SQL declared, or none at all.
             None => self.touch_everything(),
             Some(statement) => {
-                let meaning = self.meaning(&statement.analysis);
+                let mut meaning = self.meaning(&statement.analysis);
+                let frame = bound.as_ref().and_then(|bound| bound.bind.as_ref());
+                let bind = frame.and_then(|frame| frontend::Bind::read(frame.body()).ok());
+                self.narrow(
+                    &mut meaning,
+                    &statement.analysis,
+                    &statement.parameter_types,
+                    bind.as_ref(),
+                );
                 self.touch(&meaning);
                 self.effects = self.effects.union(meaning.effects);
                 self.commit_inside |= meaning.may_commit_inside;
@@ -627,10 +638,11 @@ impl Session {
         }
         // Before the bytes leave: the snapshot is taken at Bind.
         plan.options.read_at = Moment::now();
-        let stamp = self
-            .database
-            .tags
-            .stamp_whole(&plan.options.relations, plan.picture);
+        let tags = &self.database.tags;
+        let stamp = match plan.dependencies.is_empty() {
+            true => tags.stamp_whole(&plan.options.relations, plan.picture),
+            false => tags.stamp(plan.dependencies, plan.picture),
+        };
         let leader = if place == 0 { miss.leader.take() } else { None };
         if let Some(leader) = &leader {
             leader.sent(&stamp);

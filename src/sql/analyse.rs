@@ -101,6 +101,9 @@ pub(super) fn inner(kind: Kind, text: &str) -> Facts {
         known @ (Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge) => {
             Facts {
                 kind,
+                // Constants are told by their place in the whole statement, which this is not.
+                blocks: Vec::new(),
+                change: None,
                 ..body(known, text)
             }
         }
@@ -159,7 +162,7 @@ fn agrees(kind: &Kind, statement: &Statement) -> bool {
     }
 }
 
-fn facts(kind: Kind, prepared: Prepared, walker: Walker) -> Facts {
+fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
     let changes = walker.changes()
         || matches!(
             kind,
@@ -177,6 +180,7 @@ fn facts(kind: Kind, prepared: Prepared, walker: Walker) -> Facts {
     } else {
         walker.hazard
     };
+    let (blocks, change) = walker.confined(&prepared);
     Facts {
         kind,
         relations: walker.relations,
@@ -194,6 +198,8 @@ fn facts(kind: Kind, prepared: Prepared, walker: Walker) -> Facts {
         locks,
         complete: true,
         literal_dependent: walker.literal_dependent,
+        blocks,
+        change,
     }
 }
 

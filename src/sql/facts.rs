@@ -1,6 +1,7 @@
 //! What one statement says about itself, before any catalogue is asked.
 
 use super::Bypass;
+use super::blocks::{Block, Change};
 
 /// A name as PostgreSQL folds it: unquoted parts in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -165,6 +166,11 @@ pub struct Facts {
     pub complete: bool,
     /// The facts hold for this text only, not for every text of its shape.
     pub literal_dependent: bool,
+    /// Every query block, and with it every place where a relation is read. Of a statement that
+    /// is a part of another there are none.
+    pub blocks: Vec<Block>,
+    /// What it changes, where that is all that it changes.
+    pub change: Option<Change>,
 }
 
 impl Facts {
@@ -187,6 +193,8 @@ impl Facts {
             locks: true,
             complete: false,
             literal_dependent: false,
+            blocks: Vec::new(),
+            change: None,
         }
     }
 

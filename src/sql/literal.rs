@@ -35,6 +35,19 @@ pub(super) fn decode(token: &str, quoting: Quoting) -> Cow<'_, str> {
     }
 }
 
+/// As [`decode`], but `None` where the server may read something else: bytes that are no UTF-8, surrogates, zeroes.
+pub(super) fn decode_exactly(token: &str, quoting: Quoting) -> Option<Cow<'_, str>> {
+    let bytes = match quoting {
+        Quoting::Escape => raw(token, Escapes::Backslash)?,
+        Quoting::Unicode => raw(token, Escapes::Unicode)?,
+        Quoting::Plain { .. } | Quoting::Bits | Quoting::Dollar => {
+            return Some(decode(token, quoting));
+        }
+    };
+    let text = String::from_utf8(bytes).ok()?;
+    (!text.contains('\0')).then_some(Cow::Owned(text))
+}
+
 fn between_quotes(token: &str) -> &str {
     let start = memchr(b'\'', token.as_bytes()).map_or(token.len(), |offset| offset + 1);
     token[start..].strip_suffix('\'').unwrap_or(&token[start..])
@@ -48,8 +61,24 @@ enum Escapes {
 }
 
 fn decoded(token: &str, escapes: Escapes) -> Cow<'static, str> {
+    let mut out = Vec::with_capacity(token.len());
+    scan(token, escapes, &mut out);
+    Cow::Owned(
+        String::from_utf8(out)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
+}
+
+/// The bytes of a constant, `None` if some of its escapes are no characters.
+fn raw(token: &str, escapes: Escapes) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(token.len());
+    scan(token, escapes, &mut out).then_some(out)
+}
+
+/// False if an escape was left out.
+fn scan(token: &str, escapes: Escapes, out: &mut Vec<u8>) -> bool {
     let bytes = token.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
+    let mut exact = true;
     let mut position = memchr(b'\'', bytes).map_or(bytes.len(), |offset| offset + 1);
     while let Some(&byte) = bytes.get(position) {
         match byte {
@@ -62,10 +91,10 @@ fn decoded(token: &str, escapes: Escapes) -> Cow<'static, str> {
                 None => break,
             },
             b'\\' if escapes == Escapes::Backslash => {
-                position = backslash(bytes, position + 1, &mut out)
+                position = backslash(bytes, position + 1, out, &mut exact)
             }
             b'\\' if escapes == Escapes::Unicode => {
-                position = unicode(bytes, position + 1, &mut out)
+                position = unicode(bytes, position + 1, out, &mut exact)
             }
             _ => {
                 out.push(byte);
@@ -73,10 +102,7 @@ fn decoded(token: &str, escapes: Escapes) -> Cow<'static, str> {
             }
         }
     }
-    Cow::Owned(
-        String::from_utf8(out)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-    )
+    exact
 }
 
 /// Reads at most `count` digits; the number and the position behind them.
@@ -97,7 +123,7 @@ fn digits(bytes: &[u8], start: usize, count: usize, radix: u32) -> (u32, usize) 
 }
 
 /// One escape of `E'…'`; `position` is behind its backslash.
-fn backslash(bytes: &[u8], position: usize, out: &mut Vec<u8>) -> usize {
+fn backslash(bytes: &[u8], position: usize, out: &mut Vec<u8>, exact: &mut bool) -> usize {
     let Some(&byte) = bytes.get(position) else {
         return position;
     };
@@ -112,8 +138,8 @@ fn backslash(bytes: &[u8], position: usize, out: &mut Vec<u8>) -> usize {
             (_, end) if end == position + 1 => (u32::from(b'x'), end),
             hexadecimal => hexadecimal,
         },
-        b'u' => return code_point(bytes, position + 1, 4, out),
-        b'U' => return code_point(bytes, position + 1, 8, out),
+        b'u' => return code_point(bytes, position + 1, 4, out, exact),
+        b'U' => return code_point(bytes, position + 1, 8, out, exact),
         _ => (u32::from(byte), position + 1),
     };
     out.push(value as u8);
@@ -121,22 +147,29 @@ fn backslash(bytes: &[u8], position: usize, out: &mut Vec<u8>) -> usize {
 }
 
 /// One escape of `U&'…'`; `position` is behind its backslash.
-fn unicode(bytes: &[u8], position: usize, out: &mut Vec<u8>) -> usize {
+fn unicode(bytes: &[u8], position: usize, out: &mut Vec<u8>, exact: &mut bool) -> usize {
     match bytes.get(position) {
-        Some(b'+') => code_point(bytes, position + 1, 6, out),
+        Some(b'+') => code_point(bytes, position + 1, 6, out, exact),
         Some(b'\\') => {
             out.push(b'\\');
             position + 1
         }
-        _ => code_point(bytes, position, 4, out),
+        _ => code_point(bytes, position, 4, out, exact),
     }
 }
 
 /// Surrogates are left out: they spell no ASCII word, and nothing else is asked of them.
-fn code_point(bytes: &[u8], position: usize, count: usize, out: &mut Vec<u8>) -> usize {
+fn code_point(
+    bytes: &[u8],
+    position: usize,
+    count: usize,
+    out: &mut Vec<u8>,
+    exact: &mut bool,
+) -> usize {
     let (value, end) = digits(bytes, position, count, 16);
-    if let Some(character) = char::from_u32(value) {
-        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    match char::from_u32(value).filter(|_| end == position + count) {
+        Some(character) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        None => *exact = false,
     }
     end
 }

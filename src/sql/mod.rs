@@ -4,6 +4,7 @@
 //! parses. Neither knows which session asks, and both are total.
 
 mod analyse;
+mod blocks;
 mod bounds;
 mod control;
 mod cursor;
@@ -12,6 +13,7 @@ mod hints;
 mod kind;
 mod lexer;
 mod literal;
+mod literals;
 mod operators;
 mod reason;
 mod scan;
@@ -24,10 +26,12 @@ mod vocabulary;
 mod walk;
 
 pub use analyse::analyse;
+pub use blocks::{Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source};
 pub use control::is_start_transaction;
 pub use facts::{Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse};
 pub use hints::Hints;
 pub use literal::clock_text;
+pub use literals::{Literal, Literals};
 pub use reason::Bypass;
 pub use scan::{Scan, scan};
 pub use shape::shape_text;

@@ -36,6 +36,10 @@ pub(super) struct Prepared {
     pub current_value: bool,
     /// SELECT … INTO; the target is not among the tokens.
     pub into: bool,
+    /// OVERRIDING {SYSTEM | USER} VALUE; it is not among the tokens.
+    pub overriding: bool,
+    /// The `$n`, each as often as it stands there.
+    pub parameters: Vec<usize>,
     /// A word of the grammar stands where it is not understood.
     pub doubtful: bool,
 }
@@ -186,7 +190,10 @@ impl Rewriter<'_> {
             TokenKind::Integer | TokenKind::Decimal => {
                 self.emit(Grammar::Number(text.to_owned(), false))
             }
-            TokenKind::Parameter => self.emit(Grammar::Placeholder(text.to_owned())),
+            TokenKind::Parameter => {
+                self.out.parameters.extend(text[1..].parse::<usize>());
+                self.emit(Grammar::Placeholder(text.to_owned()));
+            }
             TokenKind::Symbol(b';') if self.position + 1 == self.raw.len() => {}
             TokenKind::Symbol(symbol) => self.emit(match symbol {
                 b'(' => Grammar::LParen,
@@ -263,6 +270,7 @@ impl Rewriter<'_> {
             "overriding"
                 if self.is_any(index + 1, &["system", "user"]) && self.is(index + 2, "value") =>
             {
+                self.out.overriding = true;
                 3
             }
             "current" if self.is(index + 1, "of") && self.is_name(index + 2) => {

@@ -6,6 +6,7 @@ use super::super::picture::{
     Builtin, Cast, Column, FkAction, ForeignKey, Function, Operator, Owner, Picture, Reference,
     Referred, Relation, RelationKind, Schema, Trigger, TypeKind, UserType, Volatility,
 };
+use super::super::region::Columns;
 use super::super::{Catalog, CatalogVersion, Judgement, NameScope};
 use crate::sql::{Access, ColumnUse, Facts, FunctionUse, Kind, ObjectName, RelationUse};
 
@@ -103,11 +104,18 @@ impl Builder {
             row_security: false,
             columns: columns
                 .iter()
-                .map(|name| Column {
+                .zip(1..)
+                .map(|(name, number)| Column {
                     name: (*name).into(),
                     type_oid: INT,
+                    number,
+                    modifier: -1,
+                    deterministic: true,
+                    generated: false,
                 })
                 .collect(),
+            keys: Vec::new(),
+            referencing: Columns::new(),
             draws_sequence: false,
             definition: None,
         });
@@ -199,12 +207,18 @@ impl Builder {
     }
 
     pub fn trigger(&mut self, relation: u32, function: u32) {
-        self.picture.triggers.push(Trigger { relation, function });
+        self.picture.triggers.push(Trigger {
+            relation,
+            function,
+            early: false,
+        });
     }
 
     pub fn operator(&mut self, name: &str, function: u32) -> u32 {
         let oid = self.oid();
         self.picture.operators.push(Operator {
+            left: 0,
+            right: 0,
             oid,
             name: name.into(),
             function,

@@ -2,6 +2,7 @@
 
 mod builder;
 mod effects;
+mod keys;
 mod names;
 mod read;
 mod write;

@@ -11,15 +11,18 @@ use super::Walker;
 use crate::sql::facts::Access;
 
 impl Walker {
-    pub(super) fn change(&mut self, statement: &Statement) {
+    /// The block of an UPDATE or DELETE.
+    pub(super) fn change(&mut self, statement: &Statement) -> Option<usize> {
         self.changes += 1;
+        let mut block = None;
         match statement {
             Statement::Insert(insert) => self.insert(insert),
-            Statement::Update(update) => self.update(update),
-            Statement::Delete(delete) => self.delete(delete),
-            Statement::Merge(merge) => self.merge(merge),
+            Statement::Update(update) => block = Some(self.update(update)),
+            Statement::Delete(delete) => block = Some(self.delete(delete)),
+            Statement::Merge(merge) => self.out_of_block(|walker| walker.merge(merge)),
             _ => self.doubt = true,
         }
+        block
     }
 
     fn insert(&mut self, insert: &Insert) {
@@ -118,7 +121,7 @@ impl Walker {
         }
     }
 
-    fn update(&mut self, update: &Update) {
+    fn update(&mut self, update: &Update) -> usize {
         let Update {
             update_token: _,
             optimizer_hints,
@@ -137,22 +140,28 @@ impl Walker {
             || or.is_some()
             || !order_by.is_empty()
             || limit.is_some();
-        self.changed(table);
-        self.assignments(assignments);
-        match from {
-            None => {}
-            Some(UpdateTableFromKind::AfterSet(tables)) => {
-                for table in tables {
-                    self.table(table, Access::Read);
+        let block = self.in_block(|walker| {
+            walker.changed(table);
+            walker.out_of_block(|walker| walker.assignments(assignments));
+            match from {
+                None => {}
+                Some(UpdateTableFromKind::AfterSet(tables)) => {
+                    for table in tables {
+                        walker.table(table, Access::Read);
+                    }
                 }
+                Some(UpdateTableFromKind::BeforeSet(_)) => walker.doubt = true,
             }
-            Some(UpdateTableFromKind::BeforeSet(_)) => self.doubt = true,
-        }
-        self.optional(selection.as_ref());
-        self.returning(returning.as_deref());
+            walker.confine_where(selection.as_ref());
+        });
+        self.out_of_block(|walker| {
+            walker.optional(selection.as_ref());
+            walker.returning(returning.as_deref());
+        });
+        block
     }
 
-    fn delete(&mut self, delete: &Delete) {
+    fn delete(&mut self, delete: &Delete) -> usize {
         let Delete {
             delete_token: _,
             optimizer_hints,
@@ -170,18 +179,24 @@ impl Walker {
             || output.is_some()
             || !order_by.is_empty()
             || limit.is_some();
-        match from {
-            FromTable::WithFromKeyword(from) => match from.as_slice() {
-                [target] => self.changed(target),
-                _ => self.doubt = true,
-            },
-            FromTable::WithoutKeyword(_) => self.doubt = true,
-        }
-        for table in using.iter().flatten() {
-            self.table(table, Access::Read);
-        }
-        self.optional(selection.as_ref());
-        self.returning(returning.as_deref());
+        let block = self.in_block(|walker| {
+            match from {
+                FromTable::WithFromKeyword(from) => match from.as_slice() {
+                    [target] => walker.changed(target),
+                    _ => walker.doubt = true,
+                },
+                FromTable::WithoutKeyword(_) => walker.doubt = true,
+            }
+            for table in using.iter().flatten() {
+                walker.table(table, Access::Read);
+            }
+            walker.confine_where(selection.as_ref());
+        });
+        self.out_of_block(|walker| {
+            walker.optional(selection.as_ref());
+            walker.returning(returning.as_deref());
+        });
+        block
     }
 
     fn merge(&mut self, merge: &Merge) {

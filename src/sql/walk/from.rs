@@ -6,6 +6,7 @@ use sqlparser::ast::{
 };
 
 use super::Walker;
+use super::blocks::Mark;
 use super::types::is_datetime;
 use crate::sql::Bypass;
 use crate::sql::facts::Access;
@@ -13,20 +14,22 @@ use crate::sql::facts::Access;
 impl Walker {
     pub(super) fn table(&mut self, table: &TableWithJoins, access: Access) {
         let TableWithJoins { relation, joins } = table;
+        let mark = self.mark_joins();
         self.deeper(|walker| walker.factor(relation, access));
         for join in joins {
-            self.deeper(|walker| walker.join(join));
+            self.deeper(|walker| walker.join(join, mark));
         }
     }
 
-    fn join(&mut self, join: &Join) {
+    /// `mark`: where the left side of the join begins.
+    fn join(&mut self, join: &Join, mark: Mark) {
         let Join {
             relation,
             global,
             join_operator,
         } = join;
         self.doubt |= *global;
-        self.factor(relation, Access::Read);
+        let right = self.join_sides(relation, join_operator, mark);
         let constraint = match join_operator {
             JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
@@ -53,8 +56,17 @@ impl Walker {
                 return;
             }
         };
+        if *constraint == JoinConstraint::None
+            && !matches!(join_operator, JoinOperator::CrossJoin(_))
+        {
+            // Its condition may have gone to another join.
+            self.obscure();
+        }
+        self.confine_join(constraint, mark, right.0, right.1);
         match constraint {
-            JoinConstraint::On(condition) => self.expression(condition),
+            JoinConstraint::On(condition) => {
+                self.out_of_block(|walker| walker.expression(condition));
+            }
             JoinConstraint::Using(columns) => {
                 self.operator("=");
                 for column in columns {
@@ -68,6 +80,41 @@ impl Walker {
             JoinConstraint::Natural => self.operator("="),
             JoinConstraint::None => {}
         }
+    }
+
+    /// The right side of a join: where it begins, and the level whose rows the condition filters if that is
+    /// another than the current one. Both sides of a full join keep their rows whatever the condition says, so that
+    /// it filters a level of which nothing is.
+    fn join_sides(
+        &mut self,
+        relation: &TableFactor,
+        operator: &JoinOperator,
+        mark: Mark,
+    ) -> (Mark, Option<usize>) {
+        let nullable_left = matches!(
+            operator,
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
+        );
+        let nullable_right = matches!(
+            operator,
+            JoinOperator::Left(_) | JoinOperator::LeftOuter(_) | JoinOperator::FullOuter(_)
+        );
+        let left_level = nullable_left.then(|| self.sink(mark)).flatten();
+        let right = self.mark_joins();
+        let outer = nullable_right.then(|| self.enter_level()).flatten();
+        let right_level = outer.and_then(|_| self.level());
+        self.factor(relation, Access::Read);
+        self.leave_level(outer);
+        let filtered = match (left_level, right_level) {
+            (Some(_), Some(_)) => {
+                let outer = self.enter_level();
+                let nothing = self.level();
+                self.leave_level(outer);
+                nothing
+            }
+            (left, right) => left.or(right),
+        };
+        (right, filtered)
     }
 
     /// `access` is for the relation itself, when a change is made to it.
@@ -94,11 +141,18 @@ impl Walker {
                     self.sample(sample);
                 }
                 self.ordinality(*with_ordinality);
+                let renamed = alias
+                    .as_ref()
+                    .is_some_and(|alias| !alias.columns.is_empty());
                 let alias = alias.as_ref().map(|alias| self.table_alias(alias));
                 match args {
-                    None => self.relation(name, access, alias),
+                    None => {
+                        self.relation_source(name, access, alias.as_deref(), renamed);
+                        self.relation(name, access, alias);
+                    }
                     Some(TableFunctionArgs { args, settings }) => {
                         self.doubt |= settings.is_some() || access == Access::Write;
+                        self.source(alias.unwrap_or_default(), None, false);
                         self.function_in_from(name, args);
                     }
                 }
@@ -110,10 +164,9 @@ impl Walker {
                 sample,
             } => {
                 self.doubt |= sample.is_some();
-                if let Some(alias) = alias {
-                    self.table_alias(alias);
-                }
-                self.query(subquery);
+                let alias = alias.as_ref().map(|alias| self.table_alias(alias));
+                self.source(alias.unwrap_or_default(), None, false);
+                self.out_of_block(|walker| walker.query(subquery));
             }
             TableFactor::Function {
                 lateral: _,
@@ -123,9 +176,8 @@ impl Walker {
                 alias,
             } => {
                 self.ordinality(*with_ordinality);
-                if let Some(alias) = alias {
-                    self.table_alias(alias);
-                }
+                let alias = alias.as_ref().map(|alias| self.table_alias(alias));
+                self.source(alias.unwrap_or_default(), None, false);
                 self.function_in_from(name, args);
             }
             TableFactor::UNNEST {
@@ -137,9 +189,8 @@ impl Walker {
             } => {
                 self.doubt |= *with_offset || with_offset_alias.is_some();
                 self.ordinality(*with_ordinality);
-                if let Some(alias) = alias {
-                    self.table_alias(alias);
-                }
+                let alias = alias.as_ref().map(|alias| self.table_alias(alias));
+                self.source(alias.unwrap_or_default(), None, false);
                 self.met.insert("unnest".to_owned());
                 self.defined.push("unnest".to_owned());
                 self.call("unnest", 1);
@@ -151,6 +202,8 @@ impl Walker {
             } => {
                 if let Some(alias) = alias {
                     self.table_alias(alias);
+                    // It hides the names within.
+                    self.obscure();
                 }
                 self.table(table_with_joins, access);
             }
@@ -164,6 +217,20 @@ impl Walker {
             | TableFactor::XmlTable { .. }
             | TableFactor::SemanticView { .. } => self.doubt = true,
         }
+    }
+
+    fn relation_source(
+        &mut self,
+        name: &sqlparser::ast::ObjectName,
+        access: Access,
+        alias: Option<&str>,
+        renamed: bool,
+    ) {
+        let object = self.object(name);
+        let common =
+            access == Access::Read && object.schema.is_none() && self.is_common_table(&object.name);
+        let alias = alias.unwrap_or(&object.name).to_owned();
+        self.source(alias, (!common).then_some(object), renamed);
     }
 
     fn sample(&mut self, sample: &TableSampleKind) {

@@ -3,6 +3,7 @@
 //! Matches list their variants, and structures that may hold more than PostgreSQL's grammar are taken apart field by
 //! field, so that what a new version of the parser adds does not pass unseen.
 
+mod blocks;
 mod dml;
 mod expression;
 mod from;
@@ -16,6 +17,7 @@ use std::collections::HashSet;
 use sqlparser::ast::{Ident, ObjectName as ParsedName, ObjectNamePart, Statement};
 
 use super::Bypass;
+use super::blocks::{Block, Change};
 use super::facts::{Access, ColumnUse, FunctionUse, ObjectName, RelationUse};
 use super::lexer::fold;
 use super::tokens::{Prepared, is_only};
@@ -40,6 +42,8 @@ pub(super) struct Walker {
     pub limited: bool,
     pub locks: bool,
     pub literal_dependent: bool,
+    pub blocks: Vec<Block>,
+    pub change: Option<Change>,
     /// Something was met that is not known here, or that PostgreSQL has not.
     pub doubt: bool,
     /// A text is converted to a date or time whatever the types of the columns.
@@ -51,6 +55,8 @@ pub(super) struct Walker {
     scopes: Vec<Vec<String>>,
     /// Every name that the walk has met, in whatever role.
     met: HashSet<String>,
+    /// Where in a block the walk is; `None` where names are no sources of one.
+    place: Option<blocks::Place>,
 }
 
 impl Walker {
@@ -61,7 +67,10 @@ impl Walker {
                 self.ordered = query.order_by.is_some();
                 self.query(query);
             }
-            other => self.change(other),
+            other => {
+                let block = self.change(other);
+                self.note_change(other, block);
+            }
         }
     }
 

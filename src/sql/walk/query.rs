@@ -131,7 +131,9 @@ impl Walker {
             | SetExpr::Update(statement)
             | SetExpr::Delete(statement)
             | SetExpr::Merge(statement) => {
-                self.deeper(|walker| walker.change(statement));
+                self.deeper(|walker| {
+                    walker.change(statement);
+                });
             }
             // TABLE never reaches the parser, and the loop has taken the set operations.
             SetExpr::Table(_) | SetExpr::SetOperation { .. } => self.doubt = true,
@@ -187,13 +189,18 @@ impl Walker {
                 self.expressions(expressions);
             }
         }
-        for item in projection {
-            self.select_item(item);
-        }
-        for table in from {
-            self.table(table, Access::Read);
-        }
-        self.optional(selection.as_ref());
+        self.out_of_block(|walker| {
+            for item in projection {
+                walker.select_item(item);
+            }
+        });
+        self.in_block(|walker| {
+            for table in from {
+                walker.table(table, Access::Read);
+            }
+            walker.confine_where(selection.as_ref());
+        });
+        self.out_of_block(|walker| walker.optional(selection.as_ref()));
         match group_by {
             GroupByExpr::All(_) => self.doubt = true,
             GroupByExpr::Expressions(expressions, modifiers) => {

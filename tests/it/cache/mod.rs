@@ -7,6 +7,7 @@ mod alone;
 mod defaults;
 mod hits;
 mod invalidation;
+mod keyed;
 mod keys;
 mod privileges;
 mod purity;

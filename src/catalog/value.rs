@@ -1,0 +1,404 @@
+//! Constants as values: equal values have equal hashes, whatever they were written like.
+//!
+//! What is hashed is the canonical value of a column's type. A text of which it is not
+//! certain that PostgreSQL reads it as we do has none.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::sql::{Constant, Literal, Literals};
+
+/// Types whose values can be told apart here. Not among them: numeric, floats, bpchar, dates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// int2, int4, int8: one family, compared by value.
+    Integer,
+    Boolean,
+    Uuid,
+    /// text and varchar(n) under a deterministic collation, in UTF-8.
+    Text {
+        characters_max: Option<usize>,
+    },
+}
+
+impl KeyType {
+    /// `=` between columns of these types compares canonical values.
+    pub fn compares_with(self, other: KeyType) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+}
+
+/// How a value comes to its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Compared,
+    /// It becomes a value of the column's type, cut to its length.
+    Stored,
+    /// It is stored unless a unique index, whose idea of equality is its own, finds its equal.
+    Conflicting,
+}
+
+/// The constants and parameters of one execution of a statement.
+#[derive(Debug)]
+pub struct Given<'a> {
+    pub literals: Literals<'a>,
+    /// As declared; 0 or nothing where the server is to find out.
+    pub parameter_types: &'a [u32],
+    pub parameters: &'a [Option<&'a [u8]>],
+    /// As in Bind: none, one for all, or one each.
+    pub formats: &'a [i16],
+    /// The client speaks UTF-8.
+    pub utf8: bool,
+}
+
+const INT8: u32 = 20;
+const INT2: u32 = 21;
+const INT4: u32 = 23;
+const UNKNOWN: u32 = 705;
+
+impl Given<'_> {
+    /// The hash of a constant as a value of a column of type `key`; `None` if it is not certain, and for NULL.
+    pub fn hash(&self, constant: Constant, key: KeyType, role: Role) -> Option<u64> {
+        match constant {
+            Constant::Boolean(value) => (key == KeyType::Boolean).then(|| boolean(value)),
+            Constant::Text(token) => match self.literals.get(token)? {
+                Literal::Text(text) => self.of_text(&text, key, role),
+                Literal::Integer(_) => None,
+            },
+            Constant::Number { token, negative } => match self.literals.get(token)? {
+                Literal::Integer(digits) if key == KeyType::Integer => {
+                    // Larger ones are numeric, and so is a negative one of their size.
+                    let value: i64 = digits.parse().ok()?;
+                    Some(integer(if negative { -value } else { value }))
+                }
+                _ => None,
+            },
+            Constant::Parameter { number, repeated } => self.parameter(number, repeated, key, role),
+        }
+    }
+
+    fn parameter(&self, number: usize, repeated: bool, key: KeyType, role: Role) -> Option<u64> {
+        let place = number.checked_sub(1)?;
+        let value = (*self.parameters.get(place)?)?;
+        let declared = match self.parameter_types.get(place) {
+            None | Some(&(0 | UNKNOWN)) => None,
+            Some(&oid) => Some(oid),
+        };
+        match declared {
+            Some(oid) if !declares(key, oid) => return None,
+            // The type comes from wherever it stands first.
+            None if repeated => return None,
+            _ => {}
+        }
+        let format = match self.formats {
+            [] => 0,
+            [all] => *all,
+            each => *each.get(place)?,
+        };
+        match format {
+            0 => self.of_text(std::str::from_utf8(value).ok()?, key, role),
+            1 => self.of_binary(value, key, role),
+            _ => None,
+        }
+    }
+
+    fn of_text(&self, text: &str, key: KeyType, role: Role) -> Option<u64> {
+        match key {
+            KeyType::Integer => parse_integer(text).map(integer),
+            KeyType::Boolean => parse_boolean(text).map(boolean),
+            KeyType::Uuid => parse_uuid(text).map(|bytes| hash(b'u', &bytes)),
+            KeyType::Text { characters_max } => {
+                let fits = match role {
+                    Role::Compared => true,
+                    Role::Stored | Role::Conflicting => {
+                        characters_max.is_none_or(|max| text.chars().count() <= max)
+                    }
+                };
+                // An index of another operator class may overlook spaces at the end.
+                let alike = role != Role::Conflicting || !text.ends_with(' ');
+                (self.utf8 && fits && alike).then(|| hash(b't', text.as_bytes()))
+            }
+        }
+    }
+
+    /// The server refuses a value whose length is not that of its parameter's type.
+    fn of_binary(&self, value: &[u8], key: KeyType, role: Role) -> Option<u64> {
+        match key {
+            KeyType::Integer => {
+                let value = match value.len() {
+                    2 => i64::from(i16::from_be_bytes(value.try_into().ok()?)),
+                    4 => i64::from(i32::from_be_bytes(value.try_into().ok()?)),
+                    8 => i64::from_be_bytes(value.try_into().ok()?),
+                    _ => return None,
+                };
+                Some(integer(value))
+            }
+            KeyType::Boolean => match value {
+                [byte] => Some(boolean(*byte != 0)),
+                _ => None,
+            },
+            KeyType::Uuid => (value.len() == 16).then(|| hash(b'u', value)),
+            KeyType::Text { .. } => self.of_text(std::str::from_utf8(value).ok()?, key, role),
+        }
+    }
+}
+
+/// Whether a parameter declared of this type is compared with, or stored into, a column of `key` by its value.
+fn declares(key: KeyType, oid: u32) -> bool {
+    match key {
+        KeyType::Integer => matches!(oid, INT2 | INT4 | INT8),
+        KeyType::Boolean => oid == 16,
+        KeyType::Uuid => oid == 2950,
+        KeyType::Text { .. } => matches!(oid, 25 | 1043),
+    }
+}
+
+fn hash(family: u8, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, u64::from(family))
+}
+
+fn integer(value: i64) -> u64 {
+    hash(b'i', &value.to_le_bytes())
+}
+
+fn boolean(value: bool) -> u64 {
+    hash(b'b', &[u8::from(value)])
+}
+
+/// As `int8in`, of decimal digits without underscores only.
+fn parse_integer(text: &str) -> Option<i64> {
+    let bare = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    let digits = bare.strip_prefix(['-', '+']).unwrap_or(bare);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| bare.parse().ok()).flatten()
+}
+
+/// As `boolin`.
+fn parse_boolean(text: &str) -> Option<bool> {
+    let bare = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    match bare.to_ascii_lowercase().as_str() {
+        "t" | "tr" | "tru" | "true" | "y" | "ye" | "yes" | "on" | "1" => Some(true),
+        "f" | "fa" | "fal" | "fals" | "false" | "n" | "no" | "of" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// The usual form with or without all of its hyphens.
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let bytes = text.as_bytes();
+    let hyphened = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|&at| bytes[at] == b'-');
+    if !hyphened && bytes.len() != 32 {
+        return None;
+    }
+    let mut value = [0; 16];
+    let mut count = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if hyphened && matches!(at, 8 | 13 | 18 | 23) {
+            continue;
+        }
+        let digit = u8::try_from(char::from(byte).to_digit(16)?).ok()?;
+        value[count / 2] |= digit << (4 * (1 - count % 2));
+        count += 1;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: KeyType = KeyType::Text {
+        characters_max: Some(3),
+    };
+
+    fn given<'a>(
+        sql: &'a str,
+        types: &'a [u32],
+        parameters: &'a [Option<&'a [u8]>],
+        formats: &'a [i16],
+    ) -> Given<'a> {
+        Given {
+            literals: Literals::of(sql),
+            parameter_types: types,
+            parameters,
+            formats,
+            utf8: true,
+        }
+    }
+
+    fn literal(sql: &str, key: KeyType, role: Role) -> Option<u64> {
+        let given = given(sql, &[], &[], &[]);
+        let text = given.hash(Constant::Text(0), key, role);
+        let number = |token, negative| Constant::Number { token, negative };
+        text.or_else(|| given.hash(number(0, false), key, role))
+            .or_else(|| given.hash(number(1, true), key, role))
+    }
+
+    fn parameter(value: &[u8], oid: u32, format: i16, key: KeyType) -> Option<u64> {
+        let constant = Constant::Parameter {
+            number: 1,
+            repeated: false,
+        };
+        given("", &[oid], &[Some(value)], &[format]).hash(constant, key, Role::Compared)
+    }
+
+    #[test]
+    fn seven_is_seven_in_every_dress() {
+        let seven = Some(integer(7));
+        for sql in [
+            "7",
+            "007",
+            "'7'",
+            "'07'",
+            "' +7 '",
+            "E'\\x37'",
+            "$$7$$",
+            "U&'\\0037'",
+        ] {
+            assert_eq!(
+                literal(sql, KeyType::Integer, Role::Compared),
+                seven,
+                "{sql}"
+            );
+        }
+        for oid in [0, UNKNOWN, INT2, INT4, INT8] {
+            assert_eq!(parameter(b" 7\n", oid, 0, KeyType::Integer), seven);
+        }
+        assert_eq!(parameter(&[0, 7], INT2, 1, KeyType::Integer), seven);
+        assert_eq!(parameter(&[0, 0, 0, 7], 0, 1, KeyType::Integer), seven);
+        assert_eq!(
+            parameter(&7i64.to_be_bytes(), INT8, 1, KeyType::Integer),
+            seven
+        );
+        assert_eq!(
+            literal("-7", KeyType::Integer, Role::Compared),
+            Some(integer(-7))
+        );
+        assert_eq!(
+            literal("'-7'", KeyType::Integer, Role::Compared),
+            Some(integer(-7))
+        );
+    }
+
+    #[test]
+    fn what_is_not_certain_has_no_hash() {
+        for sql in [
+            "7.4",
+            "7.0",
+            "7e0",
+            "'7.0'",
+            "'0x7'",
+            "'1_0'",
+            "''",
+            "'- 7'",
+            "'--7'",
+            "N'7'",
+            "'７'",
+            "9223372036854775808",
+            "'9223372036854775808'",
+            "-9223372036854775808",
+        ] {
+            assert_eq!(
+                literal(sql, KeyType::Integer, Role::Compared),
+                None,
+                "{sql}"
+            );
+        }
+        // numeric, float8, text, bpchar.
+        for oid in [1700, 701, 25, 1042] {
+            assert_eq!(parameter(b"7", oid, 0, KeyType::Integer), None, "{oid}");
+        }
+        assert_eq!(parameter(&[7], INT2, 1, KeyType::Integer), None);
+        assert_eq!(parameter(b"7", INT4, 2, KeyType::Integer), None);
+        assert_eq!(literal("7", TEXT, Role::Compared), None);
+        assert_eq!(parameter(b"a", 1042, 0, TEXT), None);
+        assert_eq!(parameter(b"\xff", 25, 0, TEXT), None);
+    }
+
+    #[test]
+    fn nulls_and_parameters_of_two_places_have_no_hash() {
+        let constant = |repeated| Constant::Parameter {
+            number: 1,
+            repeated,
+        };
+        let null = given("", &[], &[None], &[]);
+        assert_eq!(
+            null.hash(constant(false), KeyType::Integer, Role::Compared),
+            None
+        );
+        let undeclared = given("", &[], &[Some(b"7")], &[]);
+        assert_eq!(
+            undeclared.hash(constant(true), KeyType::Integer, Role::Compared),
+            None
+        );
+        let declared = given("", &[INT4], &[Some(b"7")], &[]);
+        assert!(
+            declared
+                .hash(constant(true), KeyType::Integer, Role::Compared)
+                .is_some()
+        );
+        assert_eq!(
+            given("", &[], &[], &[]).hash(constant(false), KeyType::Integer, Role::Compared),
+            None
+        );
+    }
+
+    #[test]
+    fn a_stored_text_is_known_only_as_far_as_it_fits() {
+        assert!(literal("'abc'", TEXT, Role::Stored).is_some());
+        assert!(literal("'äöü'", TEXT, Role::Stored).is_some());
+        assert_eq!(literal("'abc '", TEXT, Role::Stored), None);
+        assert!(literal("'abc '", TEXT, Role::Compared).is_some());
+        assert_eq!(literal("'ab '", TEXT, Role::Conflicting), None);
+        assert_ne!(
+            literal("'a'", TEXT, Role::Compared),
+            literal("'A'", TEXT, Role::Compared)
+        );
+        let given = Given {
+            utf8: false,
+            ..given("'a'", &[], &[], &[])
+        };
+        assert_eq!(given.hash(Constant::Text(0), TEXT, Role::Compared), None);
+    }
+
+    #[test]
+    fn booleans_and_uuids() {
+        let yes = Some(boolean(true));
+        for sql in ["'yes'", "'t'", "' TRUE '", "'1'", "'on'"] {
+            assert_eq!(literal(sql, KeyType::Boolean, Role::Compared), yes, "{sql}");
+        }
+        assert_eq!(
+            literal("'of'", KeyType::Boolean, Role::Compared),
+            Some(boolean(false))
+        );
+        for sql in ["'o'", "'2'", "1", "''"] {
+            assert_eq!(
+                literal(sql, KeyType::Boolean, Role::Compared),
+                None,
+                "{sql}"
+            );
+        }
+        assert_eq!(parameter(&[1], 16, 1, KeyType::Boolean), yes);
+        let id = parameter(
+            b"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+            2950,
+            0,
+            KeyType::Uuid,
+        );
+        assert!(id.is_some());
+        assert_eq!(
+            literal(
+                "'a0eebc999c0b4ef8bb6d6bb9bd380a11'",
+                KeyType::Uuid,
+                Role::Compared
+            ),
+            id
+        );
+        for sql in [
+            "'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}'",
+            "'a0eebc99'",
+            "'g0eebc999c0b4ef8bb6d6bb9bd380a11'",
+        ] {
+            assert_eq!(literal(sql, KeyType::Uuid, Role::Compared), None, "{sql}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What confines the rows that a statement reads or changes: query blocks, the relations
+//! that they name, and the equalities that hold for every row that matters.
+
+use super::facts::{ColumnUse, ObjectName};
+
+/// A constant of a statement. Facts hold for a shape, so it is told by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Constant {
+    /// A string constant of no type: the token of that number, comments not counted.
+    Text(usize),
+    /// A number: the token of that number. It is no integer if the lexer does not say so.
+    Number {
+        token: usize,
+        negative: bool,
+    },
+    Boolean(bool),
+    /// `$n`
+    Parameter {
+        number: usize,
+        /// It stands in the statement more than once: unless it is declared, its type
+        /// may come from another place.
+        repeated: bool,
+    },
+}
+
+/// What stands in a FROM, or is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// By which columns are qualified; empty if by nothing.
+    pub alias: String,
+    /// `None`: a subquery, a function, a common table expression.
+    pub relation: Option<ObjectName>,
+    /// Its columns may have other names here.
+    pub renamed: bool,
+    pub level: usize,
+}
+
+/// A column, and the sources of the block among which its name is looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub column: ColumnUse,
+    pub from: usize,
+    pub to: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Equal {
+    Column(Seen),
+    /// It is one of these.
+    Constants(Vec<Constant>),
+}
+
+/// `left = right`, for every row of a level that matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    pub left: Seen,
+    pub right: Equal,
+    pub level: usize,
+}
+
+/// One SELECT, UPDATE or DELETE without its subqueries.
+///
+/// Level 0 is the block as a whole: its filters are those of WHERE and of inner joins. The
+/// nullable side of an outer join is a level of its own within another. Rows of a source
+/// matter only if the filters of its level, and of all levels around that, may hold: a filter is
+/// null-rejecting, and a row that it drops leaves no trace but a row extended by NULLs,
+/// which a filter further out drops just the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Block {
+    pub sources: Vec<Source>,
+    pub filters: Vec<Filter>,
+    /// For each level the one around it; level 0 has none.
+    pub levels: Vec<usize>,
+    /// Names may mean something else than they seem to: nothing is known of its filters.
+    pub opaque: bool,
+}
+
+impl Block {
+    /// The filters that hold for the rows of a level.
+    pub fn filters_of(&self, level: usize) -> impl Iterator<Item = &Filter> {
+        let around = self.levels_around(level);
+        self.filters
+            .iter()
+            .filter(move |filter| !self.opaque && around.contains(&filter.level))
+    }
+
+    fn levels_around(&self, level: usize) -> Vec<usize> {
+        let mut around = vec![level];
+        let mut at = level;
+        while at > 0 && around.len() <= self.levels.len() {
+            at = self.levels.get(at).copied().unwrap_or(0);
+            around.push(at);
+        }
+        around
+    }
+}
+
+/// What a statement assigns to a column: a constant, or what is not known.
+pub type Assigned = Option<Constant>;
+
+/// INSERT, UPDATE or DELETE of one relation, at the top of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Insert {
+        /// `None`: the relation's own, in order.
+        columns: Option<Vec<String>>,
+        rows: Vec<Vec<Assigned>>,
+        conflict: Conflict,
+    },
+    /// The target is the first source of this block.
+    Update {
+        block: usize,
+        assigned: Vec<(String, Assigned)>,
+    },
+    Delete {
+        block: usize,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conflict {
+    /// No ON CONFLICT, or DO NOTHING.
+    Nothing,
+    /// DO UPDATE of a row that is equal in these columns.
+    Update {
+        columns: Vec<String>,
+        assigned: Vec<(String, Assigned)>,
+    },
+    /// Which row is updated is not known.
+    Unknown,
+}
