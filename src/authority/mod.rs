@@ -30,7 +30,7 @@ use crate::cache::{KeptMark, Moment, Picture, Tags, Writer};
 use crate::catalog::{Catalog, Footprint};
 use crate::config::CacheConfig;
 use crate::sql::Bypass;
-pub use control::{ControlError, ControlTarget};
+pub use control::{ControlError, ControlTarget, run};
 pub use proof::{Backend, Proof, Unproven};
 pub use stats::{AuthorityStats, Server};
 

@@ -11,6 +11,7 @@ mod catalog;
 mod cli;
 mod deploy;
 mod drivers;
+mod notify;
 mod pooling;
 mod protocol;
 mod redis_tier;
