@@ -25,6 +25,7 @@ use crate::client::UserDirectory;
 use crate::config::{Config, ConfigErrors, Secret, Source};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
+use crate::notify::Hub;
 use crate::session::analysis::Analyser;
 use crate::session::registry::{Registry, SessionHandle};
 use crate::session::{Database, Databases, Phase, Shared, StatementTexts, shared, state::Pin};
@@ -298,7 +299,8 @@ fn open_database(config: &Arc<Config>, target: &Target) -> Database {
         cache: config.cache.clone(),
         state_dir: config.upstream.state_dir.clone(),
     });
-    Database::new(name, tags, authority)
+    let hub = Hub::new(control_target(config, target, &user));
+    Database::new(name, tags, authority, hub)
 }
 
 /// How to log in as `user` where `target` leads.

@@ -64,6 +64,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "The longest single message (a statement with its parameters) that a client may send, in bytes.";
     listen.unit_buffer_size => listen.unit_buffer_size, Size(8 << 10, GIB), Reload,
         "How much of a client's batch is kept until it is complete, in bytes. A longer batch streams to the server and is not cached.";
+    listen.notification_buffer_size => listen.notification_buffer_size, Size(8 << 10, GIB), Reload,
+        "Notifications (LISTEN) that wait until a client has ended its transaction, in bytes. A client with more is disconnected.";
     listen.ignore_startup_parameters => listen.ignore_startup_parameters, Names, Reload,
         "Startup parameters that are accepted and dropped instead of being sent to the server.";
     listen.drain_timeout => listen.drain_timeout, TIME_OR_ZERO, Reload,

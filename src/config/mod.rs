@@ -81,6 +81,8 @@ pub struct ListenConfig {
     pub max_message_size: usize,
     /// `unit_buffer_size`: bytes of messages kept until Sync before they stream upstream uncached.
     pub unit_buffer_size: usize,
+    /// `notification_buffer_size`: bytes of notifications that wait for one session.
+    pub notification_buffer_size: usize,
     /// `ignore_startup_parameters`: names accepted and dropped.
     pub ignore_startup_parameters: Vec<String>,
     /// `drain_timeout`: how long SIGTERM waits for transactions to end.
@@ -101,6 +103,7 @@ impl Default for ListenConfig {
             idle_transaction_timeout: Duration::ZERO,
             max_message_size: 1 << 30,
             unit_buffer_size: 1 << 20,
+            notification_buffer_size: 8 << 20,
             ignore_startup_parameters: Vec::new(),
             drain_timeout: Duration::from_secs(30),
             workers: None,

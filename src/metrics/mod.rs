@@ -25,7 +25,7 @@ use parking_lot::{Mutex, RwLock};
 use prometheus::{IntCounter, IntCounterVec, Registry, TextEncoder};
 
 pub use database::{Averages, DatabaseMetrics, DatabaseStats, Timing, Totals};
-pub use reason::{Cancel, ErrorOrigin, Invalidation, Outcome, Refusal, Tier};
+pub use reason::{Cancel, ErrorOrigin, Invalidation, ListenerEnd, Outcome, Refusal, Tier};
 pub use snapshot::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
     PoolSnapshot, RedisSnapshot, RedisState, Snapshot, cache_mode_word, pool_mode_word,

@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Notification};
 
 use super::mailbox::Mailbox;
 use crate::authority::{ControlError, ControlTarget};
-use crate::wire::backend;
+use crate::wire::{self, backend};
 
 /// Nothing may end the connection for idling or cut a statement short; what time they have is ours to bound.
 const SETTLE: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
@@ -19,25 +19,51 @@ const SETTLE: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_cat
      'idle_session_timeout', 'idle_in_transaction_session_timeout')";
 
 /// Which session a backend of the server spoke for last, by the number that its client knows.
+/// Learned from the first time that somebody listens.
 #[derive(Debug, Default)]
-pub struct Speakers(Mutex<HashMap<u32, u32>>);
+pub struct Speakers {
+    wanted: AtomicBool,
+    numbers: Mutex<HashMap<u32, u32>>,
+}
 
 /// More backends than this are forgotten and learned anew.
 const SPEAKERS_MAX: usize = 10_000;
 
 impl Speakers {
+    /// Somebody listens.
+    pub fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+    }
+
     /// The backend `pid` may notify for the session `number` from now on.
     pub fn speaks_for(&self, pid: u32, number: u32) {
-        let mut speakers = self.0.lock();
-        if speakers.len() >= SPEAKERS_MAX && !speakers.contains_key(&pid) {
-            speakers.clear();
+        if !self.wanted.load(Ordering::Relaxed) {
+            return;
         }
-        speakers.insert(pid, number);
+        let mut numbers = self.numbers.lock();
+        if numbers.len() >= SPEAKERS_MAX && !numbers.contains_key(&pid) {
+            numbers.clear();
+        }
+        numbers.insert(pid, number);
+    }
+
+    /// Appends a NotificationResponse as the client is to see it.
+    pub fn rename(&self, frame: &[u8], out: &mut BytesMut) {
+        let sender = wire::HEADER_LEN..wire::HEADER_LEN + 4;
+        let start = out.len();
+        out.extend_from_slice(frame);
+        if let Some(pid) = frame
+            .get(sender.clone())
+            .and_then(|pid| pid.try_into().ok())
+        {
+            let number = self.number(u32::from_be_bytes(pid)).to_be_bytes();
+            out[start..][sender].copy_from_slice(&number);
+        }
     }
 
     /// The session that the backend spoke for, or the backend itself where it is none of ours.
     pub fn number(&self, pid: u32) -> u32 {
-        self.0.lock().get(&pid).copied().unwrap_or(pid)
+        self.numbers.lock().get(&pid).copied().unwrap_or(pid)
     }
 }
 
@@ -80,11 +106,6 @@ impl Hub {
         }
     }
 
-    /// Whether anybody listens.
-    pub fn is_open(&self) -> bool {
-        self.line.lock().is_some()
-    }
-
     /// Begins to deliver to `mailbox` what is notified on a channel after this returns. `name` is the
     /// channel as the server folds it, `written` as it stands in SQL.
     ///
@@ -96,6 +117,7 @@ impl Hub {
         written: &str,
         mailbox: &Arc<Mailbox>,
     ) -> Result<(), ControlError> {
+        self.speakers.want();
         let _changing = self.changing.lock().await;
         let line = self.connected().await?;
         // Also where others listen already: what was notified before is then delivered before this returns.

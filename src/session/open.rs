@@ -211,6 +211,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         context: Bytes::new(),
         reported: greeting.parameters.clone(),
         pins,
+        listening: Default::default(),
         effects: Effects::NONE,
         touched_sequences: false,
         loads: false,

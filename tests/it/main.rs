@@ -11,6 +11,7 @@ mod catalog;
 mod cli;
 mod deploy;
 mod drivers;
+mod listening;
 mod notify;
 mod pooling;
 mod protocol;
