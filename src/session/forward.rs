@@ -73,6 +73,7 @@ impl Session {
         if self.tx.failed_here {
             return self.fail_here(&aborted(), open).await;
         }
+        let kept = self.lease.is_some();
         let mut lease = match self.take_lease(report).await {
             Ok(lease) => lease,
             Err(error) => return self.fail_here(&error, open).await,
@@ -101,8 +102,16 @@ impl Session {
                 .push_back(Expect::Hidden { may_fail: false });
             self.unnamed_upstream = None;
             // A cancel that struck BEGIN would let the statement behind it run without a
-            // transaction. Until the server has begun there is nothing to cancel.
+            // transaction. Until the server has begun there is nothing to cancel, and what was
+            // meant for an earlier statement on this connection has come to its end.
             self.registration.handle.set_cancel_target(None);
+            if kept && !lease.outlast_cancels().await {
+                lease.finish(false);
+                return Err(Ending::Fatal(ErrorReport::fatal(
+                    SqlState::CONNECTION_FAILURE,
+                    "the server did not say in time whether it has heeded an earlier cancel request",
+                )));
+            }
         }
         if let Err(error) = refused {
             exchange.refuse(&error);
