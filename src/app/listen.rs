@@ -17,6 +17,9 @@ use crate::session::registry::Identity;
 use crate::session::{self, Phase};
 use crate::wire::{self, ErrorReport, SqlState};
 
+/// Connections beyond twice `max_client_conn`, so that a small limit still leaves a way in.
+const SPARE_CONNECTIONS: usize = 16;
+
 /// The sockets that clients connect to.
 pub struct Listeners {
     tcp: Vec<TcpListener>,
@@ -139,12 +142,14 @@ fn bind_unix(dir: &Path, port: u16) -> io::Result<(UnixListener, SocketFile)> {
 }
 
 impl House {
-    /// Takes a client on a task of its own, if there is room.
+    /// Takes a client on a task of its own, if there is room. There is more than clients may
+    /// use, for cancel requests and operators: they are needed most when everything is taken.
     fn admit(self: Arc<Self>, stream: Stream) {
         tokio::spawn(async move {
-            let Ok(_place) = self.clients.clone().try_acquire_owned() else {
+            let clients_max = self.shared.config.load().listen.max_client_conn;
+            let Some(_place) = self.connections.take(2 * clients_max + SPARE_CONNECTIONS) else {
                 self.shared.metrics.refused(Refusal::TooManyClients);
-                turn_away(stream).await;
+                turn_away(client::Connection::new(stream)).await;
                 return;
             };
             self.attend(stream).await;
@@ -218,6 +223,13 @@ impl House {
         if console::DATABASES.contains(&login.database.as_str()) {
             return self.receive_operator(login).await;
         }
+        let Some(_place) = self
+            .clients
+            .take(self.shared.config.load().listen.max_client_conn)
+        else {
+            self.shared.metrics.refused(Refusal::TooManyClients);
+            return turn_away(login.connection).await;
+        };
         let peer = login.connection.peer.to_string();
         let (user, database) = (login.user.clone(), login.database.clone());
         let log = self.shared.config.load().log.clone();
@@ -255,9 +267,8 @@ impl House {
     }
 }
 
-/// One client too many: told so in the protocol, without reading a byte of what it sends.
-async fn turn_away(stream: Stream) {
-    let mut connection = client::Connection::new(stream);
+/// One client too many: told so in the protocol, without reading another byte of what it sends.
+async fn turn_away(mut connection: client::Connection) {
     wire::backend::error(
         &mut connection.output,
         &ErrorReport::fatal(

@@ -5,6 +5,7 @@ mod commands;
 mod explain;
 mod introduction;
 mod listen;
+mod places;
 mod rows;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::admin::console;
 use crate::admin::http::{self, Access};
@@ -32,6 +33,7 @@ use crate::tls::{self, TlsError};
 use crate::upstream::{Pools, Target};
 use introduction::Doorman;
 use listen::Listeners;
+use places::Places;
 
 /// Why the process cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +62,10 @@ pub struct House {
     phase: watch::Sender<Phase>,
     users: ArcSwap<UserDirectory>,
     client_tls: ArcSwap<Option<Arc<rustls::ServerConfig>>>,
-    clients: Arc<Semaphore>,
+    /// Whoever is connected, for whatever reason.
+    connections: Places,
+    /// Who has logged in to a database of the server.
+    clients: Places,
     access: Arc<Access>,
 }
 
@@ -141,7 +146,8 @@ impl House {
         Ok(Arc::new(Self {
             users: ArcSwap::from_pointee(UserDirectory::from_config(config)),
             client_tls: ArcSwap::from_pointee(tls::server(&config.client_tls)?),
-            clients: Arc::new(Semaphore::new(config.listen.max_client_conn)),
+            connections: Places::default(),
+            clients: Places::default(),
             access: Access::new(config.http.admin_token_file.clone()),
             shared,
             source: Mutex::new(source),

@@ -30,7 +30,7 @@ impl House {
         let stats: Vec<PoolStats> = pools.iter().map(|pool| pool.stats()).collect();
         let of = |activity: Activity| sessions.iter().filter(|s| s.activity() == activity).count();
         let logged_in = sessions.len();
-        let connected = config.listen.max_client_conn - self.clients.available_permits();
+        let connected = self.connections.taken();
         Snapshot {
             phase: match *self.phase.borrow() {
                 session::Phase::Serving => Phase::Serving,

@@ -14,6 +14,7 @@ mod drivers;
 mod pooling;
 mod protocol;
 mod redis_tier;
+mod running;
 mod servers;
 mod session_state;
 mod upstream;

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use pgditto::wire::frontend;
 
 use super::SETUP;
-use crate::fixture::{Message, PASSWORD, Pgditto, Postgres, Script, Wait, Wire, error_code, same};
+use crate::fixture::{Message, PASSWORD, Pgditto, Postgres, Script, Wait, Wire, same};
 
 fn servers() -> (Postgres, Pgditto) {
     let postgres = Postgres::start(&[]);
@@ -196,6 +196,11 @@ fn one_client_too_many_is_told_so() {
     });
     let _one = Wire::connect(pgditto.port);
     let _two = Wire::connect(pgditto.port);
-    let mut three = Wire::open(pgditto.port);
-    assert_eq!(error_code(&three.read_until(&[])), "53300");
+    let three = Wire::try_login(
+        pgditto.port,
+        0,
+        &[("user", "app"), ("database", "app")],
+        "secret",
+    );
+    assert_eq!(three.err().expect("one too many").code(), "53300");
 }

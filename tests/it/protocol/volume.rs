@@ -72,6 +72,20 @@ fn three_hundred_megabytes_while_nobody_reads() {
 }
 
 #[test]
+fn more_than_two_gibibytes_in_one_result() {
+    let pgditto = pgditto();
+    let mut wire = Wire::connect(pgditto.port);
+    wire.value("SELECT 1");
+    let before = pgditto.peak_bytes();
+    let sql = "SELECT repeat(chr(97 + i % 26), 1048576) FROM generate_series(1, 2100) i";
+    wire.send(Frames::new().prepared(sql, &[]).sync().bytes());
+    let (rows, bytes) = drain(&mut wire, b'D');
+    assert_eq!(rows, 2100);
+    assert!(bytes as u64 > 2 << 30, "{bytes}");
+    grows_little(&pgditto, before);
+}
+
+#[test]
 fn one_value_of_fifty_megabytes() {
     let pgditto = pgditto();
     let mut wire = Wire::connect(pgditto.port);
