@@ -10,6 +10,7 @@ mod cache;
 mod catalog;
 mod cli;
 mod deploy;
+mod documents;
 mod drivers;
 mod pooling;
 mod protocol;
