@@ -17,7 +17,8 @@ pub fn markdown() -> String {
     }
     let rules = "Rules are tried in order, and the first whose conditions all match decides.";
     table::<CacheRule>(&mut out, "[[cache.rules]]", rules, RULE_KEYS.iter());
-    let databases = "Without any, clients may ask for every database of the server; with some, for these only.";
+    let databases =
+        "Without any, clients may ask for every database of the server; with some, for these only.";
     table::<DatabaseConfig>(&mut out, "[[databases]]", databases, DATABASE_KEYS.iter());
     let users = "Users beside the one of [upstream].";
     table::<UserConfig>(&mut out, "[[users]]", users, USER_KEYS.iter());

@@ -301,7 +301,7 @@ fn a_slow_line_has_the_documented_fields() {
         opts.set("slow_log.warn", "1ms");
     });
     // Ends with an error, so that every field is there; its text would lead a careless reader astray.
-    let sql = "SELECT pg_sleep(0.01), 1 / (length('x')-1) AS \"a=\"\"b\"\" c\"";
+    let sql = "SELECT 1 / length(pg_sleep(0.01)::text) AS \"a=\"\"b\"\" c\"";
     let output = psql(&pgditto.url(USER, DATABASE), &["-c", sql], "");
     assert!(!output.success, "a division by zero: {output:?}");
     let line = pgditto.await_log("slow query");
