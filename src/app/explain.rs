@@ -48,6 +48,7 @@ pub(super) async fn explain(config: &Config, sql: &str) -> Result<String, AppErr
     let names = NameScope {
         search_path: search_path(&path, &user),
         role: user,
+        vouched_functions: config.cache.vouched_functions(),
         ..NameScope::default()
     };
     Ok(describe(&catalog, &names, sql))

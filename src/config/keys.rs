@@ -259,7 +259,7 @@ pub static RULE_KEYS: &[Key<CacheRule>] = keys! { CacheRule;
     rules.tags => tags, Names, Reload,
         "Labels for CACHE FLUSH TAG.";
     rules.functions => functions, Names, Reload,
-        "User functions whose result depends on nothing but their arguments and on tables that the statement names: you vouch for it.";
+        "User functions whose result depends on nothing but their arguments and on tables that the statement names: you vouch for it, in every statement, whatever the conditions of this rule.";
 };
 
 /// Sections and keys that are planned: they are answered so instead of as unknown.

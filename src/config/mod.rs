@@ -320,6 +320,17 @@ impl Default for CacheConfig {
     }
 }
 
+impl CacheConfig {
+    /// Functions of users that some rule vouches for, sorted.
+    pub fn vouched_functions(&self) -> Vec<String> {
+        let functions = self.rules.iter().flat_map(|rule| &rule.functions);
+        let mut functions: Vec<String> = functions.cloned().collect();
+        functions.sort();
+        functions.dedup();
+        functions
+    }
+}
+
 /// One `[[cache.rules]]`: every condition that is given must match; the first rule that matches decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheRule {

@@ -353,13 +353,15 @@ fn a_slow_statement_is_one_line_with_where_its_time_went_and_no_literal() {
 fn explain_says_whether_why_and_on_what() {
     let postgres = postgres();
     postgres.psql_as("app", "CREATE VIEW named AS SELECT name FROM item");
-    let explain = |sql: &str| {
+    let explain_with = |args: &[&str], sql: &str| {
         let mut command: Command = Command::new(env!("CARGO_BIN_EXE_pgditto"));
         command.args(["explain", "--upstream", &postgres.url(), sql]);
+        command.args(args);
         let output = run(command, "");
         assert!(output.success, "{}", output.stderr);
         output.stdout
     };
+    let explain = |sql: &str| explain_with(&[], sql);
     let cached = explain("SELECT * FROM named WHERE name = 'one'");
     assert!(
         cached.contains("decision:   answered from the cache"),
@@ -371,6 +373,17 @@ fn explain_says_whether_why_and_on_what() {
     assert!(volatile.contains("volatile_function"), "{volatile}");
     let write = explain("UPDATE item SET name = 'two'");
     assert!(write.contains("item"), "{write}");
+    postgres.psql_as(
+        "app",
+        "CREATE FUNCTION twice(x int) RETURNS int LANGUAGE sql AS 'SELECT 2 * x'",
+    );
+    let call = "SELECT twice(4)";
+    assert!(explain(call).contains("user_function"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vouched.toml");
+    std::fs::write(&path, "[[cache.rules]]\nfunctions = [\"twice\"]\n").expect("space");
+    let vouched = explain_with(&["--config", path.to_str().expect("UTF-8")], call);
+    assert!(vouched.contains("answered from the cache"), "{vouched}");
 }
 
 #[test]
