@@ -333,6 +333,7 @@ fn control_target(config: &Config, target: &Target, user: &str) -> ControlTarget
         sslmode: target.sslmode,
         tls: target.tls.clone(),
         connect_timeout: config.upstream.server_connect_timeout,
+        application_name: config.upstream.application_name.clone(),
     }
 }
 

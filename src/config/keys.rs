@@ -102,7 +102,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
     upstream.dbname => upstream.dbname, Maybe("", Text), Restart,
         "The database for pgditto's own connections until a client named one. Empty is the user's name, as in libpq.";
     upstream.application_name => upstream.application_name, Text, Restart,
-        "What pgditto's own connections are called in pg_stat_activity. Clients' own names pass unchanged.";
+        "What the names of pgditto's own connections in pg_stat_activity begin with. Clients' own names pass unchanged.";
     upstream.options => upstream.options, Maybe("", Text), Restart,
         "Command-line options for every upstream connection, such as \"-c statement_timeout=5s\".";
     upstream.server_connect_timeout => upstream.server_connect_timeout, TIME, Reload,

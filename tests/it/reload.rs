@@ -57,6 +57,14 @@ fn a_password_file_that_changes_is_read_without_a_word() {
     std::fs::rename(&new, &path).expect("the same disk");
     eventually("the new password is known", || login("another"));
     assert!(!login("secret"));
+    // The pool knows it as well.
+    postgres.psql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'",
+    );
+    let parameters = [parameters[0], parameters[1], ("work_mem", "3MB")];
+    let mut wire = Wire::try_login(pgditto.port, 0, &parameters, "another").expect("let in");
+    assert_eq!(wire.value("SHOW work_mem"), "3MB");
 }
 
 #[test]

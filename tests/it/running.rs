@@ -438,3 +438,33 @@ fn cancels_and_operators_get_in_when_every_place_is_taken() {
     let replies = busy.until_ready();
     assert_eq!(error_code(&replies), "57014");
 }
+
+#[test]
+fn options_of_the_url_hold_for_every_session() {
+    let postgres = postgres();
+    postgres.psql_as(
+        "app",
+        "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.item AS SELECT 'other' AS name",
+    );
+    let url = postgres.url() + "?options=-c%20work_mem%3D7MB%20-c%20search_path%3Delsewhere";
+    let pgditto = Pgditto::start(&postgres, |o| {
+        o.upstream(url + "&application_name=shop")
+            .set("pool.default_pool_size", 1);
+    });
+    let through = pgditto.url("app", "app");
+    let set_and_reset = "SET work_mem = '1MB'; RESET work_mem";
+    let output = psql(
+        &through,
+        &["-At", "-c", set_and_reset, "-c", "SHOW work_mem"],
+        "",
+    );
+    assert!(output.stdout.ends_with("7MB\n"), "{output:?}");
+    eventually("a hit", || {
+        let output = libpq(&through, "SELECT name FROM item");
+        assert_eq!(output.stdout, "other\n", "{output:?}");
+        pgditto.metrics().sum("pgditto_hits_total", &[]) > 0.0
+    });
+    // And what is pgditto's own is called so.
+    let named = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'shop %'";
+    assert_eq!(postgres.psql(named), "1");
+}
