@@ -186,10 +186,7 @@ impl Hub {
             let ears = ears.clone();
             move || ears.lose()
         };
-        let (client, task) = self
-            .target
-            .connect_hearing("pgditto-listen", hear, deaf)
-            .await?;
+        let (client, task) = self.target.connect_hearing("-listen", hear, deaf).await?;
         let line = Arc::new(Line {
             client,
             task: task.abort_handle(),

@@ -14,7 +14,7 @@ use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
 use crate::cache::Fit;
 use crate::catalog::{Effects, SettingNames};
-use crate::metrics::Invalidation;
+use crate::metrics::{ErrorOrigin, Invalidation};
 use crate::sql::Kind;
 use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
@@ -668,7 +668,7 @@ impl Session {
     /// Asks the server what the connection holds, if something may have been left on it.
     /// False when the server gave no answer.
     pub(super) async fn read_back(&mut self, lease: &mut Lease) -> bool {
-        let effects = self.effects;
+        let (effects, pins_before) = (self.effects, self.pins.clone());
         let relevant = Effects::SETTINGS
             .union(Effects::ADVISORY_LOCKS)
             .union(Effects::LISTEN)
@@ -719,6 +719,9 @@ impl Session {
         self.pins = state::pins_after(&self.pins, &found.pins);
         if self.custom_lost {
             self.pins.insert(Pin::Setting);
+        }
+        for pin in self.pins.difference(&pins_before) {
+            self.shared.metrics.pinned(pin.as_str());
         }
         *self.registration.handle.pins.lock() = self.pins.iter().copied().collect();
         lease.applied = found.settings.clone();
@@ -788,7 +791,9 @@ impl Session {
             return Ok(());
         }
         if self.touched_sequences {
-            self.pins.insert(Pin::Sequence);
+            if self.pins.insert(Pin::Sequence) {
+                self.shared.metrics.pinned(Pin::Sequence.as_str());
+            }
             self.touched_sequences = false;
             return Err(ErrorReport::error(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -949,6 +954,7 @@ impl Session {
         if error.severity == wire::Severity::Fatal {
             return Err(Ending::Fatal(error.clone()));
         }
+        self.shared.metrics.error(error.code, ErrorOrigin::Proxy);
         wire::backend::error(&mut self.client.output, error);
         if self.tx.status != TransactionStatus::Idle {
             self.tx.status = TransactionStatus::Failed;

@@ -37,7 +37,7 @@ use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
 use crate::client;
 use crate::config::Config;
-use crate::metrics::DatabaseMetrics;
+use crate::metrics::{DatabaseMetrics, ErrorOrigin};
 use crate::sql::Isolation;
 use crate::upstream::{Lease, Pool, Settings};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
@@ -197,7 +197,9 @@ impl Session {
         let mut report = UnitReport::new();
         let miss = serve::Miss::bypass(crate::sql::Bypass::FunctionCall);
         self.forward(Work::FunctionCall(frame), miss, &mut report)
-            .await
+            .await?;
+        self.record(&report, &Analysis::not_understood(), b"<FunctionCall>");
+        Ok(())
     }
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
@@ -561,6 +563,7 @@ impl Session {
             }),
         };
         if let Some(report) = &report {
+            self.shared.metrics.error(report.code, ErrorOrigin::Proxy);
             wire::backend::error(&mut self.client.output, report);
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.flush()).await;
         }

@@ -19,6 +19,7 @@ fn hub(postgres: &Postgres) -> Hub {
         password: Some(Secret::new("secret".to_owned())),
         sslmode: SslMode::Disable,
         tls: None,
+        application_name: "pgditto".to_owned(),
         connect_timeout: Duration::from_secs(5),
     })
 }
