@@ -55,7 +55,7 @@ impl House {
             databases: self.database_snapshots(&config, &stats, &sessions),
             cache: self.cache_snapshot(&config),
             redis: self.redis_snapshot(),
-            authorities: self.authority_snapshots(),
+            authorities: self.authority_snapshots(&config),
             pinned: Pin::ALL
                 .iter()
                 .map(|pin| {
@@ -168,13 +168,14 @@ impl House {
         }
     }
 
-    fn authority_snapshots(&self) -> Vec<AuthoritySnapshot> {
+    fn authority_snapshots(&self, config: &Config) -> Vec<AuthoritySnapshot> {
         let now = Moment::now();
         let databases = self.shared.databases.all();
         databases
             .iter()
             .map(|database| {
                 let stats = database.authority.stats();
+                let tags = database.tags.stats();
                 AuthoritySnapshot {
                     database: database.name.to_string(),
                     hindrance: database.authority.may_serve(now).err(),
@@ -183,6 +184,12 @@ impl House {
                         .authority
                         .catalog()
                         .map_or(0, |catalog| catalog.relations().count()),
+                    key_classes: tags.classes,
+                    keys: tags.live_keys,
+                    key_bytes: tags.key_bytes,
+                    key_bytes_limit: config.cache.key_memory,
+                    guards_lost: stats.losses,
+                    catalogue_found: stats.catalogue_found,
                 }
             })
             .collect()

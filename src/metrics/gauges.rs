@@ -35,6 +35,10 @@ pub(super) struct Gauges {
     database_limit: GaugeVec,
     guard: GaugeVec,
     guard_age: GaugeVec,
+    key_classes: GaugeVec,
+    keys: GaugeVec,
+    key_bytes: GaugeVec,
+    key_bytes_limit: GaugeVec,
     cache: CacheGauges,
     redis: RedisGauges,
     process: Process,
@@ -114,6 +118,26 @@ impl Gauges {
             guard_age: many(
                 "pgditto_guard_proof_age_seconds",
                 "Age of the last proof that this is still the same server.",
+                &["database"],
+            )?,
+            key_classes: many(
+                "pgditto_key_classes",
+                "Sets of columns by whose values answers from one table are told apart.",
+                &["database"],
+            )?,
+            keys: many(
+                "pgditto_keys",
+                "Keys that answers depend on, as far as their counters tell.",
+                &["database"],
+            )?,
+            key_bytes: many(
+                "pgditto_key_bytes",
+                "Memory of the counters of keys.",
+                &["database"],
+            )?,
+            key_bytes_limit: many(
+                "pgditto_key_bytes_limit",
+                "`cache.key_memory`.",
                 &["database"],
             )?,
             cache: CacheGauges::new(registry)?,
@@ -218,6 +242,15 @@ impl Gauges {
                 .into_iter()
                 .chain(HINDRANCES.iter().map(|h| h.as_str()));
             one_of(&self.guard, &[&authority.database], states, state);
+            let database = [authority.database.as_str()];
+            set(&self.key_classes, &database, authority.key_classes);
+            for (gauge, figure) in [
+                (&self.keys, authority.keys),
+                (&self.key_bytes, authority.key_bytes),
+                (&self.key_bytes_limit, authority.key_bytes_limit),
+            ] {
+                gauge.with_label_values(&database).set(float(figure));
+            }
             if let Some(age) = authority.proof_age {
                 self.guard_age
                     .with_label_values(&[authority.database.as_str()])

@@ -208,6 +208,17 @@ pub struct AuthoritySnapshot {
     pub proof_age: Option<Duration>,
     /// Relations in the catalogue's picture.
     pub relations: usize,
+    /// Column sets by whose values answers are told apart.
+    pub key_classes: usize,
+    /// Keys that answers depend on, as far as their counters tell.
+    pub keys: u64,
+    /// What the counters of keys take, and `cache.key_memory`.
+    pub key_bytes: u64,
+    pub key_bytes_limit: u64,
+    /// Guards lost since the start.
+    pub guards_lost: u64,
+    /// Changes of the catalogue by somebody else that were found since the start.
+    pub catalogue_found: u64,
 }
 
 impl Snapshot {

@@ -27,7 +27,7 @@ mod walk;
 
 pub use analyse::analyse;
 pub use blocks::{Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source};
-pub use control::is_start_transaction;
+pub use control::{Channel, channel, is_start_transaction};
 pub use facts::{Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse};
 pub use hints::Hints;
 pub use literal::clock_text;
