@@ -249,10 +249,10 @@ mod tests {
     fn a_place_names_its_field() {
         assert_eq!(Slot::table(u32::MAX).level(), None);
         assert_eq!(Slot::EVERYTHING.level(), None);
-        for level in 0..KEYS.len() {
+        for (level, counters) in KEYS.iter().enumerate() {
             let slot = Slot::key(u64::MAX, Level(level));
             assert_eq!(slot.level(), Some(Level(level)));
-            assert_eq!((slot.0 & INDEX) as usize, KEYS[level] - 1);
+            assert_eq!((slot.0 & INDEX) as usize, counters - 1);
         }
         assert!(Field::new(8 << 14).counter(Slot(3 << 28)).is_none());
         assert!(Field::new(8 << 14).counter(Slot(TABLES as u32)).is_none());

@@ -43,6 +43,8 @@ pub struct Given<'a> {
     pub literals: Literals<'a>,
     /// As declared; 0 or nothing where the server is to find out.
     pub parameter_types: &'a [u32],
+    /// The server found out under the catalogue that the plan was made from.
+    pub inferred_now: bool,
     pub parameters: &'a [Option<&'a [u8]>],
     /// As in Bind: none, one for all, or one each.
     pub formats: &'a [i16],
@@ -85,8 +87,8 @@ impl Given<'_> {
         };
         match declared {
             Some(oid) if !declares(key, oid) => return None,
-            // The type comes from wherever it stands first.
-            None if repeated => return None,
+            // The type comes from wherever it stands first, and from what that was then.
+            None if repeated || !self.inferred_now => return None,
             _ => {}
         }
         let format = match self.formats {
@@ -219,6 +221,7 @@ mod tests {
         Given {
             literals: Literals::of(sql),
             parameter_types: types,
+            inferred_now: true,
             parameters,
             formats,
             utf8: true,
@@ -328,6 +331,14 @@ mod tests {
         let undeclared = given("", &[], &[Some(b"7")], &[]);
         assert_eq!(
             undeclared.hash(constant(true), KeyType::Integer, Role::Compared),
+            None
+        );
+        let earlier = Given {
+            inferred_now: false,
+            ..given("", &[], &[Some(b"7")], &[])
+        };
+        assert_eq!(
+            earlier.hash(constant(false), KeyType::Integer, Role::Compared),
             None
         );
         let declared = given("", &[INT4], &[Some(b"7")], &[]);

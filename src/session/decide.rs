@@ -9,6 +9,7 @@ use super::Session;
 use super::analysis::Analysis;
 use super::shared::JudgementKey;
 use super::state::Pin;
+use super::statements::Statement;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts};
 use crate::config::{CacheMode, CacheRule, Level};
@@ -192,12 +193,11 @@ impl Session {
         &self,
         plan: &mut ReadPlan,
         analysis: &Analysis,
-        parameter_types: &[u32],
-        bind: Option<&Bind<'_>>,
+        bound: Option<(&Statement, &Bind<'_>)>,
     ) {
         if let Ok(read) = &plan.judgement.read
             && !read.keys.is_empty()
-            && let Some(given) = self.given(analysis, parameter_types, bind)
+            && let Some(given) = self.given(analysis, plan.terms.catalogue, bound)
         {
             plan.dependencies = read.keys.dependencies(&read.dependencies, &given);
         }
@@ -208,12 +208,11 @@ impl Session {
         &self,
         meaning: &mut Meaning,
         analysis: &Analysis,
-        parameter_types: &[u32],
-        bind: Option<&Bind<'_>>,
+        bound: Option<(&Statement, &Bind<'_>)>,
     ) {
         if let Some(judgement) = &meaning.single
             && let Some(narrow) = &judgement.narrow
-            && let Some(given) = self.given(analysis, parameter_types, bind)
+            && let Some(given) = self.given(analysis, meaning.catalogue, bound)
         {
             meaning
                 .footprint
@@ -225,15 +224,17 @@ impl Session {
     fn given<'a>(
         &self,
         analysis: &'a Analysis,
-        parameter_types: &'a [u32],
-        bind: Option<&'a Bind<'_>>,
+        catalogue: u64,
+        bound: Option<(&'a Statement, &'a Bind<'_>)>,
     ) -> Option<Given<'a>> {
         if !analysis.understood || !self.standard_strings() {
             return None;
         }
+        let (statement, bind) = bound.unzip();
         Some(Given {
             literals: sql::Literals::of(std::str::from_utf8(&analysis.key_text).ok()?),
-            parameter_types,
+            parameter_types: statement.map_or(&[], |statement| &statement.parameter_types),
+            inferred_now: statement.is_some_and(|known| known.reading.catalogue == catalogue),
             parameters: bind.map_or(&[], |bind| &bind.parameters),
             formats: bind.map_or(&[], |bind| &bind.parameter_formats),
             utf8: self.is_utf8(),

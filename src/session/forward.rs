@@ -170,7 +170,7 @@ impl Session {
         match work {
             Work::Query { frame, analysis } => {
                 let mut meaning = self.meaning(analysis);
-                self.narrow(&mut meaning, analysis, &[], None);
+                self.narrow(&mut meaning, analysis, None);
                 self.commit_inside = meaning.may_commit_inside;
                 self.note_statements(analysis);
                 let mut names = Vec::new();

@@ -90,7 +90,7 @@ impl Session {
             Ok(plan) => match self.find(plan, true, report).await {
                 Err(mut miss) => {
                     for (_, plan) in &mut miss.plans {
-                        self.confine(plan, analysis, &[], None);
+                        self.confine(plan, analysis, None);
                     }
                     Served::Miss(miss)
                 }
@@ -487,8 +487,7 @@ impl Session {
             let found = self.find(plan, described, report).await;
             found.map_err(|mut miss| {
                 for (_, plan) in &mut miss.plans {
-                    let types = &statement.parameter_types;
-                    self.confine(plan, &statement.analysis, types, Some(&bind));
+                    self.confine(plan, &statement.analysis, Some((statement, &bind)));
                 }
                 miss
             })?
@@ -712,8 +711,8 @@ impl Session {
                             Some(&bind),
                         ) {
                             Ok(mut plan) => {
-                                let types = &portal.statement.parameter_types;
-                                self.confine(&mut plan, analysis, types, Some(&bind));
+                                let given = Some((portal.statement.as_ref(), &bind));
+                                self.confine(&mut plan, analysis, given);
                                 plans.push((place, plan));
                             }
                             Err(_) => return,

@@ -202,7 +202,7 @@ impl Session {
                 let query = frontend::Query::read(frame.body())?;
                 let analysis = self.analyse(query.sql);
                 let mut meaning = self.meaning(&analysis);
-                self.narrow(&mut meaning, &analysis, &[], None);
+                self.narrow(&mut meaning, &analysis, None);
                 self.commit_inside |= meaning.may_commit_inside;
                 self.translate_query(frame, &meaning, true, exchange, &mut Miss::default());
                 self.before_commit(exchange);
@@ -550,12 +550,8 @@ impl Session {
                 let mut meaning = self.meaning(&statement.analysis);
                 let frame = bound.as_ref().and_then(|bound| bound.bind.as_ref());
                 let bind = frame.and_then(|frame| frontend::Bind::read(frame.body()).ok());
-                self.narrow(
-                    &mut meaning,
-                    &statement.analysis,
-                    &statement.parameter_types,
-                    bind.as_ref(),
-                );
+                let given = bind.as_ref().map(|bind| (statement.as_ref(), bind));
+                self.narrow(&mut meaning, &statement.analysis, given);
                 self.touch(&meaning);
                 self.effects = self.effects.union(meaning.effects);
                 self.commit_inside |= meaning.may_commit_inside;

@@ -34,6 +34,7 @@ fn given<'a>(sql: &'a str, parameters: &'a [Option<&'a [u8]>]) -> Given<'a> {
     Given {
         literals: Literals::of(sql),
         parameter_types: &[],
+        inferred_now: true,
         parameters,
         formats: &[],
         utf8: true,

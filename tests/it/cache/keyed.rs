@@ -423,6 +423,32 @@ fn a_statement_that_is_prepared_once_touches_the_rows_of_each_bind() {
 }
 
 #[test]
+fn a_parameter_keeps_the_type_that_its_column_had_when_it_was_prepared() {
+    let house =
+        House::new("CREATE TABLE t (id float8, x int); INSERT INTO t VALUES (7, 1), (8, 2);");
+    let mut pair = house.pair();
+    let mut prepare = Batch::default();
+    prepare
+        .parse("u", "UPDATE t SET x = x + 1 WHERE id = $1", &[])
+        .sync();
+    write_batch(&mut pair, &prepare);
+    pair.write("ALTER TABLE t ALTER id TYPE bigint");
+    let read = "SELECT x FROM t WHERE id = 7";
+    pair.invalidates_by(
+        read,
+        |pair| {
+            let mut update = Batch::default();
+            update
+                .bind("", "u", &[1], &[Some(&7_f64.to_be_bytes())], &[])
+                .execute("", 0)
+                .sync();
+            write_batch(pair, &update);
+        },
+        "a float8 compared with a bigint",
+    );
+}
+
+#[test]
 fn on_conflict_touches_the_row_that_is_there() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
