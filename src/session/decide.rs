@@ -40,6 +40,8 @@ pub struct ReadPlan {
     pub terms: Terms,
     /// [`ReadFacts::columns`].
     pub columns: u64,
+    /// Execute's row limit; 0 is none.
+    pub max_rows: u32,
 }
 
 impl Session {
@@ -169,6 +171,7 @@ impl Session {
         };
         let key = self.key(analysis, read, parameter_types, bind);
         Ok(ReadPlan {
+            max_rows: 0,
             columns: read.columns,
             key,
             picture: meaning.picture,
@@ -180,6 +183,20 @@ impl Session {
                 catalogue,
             },
         })
+    }
+
+    /// The same read, of `max_rows` rows at most; a plan has one limit for good.
+    pub(super) fn limited(&self, mut plan: ReadPlan, max_rows: u32) -> ReadPlan {
+        if plan.max_rows != max_rows {
+            let limit = [b"r", &max_rows.to_be_bytes()[..]].concat();
+            plan.key = plan.key.with_field(&limit, self.shared.cache.secret());
+            plan.max_rows = max_rows;
+            if plan.order != Order::Total {
+                // Which rows come first is not determined.
+                plan.order = Order::Undetermined;
+            }
+        }
+        plan
     }
 
     /// What in the session itself forbids the cache.

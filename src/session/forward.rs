@@ -15,7 +15,7 @@ use super::{Ending, Session, UnitReport};
 use crate::cache::Fit;
 use crate::catalog::{Effects, SettingNames};
 use crate::metrics::Invalidation;
-use crate::sql::Kind;
+use crate::sql::{Bypass, Kind};
 use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
 
@@ -106,12 +106,6 @@ impl Session {
         if self.writer.is_some() {
             self.database.announce_writes().await;
         }
-        // The stamps are taken: a connection that has outlived the guard may lead to
-        // a server that is none any more, and what it reads must not be kept.
-        let generation = lease.admission.generation;
-        if !generation.is_some_and(|generation| self.database.authority.may_fill(generation)) {
-            exchange.fills.clear();
-        }
         let handle = self.registration.handle.clone();
         handle.set_activity(Activity::Active);
         let sent = Instant::now();
@@ -158,7 +152,7 @@ impl Session {
                 let mut names = Vec::new();
                 self.named_in_sql(analysis, &mut names);
                 self.lend_names(&names, exchange);
-                self.translate_query(frame, &meaning, false, exchange, miss);
+                self.translate_query(frame, &meaning, false, lease, exchange, miss);
                 self.take_names_back(&names, exchange);
                 self.before_commit(exchange);
             }
@@ -616,6 +610,9 @@ impl Session {
             if !sound {
                 continue;
             }
+            report.planned = true;
+            // However it came: it was looked at like any other.
+            report.bypass = report.bypass.filter(|reason| *reason != Bypass::Streamed);
             let Some(finished) = fill.finish(now) else {
                 continue;
             };

@@ -34,8 +34,8 @@ pub(super) enum Served {
 /// Reads of a unit that was not served.
 #[derive(Default)]
 pub(super) struct Miss {
-    /// By the Execute's place among the unit's Executes; a Query has place 0.
-    pub plans: Vec<(usize, ReadPlan)>,
+    /// How the answer of the Query, or of the unit's only Execute, is to be kept.
+    pub plan: Option<ReadPlan>,
     pub leader: Option<Leader>,
     pub shadow: Option<Arc<Entry>>,
     pub bypass: Option<Bypass>,
@@ -131,7 +131,7 @@ impl Session {
         };
         if shadow {
             return Err(Miss {
-                plans: vec![(0, plan)],
+                plan: Some(plan),
                 shadow: found.map(|(entry, _)| entry),
                 ..Miss::default()
             });
@@ -146,7 +146,7 @@ impl Session {
         // might wait for a lock that this transaction holds.
         if self.lease.is_some() {
             return Err(Miss {
-                plans: vec![(0, plan)],
+                plan: Some(plan),
                 ..Miss::default()
             });
         }
@@ -171,7 +171,7 @@ impl Session {
             }
         };
         Err(Miss {
-            plans: vec![(0, plan)],
+            plan: Some(plan),
             leader,
             ..Miss::default()
         })
@@ -268,12 +268,7 @@ impl Session {
                 report.here = true;
                 Served::Whole(report.take_out())
             }
-            Err(mut miss) => {
-                if miss.bypass.is_none() && miss.leader.is_none() && miss.shadow.is_none() {
-                    self.plan_all(frames, &mut miss, report);
-                }
-                Served::Miss(miss)
-            }
+            Err(miss) => Served::Miss(miss),
         }
     }
 
@@ -389,19 +384,22 @@ impl Session {
                     let Some(portal) = staged_portal(staged, execute.portal) else {
                         return Err(Miss::bypass(Bypass::OpenPortal));
                     };
-                    if execute.max_rows != 0 {
+                    // Less than one row is no limit, too.
+                    let max_rows = u32::try_from(execute.max_rows).unwrap_or(0);
+                    if max_rows > 0 && !ends_with_portals(frames, at, staged.status) {
                         return Err(Miss::bypass(Bypass::RowLimit));
                     }
                     let described = at > 0 && describes_portal(&frames[at - 1], execute.portal);
                     self.stage_execute(
                         &portal,
+                        max_rows,
                         described,
                         staged,
                         report,
                         executes == 0 && single_execute(frames),
                     )
                     .await?;
-                    // It has given all its rows.
+                    // It has given all its rows, or it ends now.
                     staged.portals.retain(|(name, _)| name != execute.portal);
                     executes += 1;
                 }
@@ -443,6 +441,7 @@ impl Session {
     async fn stage_execute(
         &mut self,
         portal: &Portal,
+        max_rows: u32,
         described: bool,
         staged: &mut Staged,
         report: &mut UnitReport,
@@ -475,6 +474,7 @@ impl Session {
                 Some(&bind),
             )
             .map_err(Miss::bypass)?;
+        let plan = self.limited(plan, max_rows);
         if !described && !self.has_columns_of_old(statement, &plan) {
             return Err(Miss::bypass(Bypass::CatalogStale));
         }
@@ -632,88 +632,6 @@ impl Session {
             })
     }
 
-    /// Plans fills for every read of a unit that goes upstream whole, if all of
-    /// it is reads or the beginning of a transaction.
-    fn plan_all(&mut self, frames: &[Frame], miss: &mut Miss, report: &mut UnitReport) {
-        let already: Option<usize> = miss.plans.first().map(|(place, _)| *place);
-        let mut names: Vec<(Bytes, Option<Arc<Statement>>)> = Vec::new();
-        let mut portals: Vec<(Bytes, Portal)> = Vec::new();
-        let mut plans = Vec::new();
-        let mut place = 0;
-        for frame in frames {
-            match frame.tag() {
-                tag::PARSE => {
-                    let Ok(parse) = frontend::Parse::read(frame.body()) else {
-                        return;
-                    };
-                    let statement = self.intern(parse.sql, &parse.parameter_types);
-                    names.push((Bytes::copy_from_slice(parse.name), Some(statement)));
-                }
-                tag::BIND => {
-                    let Ok(bind) = frontend::Bind::read(frame.body()) else {
-                        return;
-                    };
-                    let statement =
-                        match names.iter().rev().find(|(name, _)| name == bind.statement) {
-                            Some((_, statement)) => statement.clone(),
-                            None => self.statements.get(bind.statement).cloned(),
-                        };
-                    let Some(statement) = statement else { return };
-                    portals.push((
-                        Bytes::copy_from_slice(bind.portal),
-                        Portal {
-                            statement,
-                            frame: frame.clone(),
-                        },
-                    ));
-                }
-                tag::EXECUTE => {
-                    let Ok(execute) = frontend::Execute::read(frame.body()) else {
-                        return;
-                    };
-                    let portal = portals
-                        .iter()
-                        .rev()
-                        .find(|(name, _)| name == execute.portal);
-                    let Some((_, portal)) = portal else { return };
-                    if execute.max_rows != 0 {
-                        return;
-                    }
-                    let analysis = &portal.statement.analysis;
-                    let control = matches!(
-                        analysis.kind(),
-                        Some(Kind::Begin {
-                            isolation: None
-                                | Some(Isolation::ReadCommitted | Isolation::ReadUncommitted),
-                            ..
-                        })
-                    );
-                    if !control {
-                        let Ok(bind) = frontend::Bind::read(portal.frame.body()) else {
-                            return;
-                        };
-                        let meaning = self.meaning(analysis);
-                        match self.read_plan(
-                            analysis,
-                            &meaning,
-                            &portal.statement.parameter_types,
-                            Some(&bind),
-                        ) {
-                            Ok(plan) => plans.push((place, plan)),
-                            Err(_) => return,
-                        }
-                    }
-                    place += 1;
-                }
-                _ => {}
-            }
-        }
-        if already.is_none() {
-            report.planned |= !plans.is_empty();
-            miss.plans = plans;
-        }
-    }
-
     /// What the meaning of a forwarded statement says for the rest of the transaction.
     pub(super) fn note_meaning(&mut self, meaning: &Meaning) {
         if !meaning.footprint.is_nothing() {
@@ -757,6 +675,15 @@ fn executed_later(frames: &[Frame], at: usize, portal: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// The Execute at `at` is the unit's last message, outside a transaction block: no portal
+/// outlives it, so nobody can ask for the rows behind its limit.
+fn ends_with_portals(frames: &[Frame], at: usize, status: TransactionStatus) -> bool {
+    status == TransactionStatus::Idle
+        && frames
+            .get(at + 1)
+            .is_some_and(|next| next.tag() == tag::SYNC)
 }
 
 fn staged_portal(staged: &Staged, name: &[u8]) -> Option<Portal> {

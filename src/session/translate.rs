@@ -2,7 +2,6 @@
 //! the connection knows them, and what each may touch noted before it leaves.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,13 +9,12 @@ use super::Session;
 use super::analysis::Analysis;
 use super::decide::Meaning;
 use super::exchange::{Alias, Exchange, Expect, NameChange};
-use super::fill::Fill;
 use super::serve::Miss;
 use super::state::Pin;
 use super::statements::{Statement, UPSTREAM_PREFIX, told_apart, upstream_name};
 use crate::cache::{Moment, Picture};
 use crate::catalog::{Effects, Footprint};
-use crate::sql::Kind;
+use crate::sql::{Isolation, Kind};
 use crate::upstream::Connection;
 use crate::wire::{
     ErrorReport, Frame, SqlState, TransactionStatus, WireError, backend, frontend,
@@ -33,12 +31,13 @@ impl Session {
         frame: &Frame,
         meaning: &Meaning,
         unsynced: bool,
+        connection: &Connection,
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) {
         self.touch(meaning);
         self.effects = self.effects.union(meaning.effects);
-        let fill = self.begin_fill(0, exchange, miss);
+        let fill = self.begin_query_fill(connection, exchange, miss);
         // A Query ends the unnamed statement.
         self.statements.remove(b"");
         self.unnamed_upstream = None;
@@ -187,9 +186,9 @@ impl Session {
     ) -> Result<(), WireError> {
         match frame.tag() {
             tag::PARSE => self.translate_parse(frame, connection, exchange)?,
-            tag::BIND => self.translate_bind(frame, connection, exchange)?,
+            tag::BIND => self.translate_bind(frame, connection, exchange, miss)?,
             tag::DESCRIBE => self.translate_describe(frame, connection, exchange)?,
-            tag::EXECUTE => self.translate_execute(frame, connection, exchange, miss)?,
+            tag::EXECUTE => self.translate_execute(frame, connection, exchange)?,
             tag::CLOSE => self.translate_close(frame, exchange)?,
             tag::SYNC => {
                 exchange.synced();
@@ -203,7 +202,8 @@ impl Session {
                 let analysis = self.analyse(query.sql);
                 let meaning = self.meaning(&analysis);
                 self.commit_inside |= meaning.may_commit_inside;
-                self.translate_query(frame, &meaning, true, exchange, &mut Miss::default());
+                let mut miss = Miss::default();
+                self.translate_query(frame, &meaning, true, connection, exchange, &mut miss);
                 self.before_commit(exchange);
                 exchange.open = false;
             }
@@ -421,6 +421,7 @@ impl Session {
         frame: &Frame,
         connection: &mut Connection,
         exchange: &mut Exchange,
+        miss: &mut Miss,
     ) -> Result<(), WireError> {
         let bind = frontend::Bind::read(frame.body())?;
         if !self.is_text(bind.statement) {
@@ -431,6 +432,7 @@ impl Session {
         let mut alias = None;
         match known {
             Some((statement, upstream)) => {
+                self.plan_fill(&statement, &bind, connection, exchange, miss);
                 frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
                 self.portals.insert(portal, Some(statement));
                 if !upstream.is_empty() {
@@ -441,6 +443,7 @@ impl Session {
                 }
             }
             None if self.may_be_prepared_in_sql(bind.statement) => {
+                Self::unplan_fill(bind.portal, exchange);
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 self.portals.insert(portal, None);
             }
@@ -504,7 +507,6 @@ impl Session {
         frame: &Frame,
         connection: &mut Connection,
         exchange: &mut Exchange,
-        miss: &mut Miss,
     ) -> Result<(), WireError> {
         let execute = frontend::Execute::read(frame.body())?;
         let statement = self
@@ -542,9 +544,14 @@ impl Session {
         }
         match &statement {
             // A portal that SQL declared, or none at all.
-            None => self.touch_everything(),
+            None => {
+                exchange.more_than_reads = true;
+                self.touch_everything();
+            }
             Some(statement) => {
                 let meaning = self.meaning(&statement.analysis);
+                exchange.more_than_reads |=
+                    !leaves_reads_alone(statement.analysis.kind(), &meaning);
                 self.touch(&meaning);
                 self.effects = self.effects.union(meaning.effects);
                 self.commit_inside |= meaning.may_commit_inside;
@@ -556,12 +563,9 @@ impl Session {
                 }
             }
         }
-        let fill = if execute.max_rows == 0 {
-            let place = self.executes_sent;
-            self.begin_fill(place, exchange, miss)
-        } else {
-            None
-        };
+        // Less than one row is no limit, too.
+        let max_rows = u32::try_from(execute.max_rows).unwrap_or(0);
+        let fill = self.begin_fill(execute.portal, max_rows, exchange);
         self.executes_sent += 1;
         exchange.outgoing.extend_from_slice(frame.bytes());
         exchange.expects.push_back(Expect::Execute { fill });
@@ -576,6 +580,7 @@ impl Session {
         match close.target {
             frontend::Target::Portal => {
                 self.portals.remove(told_apart(close.name));
+                Self::unplan_fill(close.name, exchange);
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Close {
                     visible: true,
@@ -608,45 +613,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Begins to collect the answer of the Execute at `place`, if it was planned.
-    fn begin_fill(
-        &mut self,
-        place: usize,
-        exchange: &mut Exchange,
-        miss: &mut Miss,
-    ) -> Option<usize> {
-        let at = miss
-            .plans
-            .iter()
-            .position(|(planned, _)| *planned == place)?;
-        let (_, mut plan) = miss.plans.swap_remove(at);
-        if self.tx.wrote {
-            return None;
-        }
-        // Before the bytes leave: the snapshot is taken at Bind.
-        plan.options.read_at = Moment::now();
-        let stamp = self
-            .database
-            .tags
-            .stamp(&plan.options.relations, plan.picture);
-        let leader = if place == 0 { miss.leader.take() } else { None };
-        if let Some(leader) = &leader {
-            leader.sent(&stamp);
-        }
-        let bytes_max = self.shared.cache.entry_bytes_max();
-        let mut fill = Fill::new(
-            plan.key,
-            stamp,
-            plan.options,
-            leader,
-            bytes_max,
-            Instant::now(),
-        );
-        fill.shadow = miss.shadow.take().map(|entry| (entry, plan.order));
-        exchange.fills.push(fill);
-        Some(exchange.fills.len() - 1)
     }
 
     /// Notes what a statement may touch, before it leaves.
@@ -692,6 +658,21 @@ impl Session {
         if let Some(writer) = &mut self.writer {
             self.database.authority.mark(writer);
         }
+    }
+}
+
+/// What is read after it in the same unit is what it would be without it.
+fn leaves_reads_alone(kind: Option<&Kind>, meaning: &Meaning) -> bool {
+    match kind {
+        Some(Kind::Select) => {
+            meaning.footprint.is_nothing() && meaning.effects.is_empty() && !meaning.locks
+        }
+        Some(Kind::Begin { isolation, .. }) => matches!(
+            isolation,
+            None | Some(Isolation::ReadCommitted | Isolation::ReadUncommitted)
+        ),
+        Some(Kind::Empty) => true,
+        _ => false,
     }
 }
 
