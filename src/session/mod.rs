@@ -11,14 +11,18 @@ mod exchange;
 mod fill;
 mod forward;
 pub mod greeting;
+mod known;
 mod open;
+mod prepare;
 pub mod registry;
 pub mod report;
 mod request;
 mod serve;
 pub mod shared;
+mod stage;
 pub mod state;
 mod statements;
+mod touch;
 mod transaction;
 mod translate;
 
