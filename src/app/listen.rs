@@ -12,7 +12,7 @@ use super::House;
 use crate::admin;
 use crate::admin::console::{self, Visitor};
 use crate::client::{self, Greeting, Login, Stream};
-use crate::metrics::Refusal;
+use crate::metrics::{ErrorOrigin, Refusal};
 use crate::session::registry::Identity;
 use crate::session::{self, Phase};
 use crate::wire::{self, ErrorReport, SqlState};
@@ -148,12 +148,18 @@ impl House {
         tokio::spawn(async move {
             let clients_max = self.shared.config.load().listen.max_client_conn;
             let Some(_place) = self.connections.take(2 * clients_max + SPARE_CONNECTIONS) else {
-                self.shared.metrics.refused(Refusal::TooManyClients);
+                self.count_too_many();
                 turn_away(client::Connection::new(stream)).await;
                 return;
             };
             self.attend(stream).await;
         });
+    }
+
+    fn count_too_many(&self) {
+        let metrics = &self.shared.metrics;
+        metrics.refused(Refusal::TooManyClients);
+        metrics.error(SqlState::TOO_MANY_CONNECTIONS, ErrorOrigin::Proxy);
     }
 
     async fn attend(self: Arc<Self>, stream: Stream) {
@@ -174,7 +180,11 @@ impl House {
         match greeting.await {
             Err(_) => self.shared.metrics.refused(Refusal::Timeout),
             Ok(Err(error)) => {
-                self.shared.metrics.refused(refusal(&error));
+                let metrics = &self.shared.metrics;
+                metrics.refused(refusal(&error));
+                if let Some(report) = error.report() {
+                    metrics.error(report.code, ErrorOrigin::Proxy);
+                }
                 tracing::debug!(%error, "login refused");
             }
             Ok(Ok(Greeting::Cancel {
@@ -182,7 +192,8 @@ impl House {
                 key,
                 connection,
             })) => {
-                self.shared.registry.cancel(pid, &key).await;
+                let outcome = self.shared.registry.cancel(pid, &key).await;
+                self.shared.metrics.cancelled(outcome);
                 // libpq waits for the end of this connection as the sign that it is done.
                 drop(connection);
             }
@@ -227,7 +238,7 @@ impl House {
             .clients
             .take(self.shared.config.load().listen.max_client_conn)
         else {
-            self.shared.metrics.refused(Refusal::TooManyClients);
+            self.count_too_many();
             return turn_away(login.connection).await;
         };
         let peer = login.connection.peer.to_string();
@@ -236,6 +247,9 @@ impl House {
         let mut session = match session::open(self.shared.clone(), login).await {
             Ok(session) => session,
             Err(session::Refused { mut login, report }) => {
+                let metrics = &self.shared.metrics;
+                metrics.refused(refusal_of_session(report.code));
+                metrics.error(report.code, ErrorOrigin::Proxy);
                 wire::backend::error(&mut login.connection.output, &report);
                 let _ = login.connection.flush().await;
                 tracing::info!(
@@ -277,6 +291,19 @@ async fn turn_away(mut connection: client::Connection) {
         ),
     );
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connection.flush()).await;
+}
+
+/// Why a client that logged in was given no session.
+fn refusal_of_session(code: SqlState) -> Refusal {
+    match code {
+        SqlState::NO_SUCH_DATABASE => Refusal::UnknownDatabase,
+        SqlState::ADMIN_SHUTDOWN => Refusal::Draining,
+        // Startup options that cannot be followed, or replication.
+        SqlState::SYNTAX_ERROR
+        | SqlState::FEATURE_NOT_SUPPORTED
+        | SqlState::PROGRAM_LIMIT_EXCEEDED => Refusal::Protocol,
+        _ => Refusal::Upstream,
+    }
 }
 
 fn refusal(error: &client::ClientError) -> Refusal {

@@ -183,6 +183,8 @@ impl House {
                         .authority
                         .catalog()
                         .map_or(0, |catalog| catalog.relations().count()),
+                    guards_lost: stats.losses,
+                    catalogue_found: stats.catalogue_found,
                 }
             })
             .collect()

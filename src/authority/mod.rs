@@ -30,7 +30,7 @@ use crate::cache::{KeptMark, Moment, Picture, Tags, Writer};
 use crate::catalog::{Catalog, Footprint};
 use crate::config::CacheConfig;
 use crate::sql::Bypass;
-pub use control::{ControlError, ControlTarget};
+pub use control::{ControlError, ControlTarget, run};
 pub use proof::{Backend, Proof, Unproven};
 pub use stats::{AuthorityStats, Server};
 
@@ -104,7 +104,7 @@ impl Authority {
             state_dir,
         } = setup;
         let (record, found) = open_record(state_dir, &target);
-        let manager = ControlManager::new(target.config("pgditto-control"), target.tls());
+        let manager = ControlManager::new(target.config("-control"), target.tls());
         let control = bb8::Pool::builder()
             .max_size(CONTROL_CONNECTIONS_MAX)
             .connection_timeout(target.connect_timeout)
@@ -394,7 +394,7 @@ impl Core {
         let proof = self.guarded().await;
         let target = (self.login)(user);
         let target = target.as_ref().unwrap_or(&self.target);
-        let (client, connection) = target.connect("pgditto-control").await?;
+        let (client, connection) = target.connect("-control").await?;
         prove(&client, &proof).await?;
         Ok((client, connection))
     }

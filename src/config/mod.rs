@@ -17,6 +17,7 @@ mod file;
 mod hidden;
 pub mod keys;
 mod load;
+mod markdown;
 mod merge;
 mod nearest;
 mod print;
@@ -34,6 +35,7 @@ use std::time::Duration;
 pub use error::{ConfigError, ConfigErrors, Origin, Problem};
 pub(crate) use load::split_address;
 pub use load::{Source, check_text};
+pub use markdown::markdown;
 pub use merge::{Loaded, Origins};
 pub use print::{print, reference};
 pub use reload::{Changes, diff, effective};
@@ -81,6 +83,8 @@ pub struct ListenConfig {
     pub max_message_size: usize,
     /// `unit_buffer_size`: bytes of messages kept until Sync before they stream upstream uncached.
     pub unit_buffer_size: usize,
+    /// `notification_buffer_size`: bytes of notifications that wait for one session.
+    pub notification_buffer_size: usize,
     /// `ignore_startup_parameters`: names accepted and dropped.
     pub ignore_startup_parameters: Vec<String>,
     /// `drain_timeout`: how long SIGTERM waits for transactions to end.
@@ -101,6 +105,7 @@ impl Default for ListenConfig {
             idle_transaction_timeout: Duration::ZERO,
             max_message_size: 1 << 30,
             unit_buffer_size: 1 << 20,
+            notification_buffer_size: 8 << 20,
             ignore_startup_parameters: Vec::new(),
             drain_timeout: Duration::from_secs(30),
             workers: None,
@@ -318,6 +323,17 @@ impl Default for CacheConfig {
     }
 }
 
+impl CacheConfig {
+    /// Functions of users that some rule vouches for, sorted.
+    pub fn vouched_functions(&self) -> Vec<String> {
+        let functions = self.rules.iter().flat_map(|rule| &rule.functions);
+        let mut functions: Vec<String> = functions.cloned().collect();
+        functions.sort();
+        functions.dedup();
+        functions
+    }
+}
+
 /// One `[[cache.rules]]`: every condition that is given must match; the first rule that matches decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheRule {
@@ -325,7 +341,7 @@ pub struct CacheRule {
     pub tables: Vec<String>,
     pub users: Vec<String>,
     pub databases: Vec<String>,
-    /// A shape's id as the slow log and `SHOW CACHE` print it.
+    /// A shape's id as the slow log and `SHOW QUERIES` print it.
     pub shape: Option<String>,
     /// `cache = false` keeps what matches out of the cache.
     pub cache: Option<bool>,

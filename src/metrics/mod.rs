@@ -25,7 +25,7 @@ use parking_lot::{Mutex, RwLock};
 use prometheus::{IntCounter, IntCounterVec, Registry, TextEncoder};
 
 pub use database::{Averages, DatabaseMetrics, DatabaseStats, Timing, Totals};
-pub use reason::{Cancel, ErrorOrigin, Invalidation, Outcome, Refusal, Tier};
+pub use reason::{Cancel, ErrorOrigin, Invalidation, ListenerEnd, Outcome, Refusal, Tier};
 pub use snapshot::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
     PoolSnapshot, RedisSnapshot, RedisState, Snapshot, cache_mode_word, pool_mode_word,
@@ -177,6 +177,12 @@ impl Metrics {
         self.invalidations[reason as usize].inc();
     }
 
+    /// What is counted elsewhere, `count` times since the start.
+    fn invalidated_in_all(&self, reason: Invalidation, count: u64) {
+        let counter = &self.invalidations[reason as usize];
+        counter.inc_by(count.saturating_sub(counter.get()));
+    }
+
     pub fn refused(&self, reason: Refusal) {
         self.refusals[reason as usize].inc();
     }
@@ -240,6 +246,9 @@ impl Metrics {
         let stats = self.stats();
         let families = {
             let scraped = self.scraped.lock();
+            let sum = |of: fn(&AuthoritySnapshot) -> u64| snapshot.authorities.iter().map(of).sum();
+            self.invalidated_in_all(Invalidation::Guard, sum(|a| a.guards_lost));
+            self.invalidated_in_all(Invalidation::CatalogueOutside, sum(|a| a.catalogue_found));
             scraped.gauges.fill(snapshot);
             scraped.compat.fill(snapshot, &stats);
             self.registry.gather()

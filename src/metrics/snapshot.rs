@@ -208,6 +208,10 @@ pub struct AuthoritySnapshot {
     pub proof_age: Option<Duration>,
     /// Relations in the catalogue's picture.
     pub relations: usize,
+    /// Guards lost since the start.
+    pub guards_lost: u64,
+    /// Changes of the catalogue by somebody else that were found since the start.
+    pub catalogue_found: u64,
 }
 
 impl Snapshot {

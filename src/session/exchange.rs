@@ -8,6 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::fill::{Fill, Planned};
 use super::statements::Statement;
+use crate::notify::Speakers;
 use crate::wire::{
     self, ErrorReport, TransactionStatus, WireError, backend, frontend, tag::backend as tag,
 };
@@ -130,6 +131,7 @@ pub struct Sides<'a> {
     pub client_parameters: &'a mut BTreeMap<String, String>,
     /// The client is told of changes at the end of the unit, not as they come.
     pub withheld: bool,
+    pub speakers: &'a Speakers,
 }
 
 /// One unit in flight.
@@ -376,8 +378,13 @@ impl Exchange {
                 visible = shown;
                 done = last.then_some(status);
             }
-            // Notifications belong to no reply; what is unknown passes unchanged.
-            tag::NOTIFICATION => visible = true,
+            // Belongs to no reply.
+            tag::NOTIFICATION => {
+                sides.speakers.rename(&input[..frame_len], out);
+                self.outcome.bytes += frame_len as u64;
+                visible = false;
+            }
+            // What is unknown passes unchanged.
             _ => {}
         }
         if visible {

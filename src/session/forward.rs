@@ -14,7 +14,7 @@ use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
 use crate::cache::Fit;
 use crate::catalog::{Effects, SettingNames};
-use crate::metrics::Invalidation;
+use crate::metrics::{ErrorOrigin, Invalidation};
 use crate::sql::{Bypass, Kind};
 use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
@@ -73,13 +73,22 @@ impl Session {
         if self.tx.failed_here {
             return self.fail_here(&aborted(), open).await;
         }
+        let kept = self.lease.is_some();
         let mut lease = match self.take_lease(report).await {
             Ok(lease) => lease,
             Err(error) => return self.fail_here(&error, open).await,
         };
         let mut exchange = Exchange::default();
         self.begin_unit();
-        let refused = self.check_sequences(&work, &mut lease).await;
+        let mut refused = self.check_sequences(&work, &mut lease).await;
+        if refused.is_ok() {
+            refused = self.check_channels(&work, &mut lease).await;
+        }
+        // A read that may be kept runs nothing that could notify.
+        let notified = miss.plans.is_empty();
+        if notified {
+            self.speaks_on(&lease);
+        }
         if let Some(begin) = self.tx.unsent_begin.take() {
             if self.tx.served {
                 // A snapshot was taken as far as the client knows: SET TRANSACTION comes too late.
@@ -93,8 +102,16 @@ impl Session {
                 .push_back(Expect::Hidden { may_fail: false });
             self.unnamed_upstream = None;
             // A cancel that struck BEGIN would let the statement behind it run without a
-            // transaction. Until the server has begun there is nothing to cancel.
+            // transaction. Until the server has begun there is nothing to cancel, and what was
+            // meant for an earlier statement on this connection has come to its end.
             self.registration.handle.set_cancel_target(None);
+            if kept && !lease.outlast_cancels().await {
+                lease.finish(false);
+                return Err(Ending::Fatal(ErrorReport::fatal(
+                    SqlState::CONNECTION_FAILURE,
+                    "the server did not say in time whether it has heeded an earlier cancel request",
+                )));
+            }
         }
         if let Err(error) = refused {
             exchange.refuse(&error);
@@ -115,7 +132,7 @@ impl Session {
         report.bytes += exchange.outcome.bytes;
         report.error = exchange.outcome.error;
         match relayed {
-            Ok(status) => self.finish(lease, exchange, status, report).await,
+            Ok(status) => self.finish(lease, exchange, status, notified, report).await,
             Err(broken) => self.broken(lease, exchange, broken).await,
         }
     }
@@ -309,6 +326,7 @@ impl Session {
                 upstream_parameters: &mut connection.parameters,
                 client_parameters: &mut self.reported,
                 withheld: self.resets,
+                speakers: &self.database.hub.speakers,
             };
             let progress = exchange
                 .interpret(&mut connection.input, &mut sides, &mut self.client.output)
@@ -413,6 +431,7 @@ impl Session {
         mut lease: Lease,
         mut exchange: Exchange,
         status: TransactionStatus,
+        notified: bool,
         report: &mut UnitReport,
     ) -> Result<(), Ending> {
         let failed = exchange.outcome.error.is_some();
@@ -490,8 +509,18 @@ impl Session {
                 "the transaction could not be begun on the server",
             )));
         }
-        wire::backend::ready_for_query(&mut self.client.output, status);
+        for notification in lease.notifications.drain(..) {
+            let speakers = &self.database.hub.speakers;
+            speakers.rename(notification.bytes(), &mut self.client.output);
+        }
         self.hand_on(lease);
+        if status == TransactionStatus::Idle {
+            let committed = !failed && exchange.outcome.last_tag != b"ROLLBACK";
+            self.settle_listening(committed, exchange.outcome.discarded_all)
+                .await;
+            self.hand_over(notified).await;
+        }
+        wire::backend::ready_for_query(&mut self.client.output, status);
         let sending = Instant::now();
         let flushed = self.client.flush().await;
         report.sending += sending.elapsed();
@@ -636,7 +665,7 @@ impl Session {
     /// Asks the server what the connection holds, if something may have been left on it.
     /// False when the server gave no answer.
     pub(super) async fn read_back(&mut self, lease: &mut Lease) -> bool {
-        let effects = self.effects;
+        let (effects, pins_before) = (self.effects, self.pins.clone());
         let relevant = Effects::SETTINGS
             .union(Effects::ADVISORY_LOCKS)
             .union(Effects::LISTEN)
@@ -683,9 +712,13 @@ impl Session {
             }
             found.settings = wanted;
         }
+        self.listens_by_itself(&found.channels).await;
         self.pins = state::pins_after(&self.pins, &found.pins);
         if self.custom_lost {
             self.pins.insert(Pin::Setting);
+        }
+        for pin in self.pins.difference(&pins_before) {
+            self.shared.metrics.pinned(pin.as_str());
         }
         *self.registration.handle.pins.lock() = self.pins.iter().copied().collect();
         lease.applied = found.settings.clone();
@@ -748,12 +781,16 @@ impl Session {
         let me = u64::from(self.registration.handle.number);
         if lease.holds_state_of == Some(me)
             || (lease.holds_state_of.is_none() && !self.touched_sequences)
-            || !self.reads_sequences(work)
+            || !self.any_statement(work, |analysis| {
+                analysis.statements.iter().any(decide::reads_sequence_state)
+            })
         {
             return Ok(());
         }
         if self.touched_sequences {
-            self.pins.insert(Pin::Sequence);
+            if self.pins.insert(Pin::Sequence) {
+                self.shared.metrics.pinned(Pin::Sequence.as_str());
+            }
             self.touched_sequences = false;
             return Err(ErrorReport::error(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -772,20 +809,43 @@ impl Session {
         Ok(())
     }
 
-    fn reads_sequences(&self, work: &Work<'_>) -> bool {
-        let reads =
-            |analysis: &Analysis| analysis.statements.iter().any(decide::reads_sequence_state);
+    /// `pg_listening_channels` must see what the session listens to on the shared connection.
+    async fn check_channels(
+        &mut self,
+        work: &Work<'_>,
+        lease: &mut Lease,
+    ) -> Result<(), ErrorReport> {
+        if !self.any_statement(work, |analysis| self.asks_for_channels(analysis)) {
+            return Ok(());
+        }
+        if self.tx.status != TransactionStatus::Idle && self.tx.unsent_begin.is_none() {
+            return Err(ErrorReport::error(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "pg_listening_channels is not known inside a transaction that has reached the server",
+            )
+            .with_hint("Ask before the transaction, or as its first statement."));
+        }
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        self.listen_on(lease, deadline)
+            .await
+            .map_err(|error| statement_error(error.report()))?;
+        self.effects = self.effects.union(Effects::LISTEN);
+        Ok(())
+    }
+
+    /// Whether a statement that the unit parses, binds or runs is of this sort.
+    fn any_statement(&self, work: &Work<'_>, is: impl Fn(&Analysis) -> bool) -> bool {
         match work {
-            Work::Query { analysis, .. } => reads(analysis),
+            Work::Query { analysis, .. } => is(analysis),
             Work::FunctionCall(_) => false,
             Work::Extended { frames, .. } => frames.iter().any(|frame| match frame.tag() {
                 tag::frontend::PARSE => frontend::Parse::read(frame.body()).is_ok_and(|parse| {
-                    reads(&self.intern(parse.sql, &parse.parameter_types).analysis)
+                    is(&self.intern(parse.sql, &parse.parameter_types).analysis)
                 }),
                 tag::frontend::BIND => frontend::Bind::read(frame.body()).is_ok_and(|bind| {
                     self.statements
                         .get(bind.statement)
-                        .is_some_and(|statement| reads(&statement.analysis))
+                        .is_some_and(|statement| is(&statement.analysis))
                 }),
                 _ => false,
             }),
@@ -891,6 +951,7 @@ impl Session {
         if error.severity == wire::Severity::Fatal {
             return Err(Ending::Fatal(error.clone()));
         }
+        self.shared.metrics.error(error.code, ErrorOrigin::Proxy);
         wire::backend::error(&mut self.client.output, error);
         if self.tx.status != TransactionStatus::Idle {
             self.tx.status = TransactionStatus::Failed;
@@ -910,6 +971,7 @@ impl Session {
 
     /// What the kinds of these statements say beyond their meaning, before they leave.
     pub(super) fn note_statements(&mut self, analysis: &Analysis) {
+        self.note_listening(analysis);
         self.single_control = matches!(
             analysis.kind(),
             Some(Kind::Commit { .. } | Kind::Rollback { .. })

@@ -12,6 +12,7 @@ mod fill;
 mod forward;
 pub mod greeting;
 mod known;
+mod listening;
 mod open;
 mod prepare;
 pub mod registry;
@@ -30,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 pub use open::{Ended, Refused, open, search_path};
 pub use shared::{Database, Databases, Phase, Shared};
@@ -40,7 +41,7 @@ use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
 use crate::client;
 use crate::config::Config;
-use crate::metrics::DatabaseMetrics;
+use crate::metrics::{DatabaseMetrics, ErrorOrigin};
 use crate::sql::Isolation;
 use crate::upstream::{Lease, Pool, Settings};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
@@ -48,6 +49,7 @@ use analysis::Analysis;
 use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
+use listening::Listening;
 use registry::{Activity, Registration};
 use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
@@ -114,6 +116,7 @@ pub struct Session {
     /// ParameterStatus as the client knows it.
     reported: BTreeMap<String, String>,
     pins: BTreeSet<Pin>,
+    listening: Listening,
     /// What has been left on the connection since it was last read back.
     effects: Effects,
     touched_sequences: bool,
@@ -168,6 +171,15 @@ impl Session {
         };
         let analysis = self.analyse(query.sql);
         let mut report = UnitReport::new();
+        if let Some(command) = self.listen_here(&analysis, query.sql).await {
+            self.statements.remove(b"");
+            let mut out = BytesMut::new();
+            wire::backend::command_complete(&mut out, command);
+            report.here = true;
+            self.reply(&out, End::Sync, &mut report).await?;
+            self.record(&report, &analysis, query.sql);
+            return Ok(());
+        }
         match self.serve_query(query.sql, &analysis, &mut report).await {
             Served::Whole(out) => {
                 report.here = true;
@@ -189,12 +201,20 @@ impl Session {
         let mut report = UnitReport::new();
         let miss = serve::Miss::bypass(crate::sql::Bypass::FunctionCall);
         self.forward(Work::FunctionCall(frame), miss, &mut report)
-            .await
+            .await?;
+        self.record(&report, &Analysis::not_understood(), b"<FunctionCall>");
+        Ok(())
     }
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
         self.renew_defaults().await;
         let mut report = UnitReport::new();
+        if let Some((out, statement)) = self.listen_unit(frames, end).await {
+            report.here = true;
+            self.reply(&out, end, &mut report).await?;
+            self.record(&report, &statement.analysis, &statement.sql);
+            return Ok(());
+        }
         let served = if Self::may_serve(frames, end) {
             self.serve_extended(frames, &mut report).await
         } else {
@@ -246,6 +266,9 @@ impl Session {
     async fn reply(&mut self, out: &[u8], end: End, report: &mut UnitReport) -> Result<(), Ending> {
         self.client.output.extend_from_slice(out);
         if end == End::Sync {
+            if self.tx.status == TransactionStatus::Idle {
+                self.hand_over(false).await;
+            }
             wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
         }
         report.bytes += out.len() as u64;
@@ -285,6 +308,9 @@ impl Session {
                     }
                 }
                 read = fill_lease(&mut self.lease), if holds => self.overhear(read).await?,
+                () = self.listening.arrived(), if self.tx.status == TransactionStatus::Idle => {
+                    self.deliver().await?;
+                }
                 _ = phase.changed() => {}
                 () = handle.kill.notified() => {
                     return Err(Ending::Fatal(ErrorReport::fatal(
@@ -357,6 +383,7 @@ impl Session {
             upstream_parameters: &mut connection.parameters,
             client_parameters: &mut self.reported,
             withheld: false,
+            speakers: &self.database.hub.speakers,
         };
         let heard = exchange.interpret(&mut connection.input, &mut sides, &mut self.client.output);
         let lost = !matches!(read, Ok(n) if n > 0) || heard.is_err();
@@ -540,10 +567,12 @@ impl Session {
             }),
         };
         if let Some(report) = &report {
+            self.shared.metrics.error(report.code, ErrorOrigin::Proxy);
             wire::backend::error(&mut self.client.output, report);
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.flush()).await;
         }
         self.registration.handle.set_activity(Activity::Idle);
+        self.stop_listening().await;
         if let Some(lease) = self.lease.take() {
             self.keep_unknown(&lease);
             self.registration.handle.set_cancel_target(None);

@@ -183,6 +183,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
     let mut pins = BTreeSet::new();
     if pool_mode(&config, &login.database, &login.user) == PoolMode::Session {
         pins.insert(Pin::SessionPooling);
+        shared.metrics.pinned(Pin::SessionPooling.as_str());
     }
     let mut session = Session {
         limits: Limits {
@@ -211,6 +212,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         context: Bytes::new(),
         reported: greeting.parameters.clone(),
         pins,
+        listening: Default::default(),
         effects: Effects::NONE,
         touched_sequences: false,
         loads: false,

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::state::Pin;
+use crate::metrics::Cancel;
 use crate::upstream::CancelHandle;
 
 /// Session numbers begin above Linux's largest PID, so that ours is never
@@ -169,23 +170,33 @@ impl Registry {
 
     /// Cancels what the session of this number and key is doing. A wrong key is
     /// answered as PostgreSQL does: not at all.
-    pub async fn cancel(&self, number: u32, key: &[u8]) {
-        let target = {
+    pub async fn cancel(&self, number: u32, key: &[u8]) -> Cancel {
+        let (target, activity) = {
             let inner = self.inner.lock();
             let Some(handle) = inner.sessions.get(&number) else {
-                return;
+                return Cancel::Unknown;
             };
             if !constant_time_eq(&handle.key, key) {
-                return;
+                return Cancel::Unknown;
             }
+            let activity = handle.activity();
             handle.cancelled.notify_waiters();
-            handle.cancel_target.lock().clone()
+            (handle.cancel_target.lock().clone(), activity)
+        };
+        let Some(target) = target else {
+            return match activity {
+                Activity::Waiting => Cancel::Local,
+                Activity::Idle | Activity::Active | Activity::InTransaction => Cancel::Idle,
+            };
         };
         // The handle is good for one lease only: a cancel that comes late cancels nobody.
-        if let Some(target) = target
-            && let Err(error) = target.cancel().await
-        {
-            tracing::debug!(%error, "a cancel request did not reach the server");
+        match target.cancel().await {
+            Ok(true) => Cancel::Forwarded,
+            Ok(false) => Cancel::Idle,
+            Err(error) => {
+                tracing::debug!(%error, "a cancel request did not reach the server");
+                Cancel::Failed
+            }
         }
     }
 

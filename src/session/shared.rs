@@ -21,6 +21,7 @@ use crate::catalog::{CatalogVersion, Judgement};
 use crate::config::Config;
 use crate::insight::Insight;
 use crate::metrics::Metrics;
+use crate::notify::Hub;
 use crate::sql::ShapeId;
 use crate::upstream::{Pools, Target};
 use bytes::Bytes;
@@ -67,6 +68,8 @@ pub struct Database {
     pub name: Arc<str>,
     pub tags: Arc<Tags>,
     pub authority: Arc<Authority>,
+    /// On which sessions listen.
+    pub hub: Arc<Hub>,
     pub judgements: Bounded<JudgementKey, Arc<Judgement>>,
     pub descriptions: Bounded<DescriptionKey, Arc<Description>>,
     /// Statements that the server has taken from somebody with the same settings, under this catalogue.
@@ -104,11 +107,12 @@ pub struct Description {
 }
 
 impl Database {
-    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>) -> Self {
+    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>, hub: Hub) -> Self {
         Self {
             name,
             tags,
             authority,
+            hub: Arc::new(hub),
             judgements: Bounded::new(JUDGEMENTS_MAX),
             descriptions: Bounded::builder()
                 .max_capacity(DESCRIPTION_BYTES_MAX)
@@ -208,16 +212,7 @@ impl Databases {
 impl Shared {
     /// Functions of users that some rule vouches for, sorted.
     pub fn vouched_functions(&self) -> Vec<String> {
-        let config = self.config.load();
-        let mut functions: Vec<String> = config
-            .cache
-            .rules
-            .iter()
-            .flat_map(|rule| rule.functions.iter().cloned())
-            .collect();
-        functions.sort();
-        functions.dedup();
-        functions
+        self.config.load().cache.vouched_functions()
     }
 
     /// What the databases of the server share has changed through `origin`:

@@ -130,6 +130,7 @@ impl House for Played {
                 hindrance: None,
                 proof_age: Some(Duration::from_millis(20)),
                 relations: 12,
+                ..AuthoritySnapshot::default()
             }],
             pinned: vec![("listen", 1)],
             cache: CacheSnapshot {
