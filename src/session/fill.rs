@@ -56,7 +56,8 @@ impl Session {
         if exchange.planned.len() + exchange.fills.len() >= UNIT_FILLS_MAX {
             return;
         }
-        let plan = miss.plan.take().or_else(|| {
+        let found = miss.plan.take().map(|plan| *plan);
+        let plan = found.or_else(|| {
             let analysis = &statement.analysis;
             if exchange.more_than_reads || analysis.kind() != Some(&Kind::Select) {
                 return None;
@@ -108,7 +109,7 @@ impl Session {
         if self.tx.wrote {
             return None;
         }
-        let planned = self.stamped(b"", plan, connection, miss)?;
+        let planned = self.stamped(b"", *plan, connection, miss)?;
         Some(self.collect_into(planned, exchange))
     }
 

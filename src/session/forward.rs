@@ -85,7 +85,7 @@ impl Session {
             refused = self.check_channels(&work, &mut lease).await;
         }
         // A read that may be kept runs nothing that could notify.
-        let notified = miss.plans.is_empty();
+        let notified = miss.plan.is_none();
         if notified {
             self.speaks_on(&lease);
         }

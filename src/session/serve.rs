@@ -27,7 +27,7 @@ pub(super) enum Served {
 #[derive(Default)]
 pub(super) struct Miss {
     /// How the answer of the Query, or of the unit's only Execute, is to be kept.
-    pub plan: Option<ReadPlan>,
+    pub plan: Option<Box<ReadPlan>>,
     pub leader: Option<Leader>,
     pub shadow: Option<Arc<Entry>>,
     pub bypass: Option<Bypass>,
@@ -104,7 +104,7 @@ impl Session {
         };
         if shadow {
             return Err(Miss {
-                plan: Some(plan),
+                plan: Some(Box::new(plan)),
                 shadow: found.map(|(entry, _)| entry),
                 ..Miss::default()
             });
@@ -119,7 +119,7 @@ impl Session {
         // might wait for a lock that this transaction holds.
         if self.lease.is_some() {
             return Err(Miss {
-                plan: Some(plan),
+                plan: Some(Box::new(plan)),
                 ..Miss::default()
             });
         }
@@ -144,7 +144,7 @@ impl Session {
             }
         };
         Err(Miss {
-            plan: Some(plan),
+            plan: Some(Box::new(plan)),
             leader,
             ..Miss::default()
         })
