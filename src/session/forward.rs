@@ -8,6 +8,7 @@ use super::analysis::Analysis;
 use super::decide;
 use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::registry::Activity;
+use super::send::{Unsent, killed, sleep_until};
 use super::serve::Miss;
 use super::shared::DescriptionKey;
 use super::state::{self, Pin};
@@ -348,9 +349,17 @@ impl Session {
                 self.client.output.clear();
             } else if !self.client.output.is_empty()
                 && (exchange.outgoing.is_empty() || self.client.output.len() > OUTPUT_MAX)
-                && self.client.flush().await.is_err()
             {
-                client_gone = true;
+                match self.send(deadline).await {
+                    Ok(()) => {}
+                    Err(Unsent::Gone) => {
+                        client_gone = true;
+                        deadline = Some(Instant::now() + ORPHAN_TIMEOUT);
+                    }
+                    Err(Unsent::Killed) => return Err(Broken::Killed),
+                    Err(Unsent::Late) => return Err(Broken::QueryTimeout),
+                    Err(Unsent::Stalled) => return Err(Broken::Client),
+                }
             }
             if client_gone && self.writer.is_none() && !exchange.copy_in {
                 return Err(Broken::Client);
@@ -522,9 +531,9 @@ impl Session {
         }
         wire::backend::ready_for_query(&mut self.client.output, status);
         let sending = Instant::now();
-        let flushed = self.client.flush().await;
+        let sent = self.send_or_end().await;
         report.sending += sending.elapsed();
-        flushed.map_err(|_| Ending::ClientGone)
+        sent
     }
 
     /// Keeps the connection while the transaction or a pin needs it; else the pool gets it.
@@ -877,6 +886,11 @@ impl Session {
                 lease.finish(false);
             });
         }
+        if exchange.is_mid_message() && !matches!(broken, Broken::Client) {
+            // An error in the middle of a row would be read as a part of it.
+            let _ = tokio::time::timeout(super::CLOSE_TIMEOUT, self.client.flush()).await;
+            return Err(Ending::Closed);
+        }
         match broken {
             Broken::Client => Err(Ending::ClientGone),
             Broken::Protocol(error) => Err(Ending::Protocol(error)),
@@ -889,7 +903,7 @@ impl Session {
                 tracing::warn!(reason, database = %self.database.name, "upstream connection lost");
                 if fatal_sent {
                     // The server said why; the client has it word by word.
-                    let _ = self.client.flush().await;
+                    let _ = self.send(None).await;
                     return Err(Ending::Closed);
                 }
                 let lost = ErrorReport::error(
@@ -897,11 +911,6 @@ impl Session {
                     "the upstream connection was lost while the statement ran",
                 )
                 .with_hint("Whether it took effect is not known.");
-                if exchange.is_mid_message() {
-                    // An error in the middle of a row would be read as a part of it.
-                    let _ = self.client.flush().await;
-                    return Err(Ending::Closed);
-                }
                 if in_transaction || !self.pins.is_empty() || exchange.open {
                     return Err(Ending::Fatal(ErrorReport {
                         severity: wire::Severity::Fatal,
@@ -966,7 +975,7 @@ impl Session {
         } else {
             wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
         }
-        self.client.flush().await.map_err(|_| Ending::ClientGone)
+        self.send_or_end().await
     }
 
     /// What the kinds of these statements say beyond their meaning, before they leave.
@@ -1061,13 +1070,6 @@ async fn uncancelled(
     lease.simple(sql, deadline.into()).await
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// The failure of one statement: the session lives on.
 fn statement_error(report: ErrorReport) -> ErrorReport {
     ErrorReport {
@@ -1080,13 +1082,6 @@ fn cancelled() -> ErrorReport {
     ErrorReport::error(
         SqlState::QUERY_CANCELED,
         "canceling statement due to user request",
-    )
-}
-
-fn killed() -> ErrorReport {
-    ErrorReport::fatal(
-        SqlState::ADMIN_SHUTDOWN,
-        "terminating connection due to administrator command",
     )
 }
 

@@ -18,6 +18,7 @@ mod prepare;
 pub mod registry;
 pub mod report;
 mod request;
+mod send;
 mod serve;
 pub mod shared;
 mod stage;
@@ -273,9 +274,9 @@ impl Session {
         }
         report.bytes += out.len() as u64;
         let sending = Instant::now();
-        let flushed = self.client.flush().await;
+        let sent = self.send_or_end().await;
         report.sending += sending.elapsed();
-        flushed.map_err(|_| Ending::ClientGone)
+        sent
     }
 
     /// Waits for the client's next unit; what the server says meanwhile on a
@@ -388,7 +389,7 @@ impl Session {
         let heard = exchange.interpret(&mut connection.input, &mut sides, &mut self.client.output);
         let lost = !matches!(read, Ok(n) if n > 0) || heard.is_err();
         if exchange.outcome.fatal {
-            let _ = self.client.flush().await;
+            let _ = self.send(None).await;
             return Err(Ending::Closed);
         }
         if lost {
@@ -397,7 +398,7 @@ impl Session {
                 "the upstream connection was lost",
             )));
         }
-        self.client.flush().await.map_err(|_| Ending::ClientGone)
+        self.send_or_end().await
     }
 
     fn analyse(&self, sql: &[u8]) -> Analysis {
