@@ -27,7 +27,9 @@ use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
 use crate::session::analysis::Analyser;
 use crate::session::registry::{Registry, SessionHandle};
-use crate::session::{Database, Databases, Phase, Shared, StatementTexts, shared, state::Pin};
+use crate::session::{
+    Database, Databases, Phase, RuleCounts, Shared, StatementTexts, shared, state::Pin,
+};
 use crate::sql;
 use crate::tls::{self, TlsError};
 use crate::upstream::{Pools, Target};
@@ -137,6 +139,7 @@ impl House {
                 .build(),
             phase: phase_seen,
             shadow: Default::default(),
+            rules: RuleCounts::new(&config.cache.rules),
             databases: Databases::new(Box::new({
                 let config = config.clone();
                 move |target| Arc::new(open_database(&config, target))

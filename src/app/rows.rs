@@ -286,10 +286,10 @@ impl House {
     }
 
     pub(super) fn cache_rule_rows(&self) -> Vec<CacheRuleRow> {
-        let config = self.shared.config.load_full();
-        let rules = config.cache.rules.iter().cloned();
+        let rules = self.shared.rules.all();
         rules
-            .map(|rule| CacheRuleRow { rule, matched: 0 })
+            .into_iter()
+            .map(|(rule, matched)| CacheRuleRow { rule, matched })
             .collect()
     }
 

@@ -15,6 +15,7 @@ mod open;
 pub mod registry;
 pub mod report;
 mod request;
+mod rules;
 mod serve;
 pub mod shared;
 pub mod state;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use open::{Ended, Refused, open, search_path};
+pub use rules::RuleCounts;
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
 

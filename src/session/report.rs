@@ -23,6 +23,8 @@ pub(super) struct UnitReport {
     pub tier: Option<Tier>,
     /// The unit's read may be cached.
     pub planned: bool,
+    /// Execute messages, from the first on, for which the rules have been asked.
+    pub executes_looked_at: usize,
     /// The answer was longer than an entry may be.
     pub too_large: bool,
     pub bypass: Option<Bypass>,
@@ -81,6 +83,7 @@ impl UnitReport {
             here: false,
             tier: None,
             planned: false,
+            executes_looked_at: 0,
             bypass: None,
             waited: Duration::ZERO,
             upstream: Duration::ZERO,

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::decide::{Meaning, ReadPlan};
 use super::request::End;
+use super::rules::Look;
 use super::shared::{DescriptionKey, JudgementKey};
 use super::statements::Statement;
 use super::transaction::Transaction;
@@ -85,7 +86,7 @@ impl Session {
             }
         }
         let meaning = self.meaning(analysis);
-        match self.read_plan(analysis, &meaning, &[], None) {
+        match self.read_plan(analysis, &meaning, &[], None, Look::First) {
             Err(reason) => Served::Miss(Miss::bypass(reason)),
             Ok(plan) => match self.find(plan, true, report).await {
                 Err(miss) => Served::Miss(miss),
@@ -393,6 +394,7 @@ impl Session {
                         return Err(Miss::bypass(Bypass::RowLimit));
                     }
                     let described = at > 0 && describes_portal(&frames[at - 1], execute.portal);
+                    report.executes_looked_at = executes + 1;
                     self.stage_execute(
                         &portal,
                         described,
@@ -473,6 +475,7 @@ impl Session {
                 &meaning,
                 &statement.parameter_types,
                 Some(&bind),
+                Look::First,
             )
             .map_err(Miss::bypass)?;
         if !described && !self.has_columns_of_old(statement, &plan) {
@@ -693,11 +696,17 @@ impl Session {
                             return;
                         };
                         let meaning = self.meaning(analysis);
+                        let look = if place < report.executes_looked_at {
+                            Look::Again
+                        } else {
+                            Look::First
+                        };
                         match self.read_plan(
                             analysis,
                             &meaning,
                             &portal.statement.parameter_types,
                             Some(&bind),
+                            look,
                         ) {
                             Ok(plan) => plans.push((place, plan)),
                             Err(_) => return,

@@ -14,6 +14,7 @@ use super::analysis::Analyser;
 use super::greeting::{Greeting, GreetingKey};
 use super::registry::Registry;
 use super::report::ShadowCounts;
+use super::rules::RuleCounts;
 use super::statements::StatementTexts;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
@@ -51,6 +52,7 @@ pub struct Shared {
     pub phase: watch::Receiver<Phase>,
     pub databases: Databases,
     pub shadow: ShadowCounts,
+    pub rules: RuleCounts,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.
