@@ -139,6 +139,7 @@ impl House {
                 .build(),
             phase: phase_seen,
             shadow: Default::default(),
+            suspension: Default::default(),
             rules: RuleCounts::new(&config.cache.rules),
             databases: Databases::new(Box::new({
                 let config = config.clone();
@@ -186,8 +187,8 @@ impl House {
                 _ = signals.interrupt.recv() => self.begin_drain(),
                 _ = signals.quit.recv() => break,
                 _ = signals.hangup.recv() => self.reload_on_signal(),
-                _ = signals.user1.recv() => self.shared.pools.all().iter().for_each(|pool| pool.pause()),
-                _ = signals.user2.recv() => self.shared.pools.all().iter().for_each(|pool| pool.resume()),
+                _ = signals.user1.recv() => drop(self.shared.pools.pause(None)),
+                _ = signals.user2.recv() => self.resume_on_signal(),
                 () = self.drained(&mut phase) => break,
             }
         }
@@ -246,6 +247,14 @@ impl House {
     fn wait_for_clients(&self) {
         tracing::info!("shutting down when the last client has left");
         self.phase.send_replace(Phase::Closing);
+    }
+
+    fn resume_on_signal(&self) {
+        if !self.shared.suspension.end()
+            && let Err(error) = self.shared.pools.resume(None)
+        {
+            tracing::info!("SIGUSR2: {error}");
+        }
     }
 
     fn reload_on_signal(&self) {

@@ -11,6 +11,8 @@ pub struct Snapshot {
     pub phase: Phase,
     /// `PAUSE` of everything.
     pub paused: bool,
+    /// `SUSPEND`.
+    pub suspended: bool,
     /// Whether the server could be reached when it was last tried.
     pub upstream_reachable: bool,
     pub clients: ClientCounts,

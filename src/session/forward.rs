@@ -115,6 +115,7 @@ impl Session {
         let handle = self.registration.handle.clone();
         handle.set_activity(Activity::Active);
         let sent = Instant::now();
+        self.upstream_since.get_or_insert(sent);
         let relayed = self.relay(&mut lease, &mut exchange).await;
         report.upstream += sent.elapsed();
         report.rows += exchange.outcome.rows;
@@ -356,7 +357,9 @@ impl Session {
                     Err(error) => return Err(Broken::Upstream(error.to_string())),
                 },
                 read = self.client.fill(), if may_read_client => {
-                    if !matches!(read, Ok(n) if n > 0) {
+                    if let Ok(length @ 1..) = read {
+                        self.metrics.received(length as u64);
+                    } else {
                         client_gone = true;
                         if exchange.open {
                             // What was begun can never be finished.
@@ -506,6 +509,12 @@ impl Session {
 
     /// Keeps the connection while the transaction or a pin needs it; else the pool gets it.
     fn hand_on(&mut self, mut lease: Lease) {
+        if self.tx.status == TransactionStatus::Idle
+            && let Some(since) = self.upstream_since.take()
+        {
+            self.metrics.transaction(since.elapsed());
+        }
+        lease.note_statements();
         let handle = &self.registration.handle;
         if self.tx.status != TransactionStatus::Idle {
             handle.set_activity(Activity::InTransaction);

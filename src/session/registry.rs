@@ -2,8 +2,9 @@
 //! each one's statement runs at this moment, for CancelRequest and the console.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::state::Pin;
+use crate::client::Stream;
 use crate::upstream::CancelHandle;
 
 /// Session numbers begin above Linux's largest PID, so that ours is never
@@ -26,13 +28,37 @@ pub enum Activity {
     InTransaction,
 }
 
+/// Where a client comes from, as it was at login.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// `192.0.2.1:4711`; `unix` for a Unix socket.
+    pub peer: String,
+    /// Our end; absent on a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// On a Unix socket, where the system tells; else zero.
+    pub peer_pid: u32,
+    /// Protocol and cipher; empty in clear.
+    pub tls: String,
+}
+
+impl Origin {
+    pub fn of(stream: &Stream) -> Self {
+        Self {
+            peer: stream.peer().to_string(),
+            local: stream.local(),
+            peer_pid: stream.peer_pid(),
+            tls: stream.tls_text(),
+        }
+    }
+}
+
 /// What others may know of a session and ask of it.
 pub struct SessionHandle {
     pub number: u32,
     key: Bytes,
     pub user: String,
     pub database: String,
-    pub peer: String,
+    pub origin: Origin,
     pub application_name: Mutex<String>,
     pub connected_at: SystemTime,
     activity: AtomicU8,
@@ -45,6 +71,10 @@ pub struct SessionHandle {
     /// Told when the session is to end.
     pub kill: Notify,
     pub pins: Mutex<Vec<Pin>>,
+    /// A unit was begun and is not answered yet.
+    pub(super) under_way: AtomicBool,
+    /// Statements that the client has prepared by name.
+    statements: AtomicUsize,
 }
 
 impl SessionHandle {
@@ -59,6 +89,15 @@ impl SessionHandle {
             2 => Activity::Waiting,
             _ => Activity::InTransaction,
         }
+    }
+
+    pub fn note_statements(&self, count: usize) {
+        self.statements.store(count, Ordering::Relaxed);
+    }
+
+    /// How many statements the client has prepared by name.
+    pub fn statements(&self) -> usize {
+        self.statements.load(Ordering::Relaxed)
     }
 
     pub fn note_request(&self) {
@@ -97,7 +136,7 @@ struct Inner {
 pub struct Identity {
     pub user: String,
     pub database: String,
-    pub peer: String,
+    pub origin: Origin,
     pub application_name: String,
 }
 
@@ -148,7 +187,7 @@ impl Registry {
             key: key.into(),
             user: identity.user,
             database: identity.database,
-            peer: identity.peer,
+            origin: identity.origin,
             application_name: Mutex::new(identity.application_name),
             connected_at: SystemTime::now(),
             activity: AtomicU8::new(0),
@@ -158,6 +197,8 @@ impl Registry {
             cancelled: Notify::new(),
             kill: Notify::new(),
             pins: Mutex::new(Vec::new()),
+            under_way: AtomicBool::new(false),
+            statements: AtomicUsize::new(0),
         });
         inner.sessions.insert(number, handle.clone());
         drop(inner);

@@ -16,6 +16,7 @@ use super::registry::Registry;
 use super::report::ShadowCounts;
 use super::rules::RuleCounts;
 use super::statements::StatementTexts;
+use super::suspension::Suspension;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
 use crate::catalog::{CatalogVersion, Judgement};
@@ -53,6 +54,7 @@ pub struct Shared {
     pub databases: Databases,
     pub shadow: ShadowCounts,
     pub rules: RuleCounts,
+    pub suspension: Suspension,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.

@@ -369,6 +369,7 @@ impl Session {
             close(evicted, Some(evicted));
         }
         close(statement.id, None);
+        self.metrics.server_parse();
         frontend::parse(
             &mut exchange.outgoing,
             statement.upstream_name().as_bytes(),
@@ -434,6 +435,7 @@ impl Session {
                 frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
                 self.portals.insert(portal, Some(statement));
                 if !upstream.is_empty() {
+                    self.metrics.bind();
                     alias = Some(Alias {
                         upstream,
                         client: Bytes::copy_from_slice(bind.statement),

@@ -262,6 +262,22 @@ impl House for Played {
         self.of_database("resume", database)
     }
 
+    async fn suspend(&self) -> Result<(), CommandError> {
+        self.note("suspend")
+    }
+
+    async fn disable(&self, database: &str) -> Result<(), CommandError> {
+        self.of_database("disable", Some(database))
+    }
+
+    async fn enable(&self, database: &str) -> Result<(), CommandError> {
+        self.of_database("enable", Some(database))
+    }
+
+    async fn wait_close(&self, database: Option<&str>) -> Result<(), CommandError> {
+        self.of_database("wait_close", database)
+    }
+
     async fn reconnect(&self, database: Option<&str>) -> Result<(), CommandError> {
         self.of_database("reconnect", database)
     }
