@@ -22,7 +22,7 @@ use crate::admin::http::{self, Access};
 use crate::authority::{Authority, ControlTarget, Setup};
 use crate::cache::{Cache, CacheError, Tags};
 use crate::client::UserDirectory;
-use crate::config::{Config, ConfigErrors, Secret, Source};
+use crate::config::{CacheMode, Config, ConfigErrors, Level, Secret, Source};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
 use crate::session::analysis::Analyser;
@@ -112,8 +112,24 @@ pub async fn serve(source: Source) -> Result<(), AppError> {
         version = env!("CARGO_PKG_VERSION"),
         "pgditto listens on {places}"
     );
+    say_which_bound_applies(&config);
     house.until_stopped(&mut signals).await;
     Ok(())
+}
+
+/// How old an answer may be, said where whoever starts the process reads it.
+fn say_which_bound_applies(config: &Config) {
+    let ttl = humantime::format_duration(config.cache.ttl);
+    match (config.cache.mode, config.cache.level) {
+        (CacheMode::Off, _) => {}
+        (_, Level::Strict) => tracing::warn!(
+            "cached answers know of every write that goes through pgditto; of writes from elsewhere they know \
+             after cache.ttl ({ttl}) at the latest, and there is no other bound"
+        ),
+        (_, Level::Ttl) => tracing::warn!(
+            "cache.level is ttl: cached answers may be older than any write, by cache.ttl ({ttl}) at most"
+        ),
+    }
 }
 
 impl House {

@@ -182,6 +182,7 @@ impl House {
                     database: database.name.to_string(),
                     hindrance: database.authority.may_serve(now).err(),
                     proof_age: stats.proof_age,
+                    foreign_writers: stats.foreign_writers,
                     relations: database
                         .authority
                         .catalog()

@@ -129,6 +129,7 @@ impl House for Played {
                 database: "shop".into(),
                 hindrance: None,
                 proof_age: Some(Duration::from_millis(20)),
+                foreign_writers: 3,
                 relations: 12,
             }],
             pinned: vec![("listen", 1)],

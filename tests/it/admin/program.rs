@@ -530,3 +530,41 @@ fn statistics_count_as_pgbouncer_counts() {
     assert_eq!(stats["server_parse_count"], "1");
     assert_eq!(stats["bind_count"], "2");
 }
+
+#[test]
+fn start_up_says_how_old_an_answer_may_be_and_foreign_writers_are_told_of_once() {
+    let postgres = postgres();
+    let pgditto = start(&postgres, |options| {
+        options
+            .set("cache.ttl", "45s")
+            .set("cache.catalog_watch_interval", "50ms");
+    });
+    let bound = pgditto.await_log("there is no other bound");
+    assert!(bound.contains("WARN") && bound.contains("45s"), "{bound}");
+
+    let mut ours = Wire::connect(pgditto.port);
+    ours.query("BEGIN; INSERT INTO item VALUES (2, 'two')");
+    let foreign_writers = || {
+        let metrics = pgditto.metrics();
+        let name = "pgditto_foreign_writers_total";
+        assert!(metrics.series(name).next().is_some(), "{name} is exported");
+        metrics.sum(name, &[])
+    };
+    assert_eq!(foreign_writers(), 0.0);
+    // The same sample sees ours and theirs, and counts one.
+    let mut foreign = Wire::connect(postgres.port);
+    foreign.query("BEGIN; INSERT INTO item VALUES (3, 'three')");
+    let pid = foreign.value("SELECT pg_backend_pid()");
+    eventually("it is seen", || foreign_writers() > 0.0);
+    assert_eq!(foreign_writers(), 1.0);
+    foreign.query("COMMIT; BEGIN; UPDATE item SET name = 'four' WHERE id = 3");
+    eventually("so is the next", || foreign_writers() > 1.0);
+    assert_eq!(foreign_writers(), 2.0);
+    let warning = pgditto.await_log("that is not pgditto's");
+    assert!(warning.contains(&format!("pid={pid}")), "{warning}");
+    let log = pgditto.log();
+    let warnings = log
+        .iter()
+        .filter(|line| line.contains("that is not pgditto's"));
+    assert_eq!(warnings.count(), 1);
+}
