@@ -242,6 +242,7 @@ impl House {
         self.users
             .store(Arc::new(UserDirectory::from_config(&config)));
         self.shared.insight.reload(&config.slow_log);
+        self.shared.cache.reload(&config.cache);
         self.shared.rules.reload(&config.cache.rules);
         self.access.reload(config.http.admin_token_file.clone());
         self.shared.config.store(config);
