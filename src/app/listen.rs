@@ -12,7 +12,7 @@ use super::House;
 use crate::admin;
 use crate::admin::console::{self, Visitor};
 use crate::client::{self, Greeting, Login, Stream};
-use crate::metrics::Refusal;
+use crate::metrics::{ErrorOrigin, Refusal};
 use crate::session::registry::{Identity, Origin, SessionHandle};
 use crate::session::{self, Phase};
 use crate::wire::{self, ErrorReport, SqlState};
@@ -182,7 +182,8 @@ impl House {
                 key,
                 connection,
             })) => {
-                self.shared.registry.cancel(pid, &key).await;
+                let outcome = self.shared.registry.cancel(pid, &key).await;
+                self.shared.metrics.cancelled(outcome);
                 // libpq waits for the end of this connection as the sign that it is done.
                 drop(connection);
             }
@@ -243,6 +244,8 @@ impl House {
         let mut session = match session::open(self.shared.clone(), login).await {
             Ok(session) => session,
             Err(session::Refused { mut login, report }) => {
+                self.shared.metrics.refused(refusal_of(report.code));
+                self.shared.metrics.error(report.code, ErrorOrigin::Proxy);
                 wire::backend::error(&mut login.connection.output, &report);
                 let _ = login.connection.flush().await;
                 tracing::info!(
@@ -291,6 +294,20 @@ async fn turn_away(mut connection: client::Connection) {
         ),
     );
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connection.flush()).await;
+}
+
+/// Of a login that did not become a session.
+fn refusal_of(code: SqlState) -> Refusal {
+    match code {
+        SqlState::NO_SUCH_DATABASE => Refusal::UnknownDatabase,
+        SqlState::INVALID_AUTHORIZATION | SqlState::INVALID_PASSWORD => Refusal::Authentication,
+        SqlState::TOO_MANY_CONNECTIONS => Refusal::TooManyClients,
+        SqlState::ADMIN_SHUTDOWN => Refusal::Draining,
+        SqlState::FEATURE_NOT_SUPPORTED
+        | SqlState::PROGRAM_LIMIT_EXCEEDED
+        | SqlState::SYNTAX_ERROR => Refusal::Protocol,
+        _ => Refusal::Upstream,
+    }
 }
 
 fn refusal(error: &client::ClientError) -> Refusal {

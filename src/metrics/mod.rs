@@ -232,6 +232,19 @@ impl Metrics {
         }
     }
 
+    /// Brings the counters up to what the authorities have counted themselves.
+    fn count_authorities(&self, snapshot: &Snapshot) {
+        let bring = |reason: Invalidation, of: fn(&AuthoritySnapshot) -> u64| {
+            let counter = &self.invalidations[reason as usize];
+            let sum: u64 = snapshot.authorities.iter().map(of).sum();
+            counter.inc_by(sum.saturating_sub(counter.get()));
+        };
+        bring(Invalidation::Guard, |authority| authority.losses);
+        bring(Invalidation::CatalogueOutside, |authority| {
+            authority.catalogue_found
+        });
+    }
+
     /// Everything in Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
@@ -242,6 +255,7 @@ impl Metrics {
             let scraped = self.scraped.lock();
             scraped.gauges.fill(snapshot);
             scraped.compat.fill(snapshot, &stats);
+            self.count_authorities(snapshot);
             self.registry.gather()
         };
         Ok(TextEncoder::new().encode_to_string(&families)?)

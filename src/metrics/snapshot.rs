@@ -210,6 +210,9 @@ pub struct AuthoritySnapshot {
     pub proof_age: Option<Duration>,
     /// Transactions of others that were seen writing, since the process began.
     pub foreign_writers: u64,
+    /// Guards lost, and changes of the catalogue found that came from outside.
+    pub losses: u64,
+    pub catalogue_found: u64,
     /// Relations in the catalogue's picture.
     pub relations: usize,
 }

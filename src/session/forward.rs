@@ -14,7 +14,7 @@ use super::state::{self, Pin};
 use super::{Ending, Session, UnitReport};
 use crate::cache::Fit;
 use crate::catalog::{Effects, SettingNames};
-use crate::metrics::Invalidation;
+use crate::metrics::{ErrorOrigin, Invalidation};
 use crate::sql::Kind;
 use crate::upstream::{Lease, Pumped, Settings, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
@@ -97,6 +97,7 @@ impl Session {
             self.registration.handle.set_cancel_target(None);
         }
         if let Err(error) = refused {
+            self.shared.metrics.error(error.code, ErrorOrigin::Proxy);
             exchange.refuse(&error);
         } else if let Err(error) = self.queue(&work, &mut lease, &mut exchange, &mut miss) {
             self.lease = Some(lease);
@@ -507,6 +508,18 @@ impl Session {
         flushed.map_err(|_| Ending::ClientGone)
     }
 
+    /// Lets operators see the pins, and counts those that are new.
+    fn tell_pins(&self) {
+        let mut told = self.registration.handle.pins.lock();
+        if self.pins.iter().eq(told.iter()) {
+            return;
+        }
+        for pin in self.pins.iter().filter(|pin| !told.contains(pin)) {
+            self.shared.metrics.pinned(pin.as_str());
+        }
+        *told = self.pins.iter().copied().collect();
+    }
+
     /// Keeps the connection while the transaction or a pin needs it; else the pool gets it.
     fn hand_on(&mut self, mut lease: Lease) {
         if self.tx.status == TransactionStatus::Idle
@@ -515,6 +528,7 @@ impl Session {
             self.metrics.transaction(since.elapsed());
         }
         lease.note_statements();
+        self.tell_pins();
         let handle = &self.registration.handle;
         if self.tx.status != TransactionStatus::Idle {
             handle.set_activity(Activity::InTransaction);
@@ -699,7 +713,7 @@ impl Session {
         if self.custom_lost {
             self.pins.insert(Pin::Setting);
         }
-        *self.registration.handle.pins.lock() = self.pins.iter().copied().collect();
+        self.tell_pins();
         lease.applied = found.settings.clone();
         self.report_parameters(lease);
         self.adopt_settings(found.settings);
@@ -903,6 +917,7 @@ impl Session {
         if error.severity == wire::Severity::Fatal {
             return Err(Ending::Fatal(error.clone()));
         }
+        self.shared.metrics.error(error.code, ErrorOrigin::Proxy);
         wire::backend::error(&mut self.client.output, error);
         if self.tx.status != TransactionStatus::Idle {
             self.tx.status = TransactionStatus::Failed;

@@ -40,7 +40,7 @@ use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
 use crate::client;
 use crate::config::Config;
-use crate::metrics::DatabaseMetrics;
+use crate::metrics::{DatabaseMetrics, ErrorOrigin};
 use crate::sql::Isolation;
 use crate::upstream::{Lease, Pool, Settings};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
@@ -568,6 +568,8 @@ impl Session {
             }),
         };
         if let Some(report) = &report {
+            let metrics = &self.shared.metrics;
+            metrics.error(report.code, ErrorOrigin::Proxy);
             wire::backend::error(&mut self.client.output, report);
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.flush()).await;
         }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::state::Pin;
 use crate::client::Stream;
+use crate::metrics::Cancel;
 use crate::upstream::CancelHandle;
 
 /// Session numbers begin above Linux's largest PID, so that ours is never
@@ -210,23 +211,31 @@ impl Registry {
 
     /// Cancels what the session of this number and key is doing. A wrong key is
     /// answered as PostgreSQL does: not at all.
-    pub async fn cancel(&self, number: u32, key: &[u8]) {
-        let target = {
+    pub async fn cancel(&self, number: u32, key: &[u8]) -> Cancel {
+        let (target, under_way) = {
             let inner = self.inner.lock();
             let Some(handle) = inner.sessions.get(&number) else {
-                return;
+                return Cancel::Unknown;
             };
             if !constant_time_eq(&handle.key, key) {
-                return;
+                return Cancel::Unknown;
             }
             handle.cancelled.notify_waiters();
-            handle.cancel_target.lock().clone()
+            let target = handle.cancel_target.lock().clone();
+            (target, handle.under_way.load(Ordering::SeqCst))
         };
         // The handle is good for one lease only: a cancel that comes late cancels nobody.
-        if let Some(target) = target
-            && let Err(error) = target.cancel().await
-        {
-            tracing::debug!(%error, "a cancel request did not reach the server");
+        match target {
+            Some(target) => match target.cancel().await {
+                Ok(true) => Cancel::Forwarded,
+                Ok(false) => Cancel::Idle,
+                Err(error) => {
+                    tracing::debug!(%error, "a cancel request did not reach the server");
+                    Cancel::Failed
+                }
+            },
+            None if under_way => Cancel::Local,
+            None => Cancel::Idle,
         }
     }
 

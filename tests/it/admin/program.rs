@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::fixture::{
-    Certificates, Frames, Message, Options, PgBouncer, Pgditto, Postgres, Wire, eventually, psql,
+    Certificates, Frames, Message, Options, PgBouncer, Pgditto, Postgres, Wire, error_code,
+    eventually, psql,
 };
 
 /// A row by its columns' names.
@@ -567,4 +568,68 @@ fn start_up_says_how_old_an_answer_may_be_and_foreign_writers_are_told_of_once()
         .iter()
         .filter(|line| line.contains("that is not pgditto's"));
     assert_eq!(warnings.count(), 1);
+}
+
+/// Counters that stand at zero for ever look like good news.
+#[test]
+fn pins_cancels_refusals_errors_and_invalidations_are_counted_by_reason() {
+    let postgres = postgres();
+    let pgditto = start(&postgres, |options| {
+        options.set("cache.catalog_watch_interval", "50ms");
+    });
+    let count = |name: &str, labels: &[(&str, &str)]| pgditto.metrics().sum(name, labels);
+    let mut client = Wire::connect(pgditto.port);
+    client.query("LISTEN news");
+    assert_eq!(count("pgditto_pins_total", &[("reason", "listen")]), 1.0);
+    assert_eq!(
+        count("pgditto_pinned_sessions", &[("reason", "listen")]),
+        1.0
+    );
+    let pin = Console::of(&pgditto).row("PINS", "reason", "listen");
+    assert_eq!(pin["server_pid"], client.value("SELECT pg_backend_pid()"));
+
+    let cancel = |pid: u32, key: &[u8]| {
+        let mut request = bytes::BytesMut::new();
+        pgditto::wire::frontend::cancel_request(&mut request, pid, key);
+        let mut stream = Wire::open(pgditto.port);
+        stream.send(&request);
+        // It is done when it is closed.
+        assert!(stream.read().is_none());
+    };
+    client.send(Frames::new().query("SELECT pg_sleep(60)").bytes());
+    eventually("it runs", || {
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        postgres.psql(running) == "1"
+    });
+    cancel(client.pid, &client.key);
+    assert_eq!(error_code(&client.until_ready()), "57014");
+    cancel(client.pid, b"none");
+    let cancels = |outcome: &str| count("pgditto_cancels_total", &[("outcome", outcome)]);
+    assert_eq!((cancels("forwarded"), cancels("unknown")), (1.0, 1.0));
+
+    let parameters = [("user", "app"), ("database", "nowhere")];
+    let refused = Wire::try_login(pgditto.port, 0, &parameters, "secret").err();
+    assert_eq!(refused.expect("no such database").code(), "3D000");
+    let refusals = |reason: &str| count("pgditto_client_refusals_total", &[("reason", reason)]);
+    assert_eq!(refusals("unknown_database"), 1.0);
+    let own = [("origin", "proxy"), ("class", "3D")];
+    assert_eq!(count("pgditto_errors_total", &own), 1.0);
+
+    let invalidations = |reason: &str| count("pgditto_invalidations_total", &[("reason", reason)]);
+    client.query("INSERT INTO item VALUES (5, 'five')");
+    assert_eq!(invalidations("write"), 1.0);
+    client.query("CREATE TABLE other ()");
+    assert_eq!(invalidations("catalogue"), 1.0);
+    eventually("the catalogue is known", || {
+        client.query("SELECT name FROM item");
+        count("pgditto_hits_total", &[]) > 0.0
+    });
+    assert_eq!(invalidations("catalogue_outside"), 0.0);
+    postgres.psql_as("app", "CREATE TABLE another ()");
+    eventually("it is found", || invalidations("catalogue_outside") == 1.0);
+    assert_eq!(invalidations("guard"), 0.0);
+    postgres.psql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pgditto %'",
+    );
+    eventually("its loss is counted", || invalidations("guard") == 1.0);
 }
