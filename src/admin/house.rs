@@ -48,7 +48,7 @@ pub trait House: Send + Sync + 'static {
     async fn shutdown(&self, mode: Shutdown) -> Result<(), CommandError>;
     /// As SIGTERM: begins the drain and returns. Doing it twice is no error.
     async fn drain(&self) -> Result<(), CommandError>;
-    /// Sets a configuration key until the next reload: `section.key`, or PgBouncer's bare name.
+    /// Sets a configuration key until the process ends: `section.key`, or PgBouncer's bare name.
     async fn set(&self, key: &str, value: &str) -> Result<(), CommandError>;
     async fn cache_flush(&self, what: CacheFlush) -> Result<(), CommandError>;
 }

@@ -191,6 +191,7 @@ impl admin::House for House {
             why: errors.to_string(),
         })?;
         self.apply(&config)?;
+        *self.source.lock() = source;
         Ok(())
     }
 

@@ -34,7 +34,7 @@ pub(super) async fn explain(config: &Config, sql: &str) -> Result<String, AppErr
     let control = control_target(config, &target, &user);
     let failed = |error: &dyn std::fmt::Display| AppError::Explain(error.to_string());
     let (client, _task) = control
-        .connect("pgditto-explain")
+        .connect("-explain")
         .await
         .map_err(|error| failed(&error))?;
     let catalog = Loader::load(&client)
@@ -48,6 +48,7 @@ pub(super) async fn explain(config: &Config, sql: &str) -> Result<String, AppErr
     let names = NameScope {
         search_path: search_path(&path, &user),
         role: user,
+        vouched_functions: config.cache.vouched_functions(),
         ..NameScope::default()
     };
     Ok(describe(&catalog, &names, sql))

@@ -148,12 +148,18 @@ impl House {
         tokio::spawn(async move {
             let clients_max = self.shared.config.load().listen.max_client_conn;
             let Some(_place) = self.connections.take(2 * clients_max + SPARE_CONNECTIONS) else {
-                self.shared.metrics.refused(Refusal::TooManyClients);
+                self.count_too_many();
                 turn_away(client::Connection::new(stream)).await;
                 return;
             };
             self.attend(stream).await;
         });
+    }
+
+    fn count_too_many(&self) {
+        let metrics = &self.shared.metrics;
+        metrics.refused(Refusal::TooManyClients);
+        metrics.error(SqlState::TOO_MANY_CONNECTIONS, ErrorOrigin::Proxy);
     }
 
     async fn attend(self: Arc<Self>, stream: Stream) {
@@ -174,7 +180,11 @@ impl House {
         match greeting.await {
             Err(_) => self.shared.metrics.refused(Refusal::Timeout),
             Ok(Err(error)) => {
-                self.shared.metrics.refused(refusal(&error));
+                let metrics = &self.shared.metrics;
+                metrics.refused(refusal(&error));
+                if let Some(report) = error.report() {
+                    metrics.error(report.code, ErrorOrigin::Proxy);
+                }
                 tracing::debug!(%error, "login refused");
             }
             Ok(Ok(Greeting::Cancel {
@@ -235,7 +245,7 @@ impl House {
             .clients
             .take(self.shared.config.load().listen.max_client_conn)
         else {
-            self.shared.metrics.refused(Refusal::TooManyClients);
+            self.count_too_many();
             return turn_away(login.connection).await;
         };
         let peer = login.connection.peer.to_string();
@@ -244,8 +254,9 @@ impl House {
         let mut session = match session::open(self.shared.clone(), login).await {
             Ok(session) => session,
             Err(session::Refused { mut login, report }) => {
-                self.shared.metrics.refused(refusal_of(report.code));
-                self.shared.metrics.error(report.code, ErrorOrigin::Proxy);
+                let metrics = &self.shared.metrics;
+                metrics.refused(refusal_of_session(report.code));
+                metrics.error(report.code, ErrorOrigin::Proxy);
                 wire::backend::error(&mut login.connection.output, &report);
                 let _ = login.connection.flush().await;
                 tracing::info!(
@@ -296,16 +307,15 @@ async fn turn_away(mut connection: client::Connection) {
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connection.flush()).await;
 }
 
-/// Of a login that did not become a session.
-fn refusal_of(code: SqlState) -> Refusal {
+/// Why a client that logged in was given no session.
+fn refusal_of_session(code: SqlState) -> Refusal {
     match code {
         SqlState::NO_SUCH_DATABASE => Refusal::UnknownDatabase,
-        SqlState::INVALID_AUTHORIZATION | SqlState::INVALID_PASSWORD => Refusal::Authentication,
-        SqlState::TOO_MANY_CONNECTIONS => Refusal::TooManyClients,
         SqlState::ADMIN_SHUTDOWN => Refusal::Draining,
-        SqlState::FEATURE_NOT_SUPPORTED
-        | SqlState::PROGRAM_LIMIT_EXCEEDED
-        | SqlState::SYNTAX_ERROR => Refusal::Protocol,
+        // Startup options that cannot be followed, or replication.
+        SqlState::SYNTAX_ERROR
+        | SqlState::FEATURE_NOT_SUPPORTED
+        | SqlState::PROGRAM_LIMIT_EXCEEDED => Refusal::Protocol,
         _ => Refusal::Upstream,
     }
 }

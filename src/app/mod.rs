@@ -22,7 +22,7 @@ use crate::admin::http::{self, Access};
 use crate::authority::{Authority, ControlTarget, Setup};
 use crate::cache::{Cache, CacheError, Tags};
 use crate::client::UserDirectory;
-use crate::config::{CacheMode, Config, ConfigErrors, Level, Secret, Source};
+use crate::config::{CacheMode, Config, ConfigErrors, Level, Secret, Source, Watch};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
 use crate::session::analysis::Analyser;
@@ -36,6 +36,9 @@ use crate::upstream::{Pools, Target};
 use introduction::Doorman;
 use listen::Listeners;
 use places::Places;
+
+/// How often files with secrets and certificates are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why the process cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +195,10 @@ impl House {
     /// Waits for the signals of the operator; returns when the process may end.
     async fn until_stopped(&self, signals: &mut Signals) {
         let mut phase = self.phase.subscribe();
+        // One for the whole wait: a reload must not give a drain its time anew.
+        let mut drained = std::pin::pin!(self.drained(&mut phase));
+        let mut files = Watch::new(&self.shared.config.load().watched_files);
+        let mut look = tokio::time::interval(WATCH_INTERVAL);
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => {
@@ -205,7 +212,8 @@ impl House {
                 _ = signals.hangup.recv() => self.reload_on_signal(),
                 _ = signals.user1.recv() => drop(self.shared.pools.pause(None)),
                 _ = signals.user2.recv() => self.resume_on_signal(),
-                () = self.drained(&mut phase) => break,
+                _ = look.tick() => self.reload_changed_files(&mut files),
+                () = &mut drained => break,
             }
         }
         self.phase.send_replace(Phase::Stopping);
@@ -286,6 +294,15 @@ impl House {
         }
     }
 
+    /// Loads again if a file that holds a secret, a certificate or a key has changed.
+    fn reload_changed_files(&self, files: &mut Watch) {
+        files.follow(&self.shared.config.load().watched_files);
+        if files.changed() {
+            tracing::info!("a file with a secret or certificate has changed");
+            self.reload_on_signal();
+        }
+    }
+
     /// The server answers: a guard has been heard, or a connection is open. True
     /// as long as nobody has asked for anything.
     fn upstream_reachable(&self) -> bool {
@@ -344,6 +361,7 @@ fn control_target(config: &Config, target: &Target, user: &str) -> ControlTarget
         sslmode: target.sslmode,
         tls: target.tls.clone(),
         connect_timeout: config.upstream.server_connect_timeout,
+        application_name: config.upstream.application_name.clone(),
     }
 }
 

@@ -183,12 +183,12 @@ impl House {
                     hindrance: database.authority.may_serve(now).err(),
                     proof_age: stats.proof_age,
                     foreign_writers: stats.foreign_writers,
-                    losses: stats.losses,
-                    catalogue_found: stats.catalogue_found,
                     relations: database
                         .authority
                         .catalog()
                         .map_or(0, |catalog| catalog.relations().count()),
+                    guards_lost: stats.losses,
+                    catalogue_found: stats.catalogue_found,
                 }
             })
             .collect()

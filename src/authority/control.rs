@@ -25,6 +25,8 @@ pub struct ControlTarget {
     /// What verifies the server's certificate; needed unless `sslmode` is disable.
     pub tls: Option<Arc<rustls::ClientConfig>>,
     pub connect_timeout: Duration,
+    /// What its connections are called in pg_stat_activity; what each is for is appended.
+    pub application_name: String,
 }
 
 /// A control connection's failure. The upstream's fault; nothing survives but the next attempt.
@@ -56,14 +58,14 @@ fn chain(error: &tokio_postgres::Error) -> String {
 pub(super) type Row = Vec<Option<String>>;
 
 impl ControlTarget {
-    pub(super) fn config(&self, application_name: &str) -> Config {
+    pub(super) fn config(&self, purpose: &str) -> Config {
         let mut config = Config::new();
         config
             .host(&self.host)
             .port(self.port)
             .dbname(&self.dbname)
             .user(&self.user)
-            .application_name(application_name)
+            .application_name(format!("{}{purpose}", self.application_name))
             .connect_timeout(self.connect_timeout)
             .keepalives_idle(Duration::from_secs(10))
             .ssl_mode(match (&self.tls, self.sslmode) {
@@ -99,11 +101,8 @@ impl ControlTarget {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub async fn connect(
-        &self,
-        application_name: &str,
-    ) -> Result<(Client, JoinHandle<()>), ControlError> {
-        let config = self.config(application_name);
+    pub async fn connect(&self, purpose: &str) -> Result<(Client, JoinHandle<()>), ControlError> {
+        let config = self.config(purpose);
         // The driver's own limit is for the socket, not for the log-in.
         let connecting = tokio::time::timeout(self.connect_timeout, config.connect(self.tls()));
         let (client, connection) = connecting.await.map_err(|_| ControlError::Timeout)??;

@@ -111,7 +111,7 @@ impl Core {
 
     /// Connects and registers.
     async fn post(&self) -> Result<Guard, ControlError> {
-        let name = format!("pgditto {:032x}", self.tags.incarnation());
+        let name = format!(" {:032x}", self.tags.incarnation());
         let (client, connection) = self.target.connect(&name).await?;
         rows(&client, SETTLE).await?;
         let mut key = [0; 8];

@@ -107,7 +107,7 @@ impl Authority {
             state_dir,
         } = setup;
         let (record, found) = open_record(state_dir, &target);
-        let manager = ControlManager::new(target.config("pgditto-control"), target.tls());
+        let manager = ControlManager::new(target.config("-control"), target.tls());
         let control = bb8::Pool::builder()
             .max_size(CONTROL_CONNECTIONS_MAX)
             .connection_timeout(target.connect_timeout)
@@ -399,7 +399,7 @@ impl Core {
         let proof = self.guarded().await;
         let target = (self.login)(user);
         let target = target.as_ref().unwrap_or(&self.target);
-        let (client, connection) = target.connect("pgditto-control").await?;
+        let (client, connection) = target.connect("-control").await?;
         prove(&client, &proof).await?;
         Ok((client, connection))
     }

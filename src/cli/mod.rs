@@ -67,6 +67,9 @@ enum Command {
         /// Print every key with its default and its meaning instead
         #[arg(long)]
         reference: bool,
+        /// Print the tables of docs/configuration.md
+        #[arg(long, hide = true, conflicts_with = "reference")]
+        markdown: bool,
     },
     /// Say why a statement is or is not answered from the cache
     Explain {
@@ -119,8 +122,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(source),
         Command::CheckConfig => check(&source),
-        Command::PrintConfig { reference: true } => print(&config::reference()),
-        Command::PrintConfig { reference: false } => print_effective(&source),
+        Command::PrintConfig { markdown: true, .. } => print(&config::markdown()),
+        Command::PrintConfig {
+            reference: true, ..
+        } => print(&config::reference()),
+        Command::PrintConfig { .. } => print_effective(&source),
         Command::Explain { sql } => explain::run(&source, &sql),
         Command::ImportPgbouncer { ini, userlist } => import::run(&ini, userlist.as_deref()),
         Command::Drain {

@@ -27,6 +27,10 @@ impl Kind<Option<Secret>> for Hidden {
         let here = value.as_ref().is_some_and(|secret| secret.file().is_none());
         quoted(if here { MASK } else { "" })
     }
+
+    fn takes(&self) -> String {
+        "secret".into()
+    }
 }
 
 /// The `_file` form of a secret: the path of a file that holds it.
@@ -49,5 +53,9 @@ impl Kind<Option<Secret>> for HiddenFile {
 
     fn same(&self, a: &Option<Secret>, b: &Option<Secret>) -> bool {
         a.as_ref().and_then(Secret::file) == b.as_ref().and_then(Secret::file)
+    }
+
+    fn takes(&self) -> String {
+        "path".into()
     }
 }

@@ -102,7 +102,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
     upstream.dbname => upstream.dbname, Maybe("", Text), Restart,
         "The database for pgditto's own connections until a client named one. Empty is the user's name, as in libpq.";
     upstream.application_name => upstream.application_name, Text, Restart,
-        "What pgditto's own connections are called in pg_stat_activity. Clients' own names pass unchanged.";
+        "What the names of pgditto's own connections in pg_stat_activity begin with. Clients' own names pass unchanged.";
     upstream.options => upstream.options, Maybe("", Text), Restart,
         "Command-line options for every upstream connection, such as \"-c statement_timeout=5s\".";
     upstream.server_connect_timeout => upstream.server_connect_timeout, TIME, Reload,
@@ -156,30 +156,30 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "How long any answer is kept, at every level.";
     cache.memory_limit => cache.memory_limit, Size(1 << 20, 1 << 50), Reload,
         "Memory for answers, in bytes, overhead included.";
-    cache.max_entry_size => cache.max_entry_size, Size(1 << 10, GIB), Reload,
+    cache.max_entry_size => cache.max_entry_size, Size(1 << 10, GIB), Restart,
         "Longer answers are not kept, in bytes.";
     cache.lease => cache.lease, TIME, Restart,
         "Answers are given only while the server was heard from within this time, so that a server that was replaced behind pgditto's back is noticed.";
     cache.catalog_watch_interval => cache.catalog_watch_interval, TIME, Restart,
         "How often schema changes that did not come through pgditto are looked for.";
-    cache.single_flight_timeout => cache.single_flight_timeout, TIME_OR_ZERO, Reload,
+    cache.single_flight_timeout => cache.single_flight_timeout, TIME_OR_ZERO, Restart,
         "How long a statement waits for the same statement already under way, before it asks the server itself. 0 is not at all.";
-    cache.single_flight_waiters => cache.single_flight_waiters, Count(0, 1_000_000), Reload,
+    cache.single_flight_waiters => cache.single_flight_waiters, Count(0, 1_000_000), Restart,
         "How many may wait so for one statement.";
 
     redis.url => redis.url, Hidden, Restart,
         "redis:// or rediss:// URL.";
     redis.url_file => redis.url, HiddenFile, Restart,
         "A file that holds the URL, instead of url.";
-    redis.timeout => redis.timeout, TIME, Reload,
+    redis.timeout => redis.timeout, TIME, Restart,
         "The longest that a lookup waits for Redis.";
     redis.connect_timeout => redis.connect_timeout, TIME, Restart,
         "How long connecting to Redis may take. No client waits for it.";
-    redis.retry_interval => redis.retry_interval, TIME, Reload,
+    redis.retry_interval => redis.retry_interval, TIME, Restart,
         "How long Redis is left alone after failures.";
     redis.fleet_name => redis.fleet_name, Maybe("", Text), Restart,
-        "A name in front of every key: pgditto:<fleet_name>:<hash>. Empty is a name made from the server's identity.";
-    redis.min_entry_size => redis.min_entry_size, Size(0, GIB), Reload,
+        "A name in front of every key: pgditto:<fleet_name>:<hash>. With a name, processes of the same name share answers of level ttl; all of them must serve the same databases of the same server. Empty: keys are named \"default\", and nothing is shared.";
+    redis.min_entry_size => redis.min_entry_size, Size(0, GIB), Restart,
         "Answers shorter than this stay in memory only, in bytes.";
 
     slow_log.warn => slow_log.warn, TIME_OR_ZERO, Reload,
@@ -249,7 +249,7 @@ pub static RULE_KEYS: &[Key<CacheRule>] = keys! { CacheRule;
     rules.databases => databases, Names, Reload,
         "Condition: the database is one of these.";
     rules.shape => shape, Maybe("", Shape), Reload,
-        "Condition: the statement's shape, as the slow log and SHOW CACHE print it.";
+        "Condition: the statement's shape, as the slow log and SHOW QUERIES print it.";
     rules.cache => cache, Maybe("", OneOf), Reload,
         "false keeps what matches out of the cache.";
     rules.level => level, Maybe("", OneOf), Reload,
@@ -259,7 +259,7 @@ pub static RULE_KEYS: &[Key<CacheRule>] = keys! { CacheRule;
     rules.tags => tags, Names, Reload,
         "Labels for CACHE FLUSH TAG.";
     rules.functions => functions, Names, Reload,
-        "User functions whose result depends on nothing but their arguments and on tables that the statement names: you vouch for it.";
+        "User functions whose result depends on nothing but their arguments and on tables that the statement names: you vouch for it, in every statement, whatever the conditions of this rule.";
 };
 
 /// Sections and keys that are planned: they are answered so instead of as unknown.

@@ -17,6 +17,7 @@ mod file;
 mod hidden;
 pub mod keys;
 mod load;
+mod markdown;
 mod merge;
 mod nearest;
 mod print;
@@ -34,6 +35,7 @@ use std::time::Duration;
 pub use error::{ConfigError, ConfigErrors, Origin, Problem};
 pub(crate) use load::split_address;
 pub use load::{Source, check_text};
+pub use markdown::markdown;
 pub use merge::{Loaded, Origins};
 pub use print::{print, reference};
 pub use reload::{Changes, diff, effective};
@@ -318,6 +320,17 @@ impl Default for CacheConfig {
     }
 }
 
+impl CacheConfig {
+    /// Functions of users that some rule vouches for, sorted.
+    pub fn vouched_functions(&self) -> Vec<String> {
+        let functions = self.rules.iter().flat_map(|rule| &rule.functions);
+        let mut functions: Vec<String> = functions.cloned().collect();
+        functions.sort();
+        functions.dedup();
+        functions
+    }
+}
+
 /// One `[[cache.rules]]`: every condition that is given must match; the first rule that matches decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheRule {
@@ -325,7 +338,7 @@ pub struct CacheRule {
     pub tables: Vec<String>,
     pub users: Vec<String>,
     pub databases: Vec<String>,
-    /// A shape's id as the slow log and `SHOW CACHE` print it.
+    /// A shape's id as the slow log and `SHOW QUERIES` print it.
     pub shape: Option<String>,
     /// `cache = false` keeps what matches out of the cache.
     pub cache: Option<bool>,

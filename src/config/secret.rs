@@ -108,6 +108,15 @@ impl Watch {
         Self { files }
     }
 
+    /// From now on these files count. One that was known before is remembered as it was.
+    pub fn follow(&mut self, files: &[PathBuf]) {
+        let follow = |path: &PathBuf| {
+            let known = self.files.iter().find(|(known, _)| known == path);
+            known.cloned().unwrap_or_else(|| (path.clone(), mark(path)))
+        };
+        self.files = files.iter().map(follow).collect();
+    }
+
     /// Whether a file changed since the last call. A file that is away is no change until it is back: a writer that
     /// replaces it may be half-way.
     pub fn changed(&mut self) -> bool {

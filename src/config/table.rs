@@ -24,11 +24,17 @@ pub struct Key<T: 'static> {
     /// Reads into the field; the error is a sentence without the key's name.
     pub(super) set: fn(&mut T, &Raw) -> Result<(), String>,
     pub(super) show: fn(&T) -> String,
+    pub(super) takes: fn(&T) -> String,
     pub(super) same: fn(&T, &T) -> bool,
     pub(super) copy: fn(&T, &mut T),
 }
 
 impl<T: Default> Key<T> {
+    /// What may be given, with the unit or the range.
+    pub fn takes(&self) -> String {
+        (self.takes)(&T::default())
+    }
+
     /// The value that bare `text` means, as TOML; a secret is not masked.
     pub(crate) fn to_toml(&self, text: &str) -> Result<String, String> {
         let mut scratch = T::default();
@@ -61,6 +67,7 @@ macro_rules! keys {
                 Ok(())
             },
             show: |target| $crate::config::value::Kind::show(&$kind, &target.$($field).+),
+            takes: |target| $crate::config::value::takes(&$kind, &target.$($field).+),
             same: |a, b| $crate::config::value::Kind::same(&$kind, &a.$($field).+, &b.$($field).+),
             copy: |from, to| to.$($field).+ = from.$($field).+.clone(),
         } ),* ]

@@ -46,6 +46,14 @@ impl Kind<Duration> for Time {
     fn show(&self, value: &Duration) -> String {
         quoted(&humantime::format_duration(*value).to_string())
     }
+
+    fn takes(&self) -> String {
+        if self.0.is_zero() {
+            "time, or 0".into()
+        } else {
+            "time".into()
+        }
+    }
 }
 
 /// A number of bytes within bounds, with PostgreSQL's units: 1 kB is 1024 bytes. No unit is bytes.
@@ -80,6 +88,10 @@ impl<T: Copy + TryFrom<u64> + TryInto<u64>> Kind<T> for Size {
     fn show(&self, value: &T) -> String {
         let bytes = (*value).try_into().unwrap_or(u64::MAX);
         quoted(&size_text(bytes))
+    }
+
+    fn takes(&self) -> String {
+        format!("size, {} to {}", size_text(self.0), size_text(self.1))
     }
 }
 

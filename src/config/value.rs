@@ -57,6 +57,8 @@ pub(crate) fn quoted(text: &str) -> String {
 pub(crate) trait Kind<T> {
     fn read(&self, raw: &Raw) -> Result<T, String>;
     fn show(&self, value: &T) -> String;
+    /// What may be given, with the unit or the range, in words for users.
+    fn takes(&self) -> String;
     /// Whether two values of this key are one, as a reload sees it.
     fn same(&self, a: &T, b: &T) -> bool
     where
@@ -64,6 +66,11 @@ pub(crate) trait Kind<T> {
     {
         a == b
     }
+}
+
+/// [`Kind::takes`] of the kind of a value's type.
+pub(crate) fn takes<T>(kind: &impl Kind<T>, _value: &T) -> String {
+    kind.takes()
 }
 
 pub(crate) struct Text;
@@ -79,6 +86,10 @@ impl Kind<String> for Text {
 
     fn show(&self, value: &String) -> String {
         quoted(value)
+    }
+
+    fn takes(&self) -> String {
+        "text".into()
     }
 }
 
@@ -97,6 +108,10 @@ impl Kind<String> for Name {
     fn show(&self, value: &String) -> String {
         quoted(value)
     }
+
+    fn takes(&self) -> String {
+        "text".into()
+    }
 }
 
 pub(crate) struct Path;
@@ -108,6 +123,10 @@ impl Kind<PathBuf> for Path {
 
     fn show(&self, value: &PathBuf) -> String {
         quoted(&value.to_string_lossy())
+    }
+
+    fn takes(&self) -> String {
+        "path".into()
     }
 }
 
@@ -132,6 +151,10 @@ impl Kind<Vec<String>> for Names {
         let items: Vec<String> = value.iter().map(|item| quoted(item)).collect();
         format!("[{}]", items.join(", "))
     }
+
+    fn takes(&self) -> String {
+        "list".into()
+    }
 }
 
 /// A whole number within bounds, both included.
@@ -155,6 +178,10 @@ impl<T: Copy + TryFrom<u64> + std::fmt::Display> Kind<T> for Count {
 
     fn show(&self, value: &T) -> String {
         value.to_string()
+    }
+
+    fn takes(&self) -> String {
+        format!("{} to {}", self.0, self.1)
     }
 }
 
@@ -195,6 +222,18 @@ impl<T: Word> Kind<T> for OneOf {
             word => quoted(word),
         }
     }
+
+    fn takes(&self) -> String {
+        let mut words: Vec<(&str, T)> = Vec::new();
+        for (word, value) in T::WORDS {
+            // The first spelling of each.
+            if !words.iter().any(|(_, known)| known == value) {
+                words.push((word, *value));
+            }
+        }
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        words.join(", ")
+    }
 }
 
 /// `None` is written as the given word (empty for most keys), since TOML has no null and every key has a value.
@@ -217,6 +256,13 @@ impl<T, K: Kind<T>> Kind<Option<T>> for Maybe<K> {
             .as_ref()
             .map_or_else(|| quoted(self.0), |value| self.1.show(value))
     }
+
+    fn takes(&self) -> String {
+        match self.0 {
+            "" => self.1.takes(),
+            word => format!("{word}, or {}", self.1.takes()),
+        }
+    }
 }
 
 /// Root certificates: `system`, in libpq's words, is the same as none given.
@@ -233,6 +279,10 @@ impl Kind<Option<PathBuf>> for CaFile {
     fn show(&self, value: &Option<PathBuf>) -> String {
         Maybe("", Path).show(value)
     }
+
+    fn takes(&self) -> String {
+        "path".into()
+    }
 }
 
 /// A shape's id as logs print it.
@@ -248,6 +298,10 @@ impl Kind<String> for Shape {
 
     fn show(&self, value: &String) -> String {
         quoted(value)
+    }
+
+    fn takes(&self) -> String {
+        "16 hexadecimal digits".into()
     }
 }
 

@@ -177,6 +177,12 @@ impl Metrics {
         self.invalidations[reason as usize].inc();
     }
 
+    /// What is counted elsewhere, `count` times since the start.
+    fn invalidated_in_all(&self, reason: Invalidation, count: u64) {
+        let counter = &self.invalidations[reason as usize];
+        counter.inc_by(count.saturating_sub(counter.get()));
+    }
+
     pub fn refused(&self, reason: Refusal) {
         self.refusals[reason as usize].inc();
     }
@@ -232,19 +238,6 @@ impl Metrics {
         }
     }
 
-    /// Brings the counters up to what the authorities have counted themselves.
-    fn count_authorities(&self, snapshot: &Snapshot) {
-        let bring = |reason: Invalidation, of: fn(&AuthoritySnapshot) -> u64| {
-            let counter = &self.invalidations[reason as usize];
-            let sum: u64 = snapshot.authorities.iter().map(of).sum();
-            counter.inc_by(sum.saturating_sub(counter.get()));
-        };
-        bring(Invalidation::Guard, |authority| authority.losses);
-        bring(Invalidation::CatalogueOutside, |authority| {
-            authority.catalogue_found
-        });
-    }
-
     /// Everything in Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
@@ -253,9 +246,11 @@ impl Metrics {
         let stats = self.stats();
         let families = {
             let scraped = self.scraped.lock();
+            let sum = |of: fn(&AuthoritySnapshot) -> u64| snapshot.authorities.iter().map(of).sum();
+            self.invalidated_in_all(Invalidation::Guard, sum(|a| a.guards_lost));
+            self.invalidated_in_all(Invalidation::CatalogueOutside, sum(|a| a.catalogue_found));
             scraped.gauges.fill(snapshot);
             scraped.compat.fill(snapshot, &stats);
-            self.count_authorities(snapshot);
             self.registry.gather()
         };
         Ok(TextEncoder::new().encode_to_string(&families)?)

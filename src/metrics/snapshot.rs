@@ -210,11 +210,12 @@ pub struct AuthoritySnapshot {
     pub proof_age: Option<Duration>,
     /// Transactions of others that were seen writing, since the process began.
     pub foreign_writers: u64,
-    /// Guards lost, and changes of the catalogue found that came from outside.
-    pub losses: u64,
-    pub catalogue_found: u64,
     /// Relations in the catalogue's picture.
     pub relations: usize,
+    /// Guards lost since the start.
+    pub guards_lost: u64,
+    /// Changes of the catalogue by somebody else that were found since the start.
+    pub catalogue_found: u64,
 }
 
 impl Snapshot {

@@ -779,7 +779,9 @@ impl Session {
             return Ok(());
         }
         if self.touched_sequences {
-            self.pins.insert(Pin::Sequence);
+            if self.pins.insert(Pin::Sequence) {
+                self.shared.metrics.pinned(Pin::Sequence.as_str());
+            }
             self.touched_sequences = false;
             return Err(ErrorReport::error(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -216,7 +216,9 @@ impl Session {
         let mut report = UnitReport::new();
         let miss = serve::Miss::bypass(crate::sql::Bypass::FunctionCall);
         self.forward(Work::FunctionCall(frame), miss, &mut report)
-            .await
+            .await?;
+        self.record(&report, &Analysis::not_understood(), b"<FunctionCall>");
+        Ok(())
     }
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
@@ -568,8 +570,7 @@ impl Session {
             }),
         };
         if let Some(report) = &report {
-            let metrics = &self.shared.metrics;
-            metrics.error(report.code, ErrorOrigin::Proxy);
+            self.shared.metrics.error(report.code, ErrorOrigin::Proxy);
             wire::backend::error(&mut self.client.output, report);
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.flush()).await;
         }

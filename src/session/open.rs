@@ -183,6 +183,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
     let mut pins = BTreeSet::new();
     if pool_mode(&config, &login.database, &login.user) == PoolMode::Session {
         pins.insert(Pin::SessionPooling);
+        shared.metrics.pinned(Pin::SessionPooling.as_str());
     }
     let mut session = Session {
         limits: Limits {

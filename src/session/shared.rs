@@ -212,16 +212,7 @@ impl Databases {
 impl Shared {
     /// Functions of users that some rule vouches for, sorted.
     pub fn vouched_functions(&self) -> Vec<String> {
-        let config = self.config.load();
-        let mut functions: Vec<String> = config
-            .cache
-            .rules
-            .iter()
-            .flat_map(|rule| rule.functions.iter().cloned())
-            .collect();
-        functions.sort();
-        functions.dedup();
-        functions
+        self.config.load().cache.vouched_functions()
     }
 
     /// What the databases of the server share has changed through `origin`:

@@ -57,7 +57,6 @@ reasons! {
     SettingsUnknown = "settings_unknown", "The session's settings are not completely known.";
     LocalSettings = "local_settings", "The transaction has settings of its own (SET LOCAL).";
     CustomSetting = "custom_setting", "It reads a custom setting whose name is not a constant, or that the session has not set.";
-    Cursor = "cursor", "Cursors are read piece by piece from the server.";
     RowLimit = "row_limit", "Execute with a row limit leaves a portal open on the server.";
     OpenPortal = "open_portal", "The portal was bound in an earlier unit, so its snapshot is older.";
     Streamed = "streamed", "The client flushes without Sync or sends more than `listen.unit_buffer_size` before it.";
@@ -73,7 +72,5 @@ reasons! {
     PoolerUpstream = "pooler_upstream", "There is another pooler between pgditto and the server, so backends cannot be told apart.";
     Marked = "marked", "A write to what it depends on is about to commit.";
     TooLarge = "too_large", "The answer is larger than `cache.max_entry_size`.";
-    Notice = "notice", "The answer came with a notice or a changed parameter.";
-    Replication = "replication", "A replication connection is passed through.";
     StandardStrings = "standard_strings", "standard_conforming_strings is off.";
 }

@@ -380,11 +380,13 @@ impl Snapshot {
             target.host = entry.host.clone().unwrap_or(target.host);
             target.port = entry.port.unwrap_or(target.port);
         }
+        let options = config.upstream.options.clone();
+        let options = options.map(|options| ("options".to_owned(), options));
         let plan = Plan {
             target,
             options: ConnectOptions {
                 timeout: config.upstream.server_connect_timeout,
-                parameters: Vec::new(),
+                parameters: options.into_iter().collect(),
                 prepared_statements_max: config.pool.max_prepared_statements,
             },
             lifetime: config.pool.server_lifetime,

@@ -81,15 +81,3 @@ fn rooms_use_only_the_rooms_above_them() {
         }
     }
 }
-
-#[test]
-fn readme_names_every_pin() {
-    let readme = include_str!("../../README.md");
-    for pin in pgditto::session::state::Pin::ALL {
-        let word = format!("`{}`", pin.as_str());
-        assert!(
-            readme.contains(&word),
-            "README.md does not name the pin {word}"
-        );
-    }
-}

@@ -28,6 +28,7 @@ fn target(port: u16) -> ControlTarget {
         sslmode: SslMode::Disable,
         tls: None,
         connect_timeout: Duration::from_secs(10),
+        application_name: "pgditto".into(),
     }
 }
 

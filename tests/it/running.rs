@@ -353,13 +353,15 @@ fn a_slow_statement_is_one_line_with_where_its_time_went_and_no_literal() {
 fn explain_says_whether_why_and_on_what() {
     let postgres = postgres();
     postgres.psql_as("app", "CREATE VIEW named AS SELECT name FROM item");
-    let explain = |sql: &str| {
+    let explain_with = |args: &[&str], sql: &str| {
         let mut command: Command = Command::new(env!("CARGO_BIN_EXE_pgditto"));
         command.args(["explain", "--upstream", &postgres.url(), sql]);
+        command.args(args);
         let output = run(command, "");
         assert!(output.success, "{}", output.stderr);
         output.stdout
     };
+    let explain = |sql: &str| explain_with(&[], sql);
     let cached = explain("SELECT * FROM named WHERE name = 'one'");
     assert!(
         cached.contains("decision:   answered from the cache"),
@@ -371,6 +373,17 @@ fn explain_says_whether_why_and_on_what() {
     assert!(volatile.contains("volatile_function"), "{volatile}");
     let write = explain("UPDATE item SET name = 'two'");
     assert!(write.contains("item"), "{write}");
+    postgres.psql_as(
+        "app",
+        "CREATE FUNCTION twice(x int) RETURNS int LANGUAGE sql AS 'SELECT 2 * x'",
+    );
+    let call = "SELECT twice(4)";
+    assert!(explain(call).contains("user_function"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vouched.toml");
+    std::fs::write(&path, "[[cache.rules]]\nfunctions = [\"twice\"]\n").expect("space");
+    let vouched = explain_with(&["--config", path.to_str().expect("UTF-8")], call);
+    assert!(vouched.contains("answered from the cache"), "{vouched}");
 }
 
 #[test]
@@ -424,4 +437,34 @@ fn cancels_and_operators_get_in_when_every_place_is_taken() {
     Wire::open(pgditto.port).send(&request);
     let replies = busy.until_ready();
     assert_eq!(error_code(&replies), "57014");
+}
+
+#[test]
+fn options_of_the_url_hold_for_every_session() {
+    let postgres = postgres();
+    postgres.psql_as(
+        "app",
+        "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.item AS SELECT 'other' AS name",
+    );
+    let url = postgres.url() + "?options=-c%20work_mem%3D7MB%20-c%20search_path%3Delsewhere";
+    let pgditto = Pgditto::start(&postgres, |o| {
+        o.upstream(url + "&application_name=shop")
+            .set("pool.default_pool_size", 1);
+    });
+    let through = pgditto.url("app", "app");
+    let set_and_reset = "SET work_mem = '1MB'; RESET work_mem";
+    let output = psql(
+        &through,
+        &["-At", "-c", set_and_reset, "-c", "SHOW work_mem"],
+        "",
+    );
+    assert!(output.stdout.ends_with("7MB\n"), "{output:?}");
+    eventually("a hit", || {
+        let output = libpq(&through, "SELECT name FROM item");
+        assert_eq!(output.stdout, "other\n", "{output:?}");
+        pgditto.metrics().sum("pgditto_hits_total", &[]) > 0.0
+    });
+    // And what is pgditto's own is called so.
+    let named = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'shop %'";
+    assert_eq!(postgres.psql(named), "1");
 }

@@ -130,9 +130,8 @@ impl House for Played {
                 hindrance: None,
                 proof_age: Some(Duration::from_millis(20)),
                 foreign_writers: 3,
-                losses: 1,
-                catalogue_found: 2,
                 relations: 12,
+                ..AuthoritySnapshot::default()
             }],
             pinned: vec![("listen", 1)],
             cache: CacheSnapshot {

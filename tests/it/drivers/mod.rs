@@ -112,7 +112,7 @@ fn pgbench_balances_its_books_with_64_clients_on_10_connections() {
             // workers; only the pool's connections run pgbench.
             let sql = "SELECT count(*) FROM pg_stat_activity
                        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-                         AND query ~ 'pgbench_|^(BEGIN|END)'";
+                         AND application_name NOT LIKE 'pgditto%' AND query ~ 'pgbench_|^(BEGIN|END)'";
             while !done.load(Ordering::Relaxed) {
                 let now = postgres.psql(sql).parse().expect("a count");
                 most.fetch_max(now, Ordering::Relaxed);
