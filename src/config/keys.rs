@@ -158,7 +158,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "\"strict\" never answers with what a finished write has changed. \"ttl\" answers may be as old as ttl.";
     cache.ttl => cache.ttl, TIME, Reload,
         "How long any answer is kept, at every level.";
-    cache.memory_limit => cache.memory_limit, Size(1 << 20, 1 << 50), Restart,
+    cache.memory_limit => cache.memory_limit, Size(1 << 20, 1 << 50), Reload,
         "Memory for answers, in bytes, overhead included.";
     cache.max_entry_size => cache.max_entry_size, Size(1 << 10, GIB), Restart,
         "Longer answers are not kept, in bytes.";

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::Session;
 use super::decide::ReadPlan;
 use super::exchange::Exchange;
+use super::rules::Look;
 use super::serve::Miss;
 use super::statements::{Statement, told_apart};
 use crate::cache::{Answer, Entry, Key, Leader, Moment, Stamp, StoreOptions};
@@ -53,6 +54,13 @@ impl Session {
         miss: &mut Miss,
     ) {
         Self::unplan_fill(bind.portal, exchange);
+        let look = match miss.executes_looked_at.checked_sub(1) {
+            Some(rest) => {
+                miss.executes_looked_at = rest;
+                Look::Again
+            }
+            None => Look::First,
+        };
         if exchange.planned.len() + exchange.fills.len() >= UNIT_FILLS_MAX {
             return;
         }
@@ -63,7 +71,8 @@ impl Session {
                 return None;
             }
             let meaning = self.meaning(analysis);
-            self.read_plan(analysis, &meaning, &statement.parameter_types, Some(bind))
+            let types = &statement.parameter_types;
+            self.read_plan(analysis, &meaning, types, Some(bind), look)
                 .ok()
         });
         let Some(plan) = plan else { return };

@@ -8,11 +8,11 @@ use super::analysis::Analysis;
 use super::decide;
 use super::exchange::{Exchange, Expect, Progress, Sides};
 use super::registry::Activity;
-use super::send::{Unsent, killed, sleep_until};
+use super::send::{Unsent, sleep_until};
 use super::serve::Miss;
 use super::shared::DescriptionKey;
 use super::state::{self, Pin};
-use super::{Ending, Session, UnitReport};
+use super::{Ending, Session, UnitReport, shut_down};
 use crate::cache::Fit;
 use crate::catalog::{Effects, SettingNames};
 use crate::metrics::{ErrorOrigin, Invalidation};
@@ -115,6 +115,7 @@ impl Session {
             }
         }
         if let Err(error) = refused {
+            self.shared.metrics.error(error.code, ErrorOrigin::Proxy);
             exchange.refuse(&error);
         } else if let Err(error) = self.queue(&work, &mut lease, &mut exchange, &mut miss) {
             self.lease = Some(lease);
@@ -127,6 +128,7 @@ impl Session {
         let handle = self.registration.handle.clone();
         handle.set_activity(Activity::Active);
         let sent = Instant::now();
+        self.upstream_since.get_or_insert(sent);
         let relayed = self.relay(&mut lease, &mut exchange).await;
         report.upstream += sent.elapsed();
         report.rows += exchange.outcome.rows;
@@ -241,7 +243,7 @@ impl Session {
             let lease = tokio::select! {
                 lease = self.pool.lease(&wish, deadline.into()) => lease,
                 () = handle.cancelled.notified() => return Err(cancelled()),
-                () = handle.kill.notified() => return Err(killed()),
+                () = handle.kill.notified() => return Err(shut_down()),
             };
             report.waited = started.elapsed();
             let mut lease = lease.map_err(|error| statement_error(error.report()))?;
@@ -377,7 +379,9 @@ impl Session {
                     Err(error) => return Err(Broken::Upstream(error.to_string())),
                 },
                 read = self.client.fill(), if may_read_client => {
-                    if !matches!(read, Ok(n) if n > 0) {
+                    if let Ok(length @ 1..) = read {
+                        self.metrics.received(length as u64);
+                    } else {
                         client_gone = true;
                         if exchange.open {
                             // What was begun can never be finished.
@@ -536,8 +540,27 @@ impl Session {
         sent
     }
 
+    /// Lets operators see the pins, and counts those that are new.
+    fn tell_pins(&self) {
+        let mut told = self.registration.handle.pins.lock();
+        if self.pins.iter().eq(told.iter()) {
+            return;
+        }
+        for pin in self.pins.iter().filter(|pin| !told.contains(pin)) {
+            self.shared.metrics.pinned(pin.as_str());
+        }
+        *told = self.pins.iter().copied().collect();
+    }
+
     /// Keeps the connection while the transaction or a pin needs it; else the pool gets it.
     fn hand_on(&mut self, mut lease: Lease) {
+        if self.tx.status == TransactionStatus::Idle
+            && let Some(since) = self.upstream_since.take()
+        {
+            self.metrics.transaction(since.elapsed());
+        }
+        lease.note_statements();
+        self.tell_pins();
         let handle = &self.registration.handle;
         if self.tx.status != TransactionStatus::Idle {
             handle.set_activity(Activity::InTransaction);
@@ -674,7 +697,7 @@ impl Session {
     /// Asks the server what the connection holds, if something may have been left on it.
     /// False when the server gave no answer.
     pub(super) async fn read_back(&mut self, lease: &mut Lease) -> bool {
-        let (effects, pins_before) = (self.effects, self.pins.clone());
+        let effects = self.effects;
         let relevant = Effects::SETTINGS
             .union(Effects::ADVISORY_LOCKS)
             .union(Effects::LISTEN)
@@ -726,10 +749,7 @@ impl Session {
         if self.custom_lost {
             self.pins.insert(Pin::Setting);
         }
-        for pin in self.pins.difference(&pins_before) {
-            self.shared.metrics.pinned(pin.as_str());
-        }
-        *self.registration.handle.pins.lock() = self.pins.iter().copied().collect();
+        self.tell_pins();
         lease.applied = found.settings.clone();
         self.report_parameters(lease);
         self.adopt_settings(found.settings);
@@ -898,7 +918,7 @@ impl Session {
                 SqlState::QUERY_CANCELED,
                 "query_timeout: the statement took longer than pgditto allows",
             ))),
-            Broken::Killed => Err(Ending::Fatal(killed())),
+            Broken::Killed => Err(Ending::Fatal(shut_down())),
             Broken::Upstream(reason) => {
                 tracing::warn!(reason, database = %self.database.name, "upstream connection lost");
                 if fatal_sent {

@@ -201,6 +201,7 @@ impl Session {
             close(evicted, Some(evicted));
         }
         close(statement.id, None);
+        self.metrics.server_parse();
         frontend::parse(
             &mut exchange.outgoing,
             statement.upstream_name().as_bytes(),

@@ -8,8 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::{Ending, Session};
-use crate::wire::{ErrorReport, SqlState};
+use super::{Ending, Session, shut_down};
 
 /// Why what was queued for the client is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl Session {
     /// The session is over.
     pub(super) async fn send_or_end(&mut self) -> Result<(), Ending> {
         self.send(None).await.map_err(|unsent| match unsent {
-            Unsent::Killed => Ending::Fatal(killed()),
+            Unsent::Killed => Ending::Fatal(shut_down()),
             Unsent::Gone | Unsent::Late | Unsent::Stalled => Ending::ClientGone,
         })
     }
@@ -73,11 +72,4 @@ pub(super) async fn sleep_until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
-}
-
-pub(super) fn killed() -> ErrorReport {
-    ErrorReport::fatal(
-        SqlState::ADMIN_SHUTDOWN,
-        "terminating connection due to administrator command",
-    )
 }

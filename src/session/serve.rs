@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::decide::ReadPlan;
+use super::rules::Look;
 use super::transaction::Transaction;
 use super::{Session, UnitReport};
 use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
@@ -31,6 +32,8 @@ pub(super) struct Miss {
     pub leader: Option<Leader>,
     pub shadow: Option<Arc<Entry>>,
     pub bypass: Option<Bypass>,
+    /// How many Executes of the unit have been looked at in vain.
+    pub executes_looked_at: usize,
 }
 
 impl Miss {
@@ -58,7 +61,7 @@ impl Session {
             }
         }
         let meaning = self.meaning(analysis);
-        match self.read_plan(analysis, &meaning, &[], None) {
+        match self.read_plan(analysis, &meaning, &[], None, Look::First) {
             Err(reason) => Served::Miss(Miss::bypass(reason)),
             Ok(plan) => match self.find(plan, true, report).await {
                 Err(miss) => Served::Miss(miss),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::request::End;
+use super::rules::Look;
 use super::serve::{Miss, Served, begin_tag};
 use super::statements::Statement;
 use super::transaction::Transaction;
@@ -28,6 +29,7 @@ struct Staged {
     hits: u64,
     rows: u64,
     ended: bool,
+    executes_looked_at: usize,
 }
 
 #[derive(Clone)]
@@ -70,6 +72,7 @@ impl Session {
             hits: 0,
             rows: 0,
             ended: false,
+            executes_looked_at: 0,
         };
         match self.stage(frames, &mut staged, report).await {
             Ok(()) => {
@@ -77,7 +80,10 @@ impl Session {
                 report.here = true;
                 Served::Whole(report.take_out())
             }
-            Err(miss) => Served::Miss(miss),
+            Err(mut miss) => {
+                miss.executes_looked_at = staged.executes_looked_at;
+                Served::Miss(miss)
+            }
         }
     }
 
@@ -199,6 +205,7 @@ impl Session {
                         return Err(Miss::bypass(Bypass::RowLimit));
                     }
                     let described = at > 0 && describes_portal(&frames[at - 1], execute.portal);
+                    staged.executes_looked_at = executes + 1;
                     self.stage_execute(
                         &portal,
                         max_rows,
@@ -281,6 +288,7 @@ impl Session {
                 &meaning,
                 &statement.parameter_types,
                 Some(&bind),
+                Look::First,
             )
             .map_err(Miss::bypass)?;
         let plan = self.limited(plan, max_rows);

@@ -197,6 +197,7 @@ impl Session {
                 frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
                 self.portals.insert(portal, Some(statement));
                 if !upstream.is_empty() {
+                    self.metrics.bind();
                     alias = Some(Alias {
                         upstream,
                         client: Bytes::copy_from_slice(bind.statement),
