@@ -579,13 +579,13 @@ fn pins_cancels_refusals_errors_and_invalidations_are_counted_by_reason() {
     });
     let count = |name: &str, labels: &[(&str, &str)]| pgditto.metrics().sum(name, labels);
     let mut client = Wire::connect(pgditto.port);
-    client.query("LISTEN news");
-    assert_eq!(count("pgditto_pins_total", &[("reason", "listen")]), 1.0);
+    client.query("SELECT pg_advisory_lock(1)");
+    assert_eq!(count("pgditto_pins_total", &[("reason", "advisory_locks")]), 1.0);
     assert_eq!(
-        count("pgditto_pinned_sessions", &[("reason", "listen")]),
+        count("pgditto_pinned_sessions", &[("reason", "advisory_locks")]),
         1.0
     );
-    let pin = Console::of(&pgditto).row("PINS", "reason", "listen");
+    let pin = Console::of(&pgditto).row("PINS", "reason", "advisory_locks");
     assert_eq!(pin["server_pid"], client.value("SELECT pg_backend_pid()"));
 
     let cancel = |pid: u32, key: &[u8]| {
