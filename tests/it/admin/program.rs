@@ -580,7 +580,10 @@ fn pins_cancels_refusals_errors_and_invalidations_are_counted_by_reason() {
     let count = |name: &str, labels: &[(&str, &str)]| pgditto.metrics().sum(name, labels);
     let mut client = Wire::connect(pgditto.port);
     client.query("SELECT pg_advisory_lock(1)");
-    assert_eq!(count("pgditto_pins_total", &[("reason", "advisory_locks")]), 1.0);
+    assert_eq!(
+        count("pgditto_pins_total", &[("reason", "advisory_locks")]),
+        1.0
+    );
     assert_eq!(
         count("pgditto_pinned_sessions", &[("reason", "advisory_locks")]),
         1.0
