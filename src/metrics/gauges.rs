@@ -1,8 +1,8 @@
 //! Our own series that are read from a [`Snapshot`] at scrape time.
 
-use prometheus::{Gauge, GaugeVec, Registry, Result};
+use prometheus::{CounterVec, Gauge, GaugeVec, Registry, Result};
 
-use super::family::{flag, float, gauge, gauges, one_of, set};
+use super::family::{flag, float, gauge, gauges, one_of, reach, set, totals};
 use super::process::Process;
 use super::snapshot::{Phase, PoolSnapshot, Snapshot};
 use super::tiers::{CacheGauges, RedisGauges};
@@ -39,6 +39,7 @@ pub(super) struct Gauges {
     keys: GaugeVec,
     key_bytes: GaugeVec,
     key_bytes_limit: GaugeVec,
+    foreign_writers: CounterVec,
     cache: CacheGauges,
     redis: RedisGauges,
     process: Process,
@@ -138,6 +139,12 @@ impl Gauges {
             key_bytes_limit: many(
                 "pgditto_key_bytes_limit",
                 "`cache.key_memory`.",
+                &["database"],
+            )?,
+            foreign_writers: totals(
+                registry,
+                "pgditto_foreign_writers_total",
+                "Transactions seen writing that did not come through pgditto; sampled, so there may be more.",
                 &["database"],
             )?,
             cache: CacheGauges::new(registry)?,
@@ -251,6 +258,10 @@ impl Gauges {
             ] {
                 gauge.with_label_values(&database).set(float(figure));
             }
+            let foreign = self
+                .foreign_writers
+                .with_label_values(&[authority.database.as_str()]);
+            reach(&foreign, authority.foreign_writers);
             if let Some(age) = authority.proof_age {
                 self.guard_age
                     .with_label_values(&[authority.database.as_str()])
