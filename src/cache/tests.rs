@@ -206,10 +206,10 @@ fn reloaded_limits_hold_at_once_and_what_fits_stays() {
         ..CacheConfig::default()
     };
     let cache = with(config(1_000_000, 10_000));
-    let tags = Tags::new().unwrap();
+    let tags = Tags::new(1 << 20).unwrap();
     let store = |number: u32, bytes| {
         let key = key(&cache, &number.to_string());
-        let stamp = tags.stamp(&[1], tags.picture());
+        let stamp = tags.stamp_whole(&[1], tags.picture());
         let options = options(Level::Strict, Moment::now());
         cache.store(&key, stamp, answer(bytes), options, &tags);
         key
