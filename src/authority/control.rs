@@ -66,7 +66,7 @@ impl ControlTarget {
             .port(self.port)
             .dbname(&self.dbname)
             .user(&self.user)
-            .application_name(format!("{}{purpose}", self.application_name))
+            .application_name(called(&self.application_name, purpose))
             .connect_timeout(self.connect_timeout)
             .keepalives_idle(Duration::from_secs(10))
             .ssl_mode(match (&self.tls, self.sslmode) {
@@ -137,6 +137,16 @@ impl ControlTarget {
         format!("{}:{}/{}", self.host, self.port, self.dbname)
     }
 }
+
+/// The configured name, shortened where the server would cut what comes behind it.
+fn called(name: &str, purpose: &str) -> String {
+    let room = NAME_BYTES_MAX.saturating_sub(purpose.len());
+    let end = name.floor_char_boundary(room.min(name.len()));
+    format!("{}{purpose}", &name[..end])
+}
+
+/// The longest `application_name`.
+const NAME_BYTES_MAX: usize = 63;
 
 /// Runs statements over the simple protocol and gives the rows of all of them.
 pub(super) async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>, ControlError> {

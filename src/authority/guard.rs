@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 
 use super::Core;
 use super::control::{ControlError, Row, column, rows};
-use super::proof::{Proof, REGISTER};
+use super::proof::{GUARDS, Proof, guard_name};
 use super::standing::Block;
 use super::stats::Server;
 use crate::cache::Moment;
@@ -28,7 +28,7 @@ struct Guard {
     client: Client,
     connection: JoinHandle<()>,
     pid: i32,
-    /// After the lock that registers it was held, by our clock.
+    /// When it had its name, by our clock.
     registered: Moment,
     /// A digest of what sessions began with when it was posted.
     configuration: Option<String>,
@@ -66,14 +66,14 @@ const IDENTIFY: &str = "SELECT pg_backend_pid(), \
      FROM pg_stat_get_activity(pg_backend_pid())), \
      (date_part('epoch', pg_postmaster_start_time()) * 1000000)::int8";
 
-/// Everybody may see locks, whereas the names of other roles' connections are hidden.
+/// Everybody may see the names of connections.
 fn look_sql() -> String {
     format!(
         "SELECT pg_backend_pid(), txid_current_snapshot(), pg_is_in_recovery(), \
-         (SELECT string_agg(l.pid || ':' || l.objid, ' ') FROM pg_locks l \
-         WHERE l.locktype = 'advisory' AND l.classid = {REGISTER} AND l.objsubid = 2 \
-         AND l.pid <> pg_backend_pid() \
-         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())), \
+         (SELECT string_agg(pid || ':' || substring(application_name FROM '[0-9]+$'), ' ') \
+         FROM pg_stat_get_activity(NULL) \
+         WHERE application_name ~ '{GUARDS}' AND pid <> pg_backend_pid() \
+         AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())), \
          pg_conf_load_time(), \
          (SELECT sum(hashtext(concat_ws(' ', setdatabase, setrole, setconfig))) FROM pg_db_role_setting)"
     )
@@ -111,19 +111,11 @@ impl Core {
 
     /// Connects and registers.
     async fn post(&self) -> Result<Guard, ControlError> {
-        let name = format!(" {:032x}", self.tags.incarnation());
+        let name = guard_name(self.tags.incarnation(), self.cfg.lease);
+        // Connected is registered.
         let (client, connection) = self.target.connect(&name).await?;
-        rows(&client, SETTLE).await?;
-        let mut key = [0; 8];
-        getrandom::fill(&mut key).map_err(|_| ControlError::Malformed)?;
-        let key = i64::from_le_bytes(key);
-        let lease_ms = i32::try_from(self.cfg.lease.as_millis()).unwrap_or(i32::MAX);
-        let register = format!(
-            "SELECT pg_advisory_lock_shared('{key}'::int8), \
-             pg_advisory_lock_shared({REGISTER}, {lease_ms})"
-        );
-        rows(&client, &register).await?;
         let registered = Moment::now();
+        rows(&client, SETTLE).await?;
         let identity = rows(&client, IDENTIFY).await?;
         let row = identity.first().ok_or(ControlError::Malformed)?;
         let pid = column(row, 0).ok_or(ControlError::Malformed)?;
@@ -143,7 +135,7 @@ impl Core {
         // Proofs count for the generation that the last loss began.
         let generation = *self.generation.borrow();
         self.proof
-            .send_replace(Some(Arc::new(Proof::new(pid, key, generation))));
+            .send_replace(Some(Arc::new(Proof::new(pid, name, generation))));
         Ok(Guard {
             client,
             connection,

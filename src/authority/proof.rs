@@ -1,15 +1,28 @@
 //! The proof that a connection leads to the server on which the guard stands.
 //!
-//! The guard holds an advisory lock whose number is drawn at random. Everybody may
-//! see the locks of a server, whatever his role, and no other server has this one: not a
+//! The guard bears a name that is drawn at random. Everybody may see what connections of a server are
+//! called (`application_name`), whatever his role, and no other server has this one: not a
 //! standby, not a restored copy, and not the same server after a crash, which
-//! keeps its start time but loses its locks.
+//! keeps its start time but loses its connections. A lock would do as well, but
+//! applications that look at `pg_locks` would see it.
+
+use std::time::Duration;
 
 use super::control::column;
 
-/// Marks our kind of lock among the two-part advisory locks ("pgdt"); the other part is the
-/// holder's lease in milliseconds.
-pub(super) const REGISTER: i32 = 0x7067_6474;
+/// What a guard's name ends with: the incarnation of its pgditto, and its lease in milliseconds, by which
+/// others know how long to wait for it.
+pub(super) fn guard_name(incarnation: u128, lease: Duration) -> String {
+    let lease_ms = lease.as_millis().min(LEASE_MS_MAX);
+    format!(" {incarnation:032x}/{lease_ms}")
+}
+
+/// So that it has nine digits, as [`GUARDS`] has.
+const LEASE_MS_MAX: u128 = 999_999_999;
+
+/// A regular expression for the names of guards. Anybody can call himself so, and then keeps
+/// others from serving hits, but from nothing else.
+pub(super) const GUARDS: &str = " [0-9a-f]{32}/[0-9]{1,9}$";
 
 /// A backend of the server, as nobody else will be called again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,7 +38,8 @@ pub struct Backend {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     guard_pid: i32,
-    key: i64,
+    /// What [`guard_name`] gave.
+    name: String,
     /// [`super::Authority::generation`] for which the proof counts.
     pub generation: u64,
 }
@@ -42,10 +56,10 @@ pub enum Unproven {
 }
 
 impl Proof {
-    pub(super) fn new(guard_pid: i32, key: i64, generation: u64) -> Self {
+    pub(super) fn new(guard_pid: i32, name: String, generation: u64) -> Self {
         Self {
             guard_pid,
-            key,
+            name,
             generation,
         }
     }
@@ -53,19 +67,16 @@ impl Proof {
     /// One statement with one row. It is run with whatever `search_path` the role has, so
     /// every name and operator in it is qualified.
     pub fn sql(&self) -> String {
-        let (class, object) = ((self.key >> 32) as u32, self.key as u32);
-        let pid = self.guard_pid;
+        let (pid, name, length) = (self.guard_pid, &self.name, self.name.len());
         format!(
             "SELECT pg_catalog.pg_backend_pid()::pg_catalog.text, \
              (SELECT (pg_catalog.date_part('epoch', backend_start) \
              OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text \
              FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())), \
              session_user::pg_catalog.text, \
-             EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
-             AND pid OPERATOR(pg_catalog.=) {pid} \
-             AND classid OPERATOR(pg_catalog.=) '{class}'::pg_catalog.oid \
-             AND objid OPERATOR(pg_catalog.=) '{object}'::pg_catalog.oid \
-             AND objsubid OPERATOR(pg_catalog.=) 1 AND granted)::pg_catalog.text"
+             EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity({pid}) \
+             WHERE pg_catalog.right(application_name, {length}) OPERATOR(pg_catalog.=) '{name}'\
+             )::pg_catalog.text"
         )
     }
 
@@ -106,9 +117,9 @@ mod tests {
 
     #[test]
     fn a_row_proves_or_says_what_is_wrong() {
-        let proof = Proof::new(7, -2, 1);
-        let row = |pid: &str, locked: &str| -> Vec<Option<String>> {
-            [pid, "1700000000000001", "app", locked]
+        let proof = Proof::new(7, guard_name(255, Duration::from_secs(1)), 1);
+        let row = |pid: &str, stands: &str| -> Vec<Option<String>> {
+            [pid, "1700000000000001", "app", stands]
                 .map(|text| Some(text.to_owned()))
                 .to_vec()
         };
@@ -125,7 +136,12 @@ mod tests {
         );
         assert_eq!(proof.read(&row("x", "true"), 12), Err(Unproven::Malformed));
         assert_eq!(proof.read(&[], 12), Err(Unproven::Malformed));
-        assert!(proof.sql().contains("'4294967295'::pg_catalog.oid"));
-        assert!(proof.sql().contains("'4294967294'::pg_catalog.oid"));
+        let sql = proof.sql();
+        assert!(sql.contains("pg_stat_get_activity(7)"), "{sql}");
+        assert!(
+            sql.contains("' 000000000000000000000000000000ff/1000'"),
+            "{sql}"
+        );
+        assert_eq!(guard_name(u128::MAX, Duration::MAX).len(), 43);
     }
 }

@@ -199,6 +199,8 @@ struct World {
     database: Database,
     /// The picture of the catalogue that sessions have; `None` while it is reloaded.
     catalogue: Option<u64>,
+    /// DDL that is about to commit or has not settled: until then there is no picture.
+    changing: usize,
     /// The newest commit that somebody outside knows of.
     known: u64,
     clock: u64,
@@ -217,6 +219,7 @@ impl World {
             cache: Cache::new(&CacheConfig::default(), &RedisConfig::default()).unwrap(),
             database: Database::default(),
             catalogue: Some(0),
+            changing: 0,
             known: 0,
             clock: 1,
             hits: 0,
@@ -316,6 +319,7 @@ impl World {
                 }
                 if fate == Fate::Ddl {
                     self.catalogue = None;
+                    self.changing += 1;
                 }
                 WriterAt::Marked {
                     fate,
@@ -437,7 +441,10 @@ impl World {
                     if self.mutant == Mutant::WidenAfterSettle {
                         self.tags.widen_in_flight();
                     }
-                    self.catalogue = Some(self.database.catalogue);
+                    self.changing -= 1;
+                    if self.changing == 0 {
+                        self.catalogue = Some(self.database.catalogue);
+                    }
                 }
                 WriterAt::Idle
             }

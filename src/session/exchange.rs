@@ -19,10 +19,13 @@ const ABSENT: &[u8] = b"pgditto_absent";
 /// A reply that is due, in the order in which the server will give it.
 #[derive(Debug)]
 pub enum Expect {
-    /// Messages of our own up to a ReadyForQuery: nothing of it is shown.
-    Hidden {
-        /// Whether they succeed does not matter.
-        may_fail: bool,
+    /// Messages of our own up to a ReadyForQuery: nothing of it is shown, and whether they succeed
+    /// does not matter.
+    Hidden,
+    /// A BEGIN of our own, with so many commands to come, in front of the client's messages and without a Sync:
+    /// if it fails the server skips those, and the client is told that they failed.
+    Begin {
+        commands: usize,
     },
     /// A Query or FunctionCall: everything up to ReadyForQuery.
     Simple {
@@ -99,8 +102,8 @@ pub struct Outcome {
     pub error: Option<[u8; 5]>,
     /// The server ended the session.
     pub fatal: bool,
-    /// A query of our own failed: the unit ran in a state that it was not meant for.
-    pub hidden_error: bool,
+    /// The transaction could not be begun, and nothing of the unit has run.
+    pub begin_failed: bool,
     /// DISCARD ALL or DEALLOCATE ALL: no prepared statement is left.
     pub deallocated_all: bool,
     pub discarded_all: bool,
@@ -182,11 +185,21 @@ impl Exchange {
         }
     }
 
-    /// A BEGIN of our own has not been answered yet.
-    pub fn awaits_begin(&self) -> bool {
-        self.expects
-            .iter()
-            .any(|expect| matches!(expect, Expect::Hidden { may_fail: false }))
+    /// Sends BEGIN, and a `snapshot` where the client was given one already, in front of what follows.
+    pub fn begin(&mut self, begin: &[u8], snapshot: bool) {
+        const NOTHING_BOUND: &[u8] = &[0; 6];
+        let commands: &[&[u8]] = match snapshot {
+            true => &[begin, b"SELECT WHERE false"],
+            false => &[begin],
+        };
+        for sql in commands {
+            frontend::parse(&mut self.outgoing, b"", sql, &[]);
+            frontend::bind_raw(&mut self.outgoing, b"", b"", NOTHING_BOUND);
+            frontend::execute(&mut self.outgoing, b"", 0);
+        }
+        self.expects.push_back(Expect::Begin {
+            commands: commands.len(),
+        });
     }
 
     /// In place of the client's message the server is made to fail, so that its
@@ -306,11 +319,14 @@ impl Exchange {
     ) -> Result<Option<TransactionStatus>, WireError> {
         let frame = &input[..frame_len];
         let body = &frame[5..];
-        let hidden = matches!(self.expects.front(), Some(Expect::Hidden { .. }));
+        let hidden = matches!(
+            self.expects.front(),
+            Some(Expect::Hidden | Expect::Begin { .. })
+        );
         let mut visible = !hidden;
         let mut done = None;
         match message {
-            _ if hidden && is_reply(message) => {}
+            _ if hidden && is_reply(message) => self.begun(message),
             tag::DATA_ROW => {
                 self.outcome.rows += 1;
                 self.collect(frame);
@@ -395,10 +411,22 @@ impl Exchange {
         Ok(done)
     }
 
+    /// A reply to messages of our own came.
+    fn begun(&mut self, message: u8) {
+        if let Some(Expect::Begin { commands }) = self.expects.front_mut()
+            && message == tag::COMMAND_COMPLETE
+        {
+            *commands -= 1;
+            if *commands == 0 {
+                self.expects.pop_front();
+            }
+        }
+    }
+
     /// ReadyForQuery came: whether the client is to see it now, and whether it is the unit's last.
     fn ready(&mut self) -> (bool, bool) {
         let hidden = match self.expects.front() {
-            Some(Expect::Hidden { .. }) => true,
+            Some(Expect::Hidden) => true,
             Some(Expect::Sync | Expect::Simple { .. }) => false,
             // A Sync that was sent while the server copied, and came after its failure.
             _ => {
@@ -416,7 +444,7 @@ impl Exchange {
         let rest = self
             .expects
             .iter()
-            .any(|expect| !matches!(expect, Expect::Hidden { .. }));
+            .any(|expect| !matches!(expect, Expect::Hidden));
         // Where more of the same stream is on its way, the client waits for this one. The last
         // one is held back until everything has been settled.
         let visible = !hidden && rest;
@@ -518,9 +546,19 @@ impl Exchange {
             return Ok(true);
         }
         let instead = match self.expects.front_mut() {
-            Some(Expect::Hidden { may_fail }) => {
-                self.outcome.hidden_error |= !*may_fail;
-                return Ok(false);
+            Some(Expect::Hidden) => return Ok(false),
+            Some(Expect::Begin { .. }) => {
+                self.outcome.begin_failed = true;
+                let whole = !self.open;
+                self.skip_to_sync();
+                if whole && self.expects.is_empty() {
+                    // A Query has been skipped as well, and no Sync is on its way.
+                    frontend::sync(&mut self.outgoing);
+                    self.expects.push_back(Expect::Sync);
+                    self.synced();
+                }
+                self.note_error(body)?;
+                return Ok(true);
             }
             Some(Expect::Simple { .. }) | None => {
                 self.note_error(body)?;
@@ -564,7 +602,7 @@ impl Exchange {
         while let Some(expect) = self.expects.front_mut() {
             match expect {
                 Expect::Sync
-                | Expect::Hidden { .. }
+                | Expect::Hidden
                 | Expect::Simple {
                     unsynced: false, ..
                 } => break,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Buf;
 
 use super::analysis::Analysis;
-use super::exchange::{Exchange, Expect, Progress, Sides};
+use super::exchange::{Exchange, Progress, Sides};
 use super::registry::Activity;
 use super::send::{Unsent, sleep_until};
 use super::serve::Miss;
@@ -69,7 +69,6 @@ impl Session {
         if self.tx.failed_here {
             return self.fail_here(&aborted(), open).await;
         }
-        let kept = self.lease.is_some();
         let mut lease = match self.take_lease(report).await {
             Ok(lease) => lease,
             Err(error) => return self.fail_here(&error, open).await,
@@ -85,32 +84,9 @@ impl Session {
         if notified {
             self.speaks_on(&lease);
         }
-        if let Some(begin) = self.tx.unsent_begin.take() {
-            if self.tx.served {
-                // A snapshot was taken as far as the client knows: SET TRANSACTION comes too late.
-                let with_snapshot = [&begin[..], b"\n;SELECT WHERE false"].concat();
-                frontend::query(&mut exchange.outgoing, &with_snapshot);
-            } else {
-                frontend::query(&mut exchange.outgoing, &begin);
-            }
-            exchange
-                .expects
-                .push_back(Expect::Hidden { may_fail: false });
-            self.unnamed_upstream = None;
-            // A cancel that struck BEGIN would let the statement behind it run without a
-            // transaction. Until the server has begun there is nothing to cancel, and what was
-            // meant for an earlier statement on this connection has come to its end.
-            self.registration.handle.set_cancel_target(None);
-            if kept && !lease.outlast_cancels().await {
-                lease.finish(false);
-                return Err(Ending::Fatal(ErrorReport::fatal(
-                    SqlState::CONNECTION_FAILURE,
-                    "the server did not say in time whether it has heeded an earlier cancel request",
-                )));
-            }
-        }
         if let Err(error) = refused {
             self.shared.metrics.error(error.code, ErrorOrigin::Proxy);
+            self.begin_upstream(&mut exchange);
             exchange.refuse(&error);
         } else if let Err(error) = self.queue(&work, &mut lease, &mut exchange, &mut miss) {
             self.lease = Some(lease);
@@ -151,6 +127,17 @@ impl Session {
         self.status_before = self.tx.status;
     }
 
+    /// The BEGIN that was answered here goes upstream with what needs it; false if there is none.
+    fn begin_upstream(&mut self, exchange: &mut Exchange) -> bool {
+        let Some(begin) = self.tx.unsent_begin.take() else {
+            return false;
+        };
+        // A snapshot was taken as far as the client knows: SET TRANSACTION comes too late.
+        exchange.begin(&begin, self.tx.served);
+        self.unnamed_upstream = None;
+        true
+    }
+
     /// Translates the unit's frames; nothing has been written when it returns.
     fn queue(
         &mut self,
@@ -168,12 +155,14 @@ impl Session {
                 let mut names = Vec::new();
                 self.named_in_sql(analysis, &mut names);
                 self.lend_names(&names, exchange);
-                self.translate_query(frame, &meaning, false, lease, exchange, miss);
+                let unsynced = self.begin_upstream(exchange);
+                self.translate_query(frame, &meaning, unsynced, lease, exchange, miss);
                 self.take_names_back(&names, exchange);
                 self.before_commit(exchange);
             }
             Work::FunctionCall(frame) => {
-                self.translate_function_call(frame, false, exchange);
+                let unsynced = self.begin_upstream(exchange);
+                self.translate_function_call(frame, unsynced, exchange);
                 self.before_commit(exchange);
             }
             Work::Extended { frames, open } => {
@@ -184,6 +173,7 @@ impl Session {
                     self.named_in_unit(frames)
                 };
                 self.lend_names(&names, exchange);
+                self.begin_upstream(exchange);
                 for frame in *frames {
                     self.translate(frame, lease, exchange, miss)?;
                 }
@@ -231,7 +221,6 @@ impl Session {
         let mut deadline = (!self.config.upstream.query_timeout.is_zero())
             .then(|| Instant::now() + self.config.upstream.query_timeout);
         let mut client_gone = false;
-        let mut beginning = exchange.awaits_begin();
         loop {
             let connection = &mut **lease;
             let mut sides = Sides {
@@ -244,14 +233,7 @@ impl Session {
                 .interpret(&mut connection.input, &mut sides, &mut self.client.output)
                 .map_err(|error| Broken::Upstream(error.to_string()))?;
             if let Progress::Done(status) = progress {
-                if beginning {
-                    handle.set_cancel_target(Some(lease.cancel_handle()));
-                }
                 return Ok(status);
-            }
-            if beginning && !exchange.awaits_begin() {
-                beginning = false;
-                handle.set_cancel_target(Some(lease.cancel_handle()));
             }
             if exchange.open && !client_gone {
                 self.take_open(lease, exchange)?;
@@ -392,7 +374,6 @@ impl Session {
         {
             self.statements.remove(name.as_bytes());
         }
-        let control_failed = exchange.outcome.hidden_error;
         self.tx.observe(status);
         if status == TransactionStatus::Idle {
             self.portals.clear();
@@ -422,27 +403,22 @@ impl Session {
             }
             self.report_parameters(&lease);
         }
-        if control_failed {
-            self.keep_unknown(&lease);
-            lease.finish(false);
-            self.registration.handle.set_cancel_target(None);
-            return Err(Ending::Fatal(ErrorReport::fatal(
-                SqlState::INTERNAL_ERROR,
-                "the transaction could not be begun on the server",
-            )));
-        }
         for notification in lease.notifications.drain(..) {
             let speakers = &self.database.hub.speakers;
             speakers.rename(notification.bytes(), &mut self.client.output);
         }
         self.hand_on(lease);
-        if status == TransactionStatus::Idle {
+        if exchange.outcome.begin_failed {
+            // To the client its transaction had begun before, and has failed now.
+            self.tx.status = TransactionStatus::Failed;
+            self.tx.failed_here = true;
+        } else if status == TransactionStatus::Idle {
             let committed = !failed && exchange.outcome.last_tag != b"ROLLBACK";
             self.settle_listening(committed, exchange.outcome.discarded_all)
                 .await;
             self.hand_over(notified).await;
         }
-        wire::backend::ready_for_query(&mut self.client.output, status);
+        wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
         let sending = Instant::now();
         let sent = self.send_or_end().await;
         report.sending += sending.elapsed();

@@ -76,10 +76,8 @@ impl Session {
             lease.applied = self.settings.clone();
         }
         self.report_parameters(lease);
-        if self.tx.unsent_begin.is_none() {
-            let cancel = lease.cancel_handle();
-            self.registration.handle.set_cancel_target(Some(cancel));
-        }
+        let cancel = lease.cancel_handle();
+        self.registration.handle.set_cancel_target(Some(cancel));
         Ok(())
     }
 

@@ -36,9 +36,7 @@ impl Session {
         }
         if lent {
             frontend::sync(&mut exchange.outgoing);
-            exchange
-                .expects
-                .push_back(Expect::Hidden { may_fail: true });
+            exchange.expects.push_back(Expect::Hidden);
         }
     }
 
@@ -53,9 +51,7 @@ impl Session {
         }
         if !names.is_empty() {
             frontend::sync(&mut exchange.outgoing);
-            exchange
-                .expects
-                .push_back(Expect::Hidden { may_fail: true });
+            exchange.expects.push_back(Expect::Hidden);
         }
     }
 

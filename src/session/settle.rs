@@ -96,7 +96,7 @@ impl Session {
         status: TransactionStatus,
         report: &mut UnitReport,
     ) {
-        let failed = exchange.outcome.error.is_some() || exchange.outcome.hidden_error;
+        let failed = exchange.outcome.error.is_some();
         let now = Instant::now();
         for fill in std::mem::take(&mut exchange.fills) {
             report.too_large |= fill.is_too_large();

@@ -132,7 +132,7 @@ async fn hits_begin_once_the_guard_stands_and_the_catalogue_is_known() {
         (0, 0, 1)
     );
     let name = postgres
-        .psql("SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^pgditto [0-9a-f]{32}$'");
+        .psql("SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^pgditto [0-9a-f]{32}/[0-9]+$'");
     assert!(!name.is_empty());
 }
 

@@ -468,3 +468,25 @@ fn options_of_the_url_hold_for_every_session() {
     let named = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'shop %'";
     assert_eq!(postgres.psql(named), "1");
 }
+
+#[test]
+fn pgditto_leaves_nothing_in_the_server_that_applications_look_at() {
+    let postgres = postgres();
+    let pgditto = Pgditto::start(&postgres, |o| {
+        o.set(
+            "upstream.application_name",
+            "a name that is longer than any server keeps",
+        );
+    });
+    let mut client = Wire::connect(pgditto.port);
+    eventually("the cache answers", || {
+        client.query("SELECT name FROM item");
+        pgditto.metrics().sum("pgditto_hits_total", &[]) > 0.0
+    });
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' OR locktype = 'object'";
+    assert_eq!(client.value(locks), "0");
+    let left = "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%ditto%') \
+                + (SELECT count(*) FROM pg_class WHERE relname LIKE '%ditto%') \
+                + (SELECT count(*) FROM pg_proc WHERE proname LIKE '%ditto%')";
+    assert_eq!(client.value(left), "0");
+}

@@ -579,16 +579,16 @@ fn pins_cancels_refusals_errors_and_invalidations_are_counted_by_reason() {
     });
     let count = |name: &str, labels: &[(&str, &str)]| pgditto.metrics().sum(name, labels);
     let mut client = Wire::connect(pgditto.port);
-    client.query("SELECT pg_advisory_lock(1)");
+    client.query("PREPARE kept AS SELECT 1");
     assert_eq!(
-        count("pgditto_pins_total", &[("reason", "advisory_locks")]),
+        count("pgditto_pins_total", &[("reason", "sql_prepare")]),
         1.0
     );
     assert_eq!(
-        count("pgditto_pinned_sessions", &[("reason", "advisory_locks")]),
+        count("pgditto_pinned_sessions", &[("reason", "sql_prepare")]),
         1.0
     );
-    let pin = Console::of(&pgditto).row("PINS", "reason", "advisory_locks");
+    let pin = Console::of(&pgditto).row("PINS", "reason", "sql_prepare");
     assert_eq!(pin["server_pid"], client.value("SELECT pg_backend_pid()"));
 
     let cancel = |pid: u32, key: &[u8]| {
