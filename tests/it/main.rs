@@ -20,4 +20,5 @@ mod reload;
 mod running;
 mod servers;
 mod session_state;
+mod soak;
 mod upstream;

@@ -15,7 +15,7 @@ mod rules;
 mod shadow;
 mod soak;
 mod transactions;
-mod wire;
+pub mod wire;
 mod writes;
 
 use std::cell::RefCell;

@@ -161,6 +161,12 @@ impl Wire {
         self.reply().expect("the connection stands")
     }
 
+    /// [`Wire::batch`]; `None` if the connection ends first, or nothing comes before the deadline.
+    pub fn try_batch(&mut self, batch: &Batch) -> Option<Reply> {
+        self.stream.write_all(&batch.0).ok()?;
+        self.reply()
+    }
+
     /// Reads up to ReadyForQuery; up to the end after a fatal error; `None` at the end alone.
     pub fn reply(&mut self) -> Option<Reply> {
         let mut messages = Vec::new();
