@@ -6,6 +6,7 @@
 //! each step of the protocol prevents. A run prints its seed; the same seed plays the same run.
 
 mod fuzz;
+mod live;
 mod random;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -131,8 +131,36 @@ impl Client {
     }
 }
 
+/// A RowDescription; what a session has made has another number in the twin database.
+fn columns(body: &[u8], same_database: bool) -> String {
+    let mut text = String::new();
+    let mut rest = &body[2..];
+    while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+        let (name, fields) = (&rest[..end], &rest[end + 1..end + 19]);
+        let number =
+            |at: usize| u32::from_be_bytes(fields[at..at + 4].try_into().expect("four bytes"));
+        let made = |oid: u32| {
+            if same_database || oid < 16_384 {
+                oid
+            } else {
+                16_384
+            }
+        };
+        text.push_str(&format!(
+            "{}:{}.{:?}:{}({:?}) ",
+            name.escape_ascii(),
+            made(number(0)),
+            &fields[4..6],
+            made(number(6)),
+            &fields[10..18]
+        ));
+        rest = &rest[end + 19..];
+    }
+    text
+}
+
 /// An answer in lines that can be compared: rows of no order sorted, errors without the place in the server's source.
-pub fn lines(reply: Option<&Reply>, ordered: bool) -> Vec<String> {
+pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<String> {
     let Some(reply) = reply else {
         return vec!["the connection ended".to_owned()];
     };
@@ -146,6 +174,7 @@ pub fn lines(reply: Option<&Reply>, ordered: bool) -> Vec<String> {
     };
     for (tag, body) in &reply.messages {
         match tag {
+            b'T' => lines.push(format!("T {}", columns(body, same_database))),
             b'D' => rows.push(format!("D {}", body.escape_ascii())),
             b'S' => {}
             b'E' | b'N' => {
