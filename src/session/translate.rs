@@ -16,6 +16,7 @@ use super::state::Pin;
 use super::statements::{Statement, UPSTREAM_PREFIX, told_apart, upstream_name};
 use crate::cache::{Moment, Picture};
 use crate::catalog::{Effects, Footprint};
+use crate::planted::{Step, planted};
 use crate::sql::Kind;
 use crate::upstream::Connection;
 use crate::wire::{
@@ -689,8 +690,14 @@ impl Session {
     }
 
     pub(super) fn mark_now(&mut self) {
+        if planted(Step::NoMark) || planted(Step::AfterAcknowledgement) {
+            return;
+        }
         if let Some(writer) = &mut self.writer {
             self.database.authority.mark(writer);
+            if planted(Step::BeforeOnly) {
+                self.database.authority.release(writer, true);
+            }
         }
     }
 }

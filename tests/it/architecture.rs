@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Each room with those that it may use, in the order in which a query meets them.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("planted", &[]),
     ("wire", &[]),
     ("config", &[]),
     ("auth", &["wire", "config"]),
@@ -13,13 +14,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &["wire", "config", "sql"]),
     ("catalog", &["sql"]),
     ("cache", &["config", "sql", "catalog"]),
-    ("authority", &["config", "sql", "catalog", "cache"]),
+    (
+        "authority",
+        &["config", "sql", "catalog", "cache", "planted"],
+    ),
     ("upstream", &["wire", "auth", "config", "tls"]),
     ("client", &["wire", "auth", "config", "tls"]),
     ("insight", &["wire", "config", "sql", "metrics"]),
     (
         "session",
         &[
+            "planted",
             "wire",
             "config",
             "sql",

@@ -7,6 +7,8 @@
 
 mod fuzz;
 mod live;
+#[cfg(feature = "planted-faults")]
+mod planted;
 mod random;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -53,8 +53,17 @@ impl<'a> Client<'a> {
     /// Until the soak is over.
     pub fn run(mut self, reads_only: bool) {
         while !self.history.is_over() {
-            let at = self.random.below(self.history.rows.len());
-            let _ = match self.random.below(20) {
+            // Half of all concerns the first rows, so that they are hits.
+            let among = if self.random.one_in(2) {
+                3
+            } else {
+                self.history.rows.len()
+            };
+            let at = self.random.below(among);
+            if self.direct {
+                thread::sleep(Duration::from_millis(1));
+            }
+            let _ = match self.random.below(40) {
                 0..3 if !reads_only => self.write(at),
                 3 if !reads_only => self.transfer(),
                 4 => self.sum(),
@@ -113,16 +122,16 @@ impl<'a> Client<'a> {
         let values = [Some(value.as_bytes())];
         let values: &[Option<&[u8]>] = if sql.contains("$1") { &values } else { &[] };
         let mut batch = Batch::default();
-        let binary = match self.random.below(4) {
-            0 => {
+        let binary = match self.random.below(8) {
+            0..5 => {
                 batch.query(&text);
                 false
             }
-            1 => {
+            5 => {
                 batch = Batch::whole(sql, values);
                 false
             }
-            2 => {
+            6 => {
                 batch.parse("", sql, &[]).bind("", "", &[], values, &[1]);
                 batch.describe(b'P', "").execute("", 0).sync();
                 true
@@ -282,7 +291,14 @@ impl<'a> Client<'a> {
             "UPDATE {table} SET version = {} WHERE id = {id}",
             NEVER + next
         );
-        match self.random.below(15) {
+        // What means everything, or changes the catalogue, leaves nothing to hit for a while.
+        let way = match self.random.below(60) {
+            0 => 4,
+            1 => 9,
+            2 => 11,
+            n => *[0, 1, 2, 3, 5, 6, 7, 8, 10, 12].get(n % 10).unwrap_or(&12),
+        };
+        match way {
             0 => {
                 self.query("BEGIN")?;
                 self.query(&never)?;
@@ -404,7 +420,7 @@ pub fn behind_ddl(history: &History, address: Address, random: &Random, over: &A
     let (src, dst) = (history.place("src", 0), history.place("dst", 0));
     while !over.load(Ordering::SeqCst) && !history.is_over() {
         let _ = behind_ddl_once(history, address, &mut maker, &mut reader, src, dst);
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(2_000));
     }
 }
 

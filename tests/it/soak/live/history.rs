@@ -62,6 +62,8 @@ pub struct History {
     pub reads: AtomicU64,
     pub writes: AtomicU64,
     pub unknown: AtomicU64,
+    /// Versions that crashes took back although they were acknowledged.
+    pub taken_back: AtomicU64,
     pub over: AtomicBool,
     /// Told at the first anomaly to stop.
     pub stop_at_first: bool,
@@ -197,6 +199,9 @@ impl History {
             let begun = row.begun.load(Ordering::SeqCst);
             if left < begun {
                 lock(&row.unhappened).push((left, begun));
+            }
+            if left < row.acknowledged.load(Ordering::SeqCst) {
+                self.taken_back.fetch_add(1, Ordering::Relaxed);
             }
             row.acknowledged.store(left, Ordering::SeqCst);
             row.seen.store(left, Ordering::SeqCst);

@@ -27,7 +27,7 @@ pub struct Plan {
     pub seed: u64,
     pub lasts: Duration,
     /// A step of the protocol that this pgditto leaves out.
-    pub planted: Option<&'static str>,
+    pub planted: Option<String>,
 }
 
 /// What came of it.
@@ -105,8 +105,8 @@ pub fn soak(plan: &Plan) -> Report {
         if plan.seed % 2 == 0 {
             opts.set("upstream.state_dir", state.path().display());
         }
-        if let Some(step) = plan.planted {
-            opts.env("PLANTED_FAULT", step);
+        if let Some(step) = &plan.planted {
+            opts.env("PLANTED_FAULT", step.as_str());
         }
     });
     let history = History::new(TABLES, plan.planted.is_some());
@@ -141,6 +141,11 @@ pub fn soak(plan: &Plan) -> Report {
         stage.hits
     });
     hits += hits_now(&pgditto);
+    if std::env::var_os("SOAK_METRICS").is_some() {
+        for (series, value) in &pgditto.metrics().0 {
+            println!("{series} {value}");
+        }
+    }
     if history.anomalies().is_empty() {
         end(&history, address, &pgditto);
     }
@@ -193,11 +198,12 @@ fn end(history: &History, address: Address, pgditto: &Pgditto) {
 fn report(plan: &Plan, history: &History, hits: f64, took: Duration) -> Report {
     let reads = history.reads.load(Ordering::Relaxed);
     let mut text = format!(
-        "seed {}, {} s: {reads} values read, {} commits acknowledged, {} of unknown outcome, {hits} hits",
+        "seed {}, {} s: {reads} values read, {} commits acknowledged, {} of unknown outcome, {} taken back by crashes, {hits} hits",
         plan.seed,
         took.as_secs(),
         history.writes.load(Ordering::Relaxed),
         history.unknown.load(Ordering::Relaxed),
+        history.taken_back.load(Ordering::Relaxed),
     );
     let mut anomalies = Vec::new();
     for (anomaly, (count, first)) in history.anomalies() {

@@ -95,7 +95,7 @@ impl Shared {
             if n == 0 {
                 break;
             }
-            if random.one_in(6) {
+            if random.one_in(12) {
                 thread::sleep(Duration::from_micros(random.below(8_000) as u64));
             }
             if to.write_all(&chunk[..n]).is_err() {
