@@ -114,8 +114,18 @@ impl Wire {
         parameters: &[(&str, &str)],
     ) -> Result<Self, Reply> {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+        Self::log_in(stream, user, database, parameters)
+    }
+
+    fn log_in(
+        stream: TcpStream,
+        user: &str,
+        database: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, Reply> {
         stream.set_read_timeout(Some(DEADLINE)).expect("a time-out");
-        stream.set_nodelay(true).expect("TCP");
+        // It may have been closed already.
+        let _ = stream.set_nodelay(true);
         let mut wire = Self {
             stream,
             parameters: BTreeMap::new(),
@@ -149,8 +159,8 @@ impl Wire {
 
     /// Logs in; `None` if nobody is there or the answer is no.
     pub fn try_open(port: u16, user: &str, database: &str) -> Option<Self> {
-        TcpStream::connect(("127.0.0.1", port)).ok()?;
-        Self::try_connect(port, user, database, &[]).ok()
+        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        Self::log_in(stream, user, database, &[]).ok()
     }
 
     /// The packet that cancels what this connection asked.

@@ -73,6 +73,21 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Reads a few rows in one way, until the soak is over: almost only hits.
+    pub fn run_hot(mut self) {
+        while !self.history.is_over() {
+            let id = self.random.below(3) as i64;
+            let at = self.history.place("v0", id);
+            let known = self.history.known(at);
+            let sql = format!("SELECT id, version FROM v0 WHERE id = {id}");
+            if let Ok(reply) = self.query(&sql) {
+                for (_, version) in pairs(&reply, false) {
+                    self.history.judge(at, &known, version, &sql);
+                }
+            }
+        }
+    }
+
     fn wire(&mut self) -> Result<&mut Wire, Lost> {
         if self.wire.is_none() {
             self.prepared.clear();

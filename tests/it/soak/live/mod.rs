@@ -21,6 +21,7 @@ const DATABASE: &str = "soak";
 const TABLES: &[(&str, i64)] = &[("v0", 4), ("v1", 4), ("v2", 2), ("src", 1), ("dst", 1)];
 const WRITERS: u64 = 6;
 const DIRECT_READERS: u64 = 2;
+const HOT_READERS: u64 = 2;
 
 /// How one run is done.
 pub struct Plan {
@@ -123,6 +124,10 @@ pub fn soak(plan: &Plan) -> Report {
             let direct = n >= WRITERS;
             let client = Client::new(&history, address, random.branch(100 + n), direct, n);
             scope.spawn(move || client.run(direct));
+        }
+        for n in 200..200 + HOT_READERS {
+            let client = Client::new(&history, address, random.branch(n), false, n);
+            scope.spawn(move || client.run_hot());
         }
         let over = AtomicBool::new(false);
         let ddl = (&history, random.branch(50));
