@@ -13,7 +13,6 @@ mod purity;
 mod redis;
 mod rules;
 mod shadow;
-mod soak;
 mod transactions;
 pub mod wire;
 mod writes;

@@ -1,6 +1,5 @@
 //! What the clients do: reads of many forms, and writes that commit in many ways.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -75,17 +74,46 @@ impl<'a> Client<'a> {
 
     /// Reads a few rows in one way, until the soak is over: almost only hits.
     pub fn run_hot(mut self) {
+        let rows = [("v0", 0), ("v0", 1), ("v0", 2), ("v2", 0), ("dst", 0)];
         while !self.history.is_over() {
-            let id = self.random.below(3) as i64;
-            let at = self.history.place("v0", id);
+            let (table, id) = *self.random.pick(&rows);
+            let at = self.history.place(table, id);
             let known = self.history.known(at);
-            let sql = format!("SELECT id, version FROM v0 WHERE id = {id}");
+            let sql = format!("SELECT id, version FROM {table} WHERE id = {id}");
             if let Ok(reply) = self.query(&sql) {
                 for (_, version) in pairs(&reply, false) {
                     self.history.judge(at, &known, version, &sql);
                 }
             }
         }
+    }
+
+    /// Commits that take their time, so that something may happen to them.
+    pub fn run_slow(mut self) {
+        while !self.history.is_over() {
+            let at = self.history.place("v0", self.random.below(3) as i64);
+            let pause = *self.random.pick(&["0.4", "0.4", "2.0", "2.0", "4.0"]);
+            if let Some(writing) = self.history.write(at) {
+                match self.write_slowly(at, &writing, pause) {
+                    Ok(()) => writing.acknowledged(),
+                    Err(Lost) => writing.unknown(),
+                }
+            }
+            thread::sleep(Duration::from_millis(500 + self.random.below(1_000) as u64));
+        }
+    }
+
+    fn write_slowly(&mut self, at: usize, writing: &Writing<'_>, pause: &str) -> Result<(), Lost> {
+        let (row, next) = (&self.history.rows[at], writing.version);
+        let update = format!(
+            "UPDATE {} SET version = {next} WHERE id = {}",
+            row.table, row.id
+        );
+        self.query("BEGIN")?;
+        self.query(&format!("INSERT INTO pauses VALUES ({pause})"))?;
+        self.query(&update)?;
+        writing.commits();
+        self.query(super::SLOW_COMMIT).map(drop)
     }
 
     fn wire(&mut self) -> Result<&mut Wire, Lost> {
@@ -429,11 +457,11 @@ impl<'a> Client<'a> {
 }
 
 /// A writer that waits behind DDL runs with the trigger that the DDL makes, and so writes `dst`.
-pub fn behind_ddl(history: &History, address: Address, random: &Random, over: &AtomicBool) {
+pub fn behind_ddl(history: &History, address: Address, random: &Random) {
     let mut maker = Client::new(history, address, random.branch(1), false, 90);
     let mut reader = Client::new(history, address, random.branch(2), false, 91);
     let (src, dst) = (history.place("src", 0), history.place("dst", 0));
-    while !over.load(Ordering::SeqCst) && !history.is_over() {
+    while !history.is_over() {
         let _ = behind_ddl_once(history, address, &mut maker, &mut reader, src, dst);
         thread::sleep(Duration::from_millis(2_000));
     }
@@ -465,15 +493,18 @@ fn behind_ddl_once(
     let sql = format!("UPDATE src SET version = {a}, other = {b} WHERE id = 0");
     let answer = thread::scope(|scope| {
         let waits = scope.spawn(|| {
-            Client::new(history, address, Random::new(3), false, 92)
-                .query(&sql)
-                .is_ok()
+            let mut waits = Client::new(history, address, Random::new(3), false, 92);
+            waits.query("BEGIN")?;
+            waits.query(&sql)?;
+            // Time enough for others to read the old row, and for it to be kept.
+            thread::sleep(Duration::from_millis(700));
+            waits.query("COMMIT")
         });
         thread::sleep(Duration::from_millis(60));
         let made = maker.query("COMMIT");
-        (made, waits.join().unwrap_or(false))
+        (made, waits.join().unwrap_or(Err(Lost)))
     });
-    if answer.0.is_ok() && answer.1 {
+    if answer.0.is_ok() && answer.1.is_ok() {
         one.acknowledged();
         // The trigger was made before the update could run.
         two.acknowledged();

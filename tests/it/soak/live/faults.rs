@@ -40,7 +40,8 @@ impl Stage<'_> {
                 (_, 4..6) => self.terminate("query ~* 'commit|bump|update' AND state = 'active'"),
                 (_, 6) => self.proxy.cut(random, false),
                 (_, 7) => self.proxy.cut(random, true),
-                _ => self.proxy.cut_next_commit(),
+                (_, 8) => self.proxy.cut_next_commit(false),
+                _ => self.proxy.cut_next_commit(true),
             }
         }
     }
@@ -80,12 +81,13 @@ impl Stage<'_> {
             self.hits += crate::fixture::Metrics::parse(&reply.body).sum("pgditto_hits_total", &[]);
         }
         // Somebody's slow commit is what a start barrier is for.
-        let orphan = eventually("somebody commits, or nobody does", {
-            let deadline = Instant::now() + Duration::from_millis(400);
+        eventually("somebody commits, or nobody does", {
+            let deadline = Instant::now() + Duration::from_millis(1_500);
             let mut wire = Wire::try_open(self.postgres.port, "postgres", self.database);
             move || {
                 let sql = format!(
-                    "SELECT count(*) FROM pg_stat_activity WHERE {PROXIED} AND query = 'COMMIT' AND state = 'active'"
+                    "SELECT count(*) FROM pg_stat_activity WHERE {PROXIED} AND query = '{}' AND state = 'active'",
+                    super::SLOW_COMMIT
                 );
                 let busy = wire
                     .as_mut()
@@ -94,7 +96,6 @@ impl Stage<'_> {
                 (busy || Instant::now() > deadline).then_some(busy)
             }
         });
-        let _ = orphan;
         self.pgditto.signal(Signal::KILL);
         self.pgditto.restart();
     }

@@ -227,7 +227,7 @@ impl Writing<'_> {
 
     pub fn acknowledged(self) {
         self.history.writes.fetch_add(1, Ordering::Relaxed);
-        if self.history.crash.load(Ordering::SeqCst) == self.crash && self.crash % 2 == 0 {
+        if self.history.crash.load(Ordering::SeqCst) == self.crash && self.crash.is_multiple_of(2) {
             self.row.acknowledged.store(self.version, Ordering::SeqCst);
         }
     }

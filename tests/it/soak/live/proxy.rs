@@ -20,6 +20,7 @@ struct Shared {
     open: Mutex<Vec<(TcpStream, TcpStream)>>,
     /// The next COMMIT goes through, and its answer does not.
     cut_commit: AtomicBool,
+    cut_slow: AtomicBool,
 }
 
 impl Proxy {
@@ -30,6 +31,7 @@ impl Proxy {
             server: AtomicU16::new(server),
             open: Mutex::default(),
             cut_commit: AtomicBool::new(false),
+            cut_slow: AtomicBool::new(false),
         });
         let (accepting, random) = (Arc::clone(&shared), random.clone());
         thread::spawn(move || {
@@ -53,8 +55,13 @@ impl Proxy {
     }
 
     /// The next COMMIT is sent on, and then its connection ends.
-    pub fn cut_next_commit(&self) {
-        self.shared.cut_commit.store(true, Ordering::SeqCst);
+    pub fn cut_next_commit(&self, slow: bool) {
+        let which = if slow {
+            &self.shared.cut_slow
+        } else {
+            &self.shared.cut_commit
+        };
+        which.store(true, Ordering::SeqCst);
     }
 }
 
@@ -103,8 +110,10 @@ impl Shared {
             if to.write_all(&chunk[..n]).is_err() {
                 break;
             }
-            let commits = asks && chunk[..n].windows(6).any(|word| word == b"COMMIT");
-            if commits && self.cut_commit.swap(false, Ordering::SeqCst) {
+            let holds = |word: &[u8]| asks && chunk[..n].windows(word.len()).any(|at| at == word);
+            let slow = holds(super::SLOW_COMMIT.as_bytes());
+            let cut = slow && self.cut_slow.swap(false, Ordering::SeqCst);
+            if cut || holds(b"COMMIT") && self.cut_commit.swap(false, Ordering::SeqCst) {
                 break;
             }
         }
