@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::live::{Anomaly, Plan, soak};
+use super::live::{Anomaly, Focus, Plan, soak};
 use super::{asked, fresh_seed};
 use pgditto::planted::Step;
 
@@ -29,6 +29,15 @@ const STALE: &[Anomaly] = &[
     Anomaly::WrongInTheEnd,
 ];
 
+fn focus(step: Step) -> Focus {
+    match step {
+        Step::NoWidening => Focus::Ddl,
+        Step::NoStartBarrier => Focus::Kills,
+        Step::GuardLossIgnored => Focus::Crashes,
+        _ => Focus::Everything,
+    }
+}
+
 /// `make soak-planted`: `STEP` for one of them, `SECONDS_OF_SOAK` for how long each may take.
 #[test]
 fn the_soak_finds_what_each_step_of_the_protocol_prevents() {
@@ -45,6 +54,7 @@ fn the_soak_finds_what_each_step_of_the_protocol_prevents() {
         let plan = Plan {
             seed: fresh_seed(),
             lasts: most,
+            focus: focus(*step),
             planted: Some(name.clone()),
         };
         let report = soak(&plan);

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use super::Focus;
 use super::history::{Anomaly, History, Known, NEVER, Writing};
 use crate::cache::wire::{Batch, Reply, Wire};
 use crate::soak::random::Random;
@@ -24,6 +25,7 @@ pub struct Client<'a> {
     prepared: Vec<String>,
     number: u64,
     gid: u64,
+    focus: Focus,
 }
 
 /// The connection ended, or the server said no: nobody knows.
@@ -46,11 +48,13 @@ impl<'a> Client<'a> {
             prepared: Vec::new(),
             number,
             gid: 0,
+            focus: Focus::Everything,
         }
     }
 
     /// Until the soak is over.
-    pub fn run(mut self, reads_only: bool) {
+    pub fn run(mut self, reads_only: bool, focus: Focus) {
+        self.focus = focus;
         while !self.history.is_over() {
             // Half of all concerns the first rows, so that they are hits.
             let among = if self.random.one_in(2) {
@@ -89,17 +93,25 @@ impl<'a> Client<'a> {
     }
 
     /// Commits that take their time, so that something may happen to them.
-    pub fn run_slow(mut self) {
+    pub fn run_slow(mut self, focus: Focus) {
         while !self.history.is_over() {
             let at = self.history.place("v0", self.random.below(3) as i64);
-            let pause = *self.random.pick(&["0.4", "0.4", "2.0", "2.0", "4.0"]);
+            let pause = *self.random.pick(if focus == Focus::Kills {
+                &["2.5"]
+            } else {
+                &["0.4", "0.4", "2.0", "2.0", "4.0"] as &[&str]
+            });
             if let Some(writing) = self.history.write(at) {
                 match self.write_slowly(at, &writing, pause) {
                     Ok(()) => writing.acknowledged(),
                     Err(Lost) => writing.unknown(),
                 }
             }
-            thread::sleep(Duration::from_millis(500 + self.random.below(1_000) as u64));
+            // Hits need a while in which nothing is marked.
+            let rest = if focus == Focus::Kills { 4_000 } else { 1_000 };
+            thread::sleep(Duration::from_millis(
+                rest + self.random.below(1_000) as u64,
+            ));
         }
     }
 
@@ -335,7 +347,13 @@ impl<'a> Client<'a> {
             NEVER + next
         );
         // What means everything, or changes the catalogue, leaves nothing to hit for a while.
-        let way = match self.random.below(60) {
+        let way = match self
+            .random
+            .below(if self.focus == Focus::Crashes { 10 } else { 60 })
+        {
+            // What is prepared is on the disk at once.
+            7 if self.focus == Focus::Crashes => 12,
+            n if self.focus == Focus::Crashes => *[0, 1, 2, 3, 5, 6, 7].get(n).unwrap_or(&12),
             0 => 4,
             1 => 9,
             2 => 11,
@@ -463,7 +481,7 @@ pub fn behind_ddl(history: &History, address: Address, random: &Random) {
     let (src, dst) = (history.place("src", 0), history.place("dst", 0));
     while !history.is_over() {
         let _ = behind_ddl_once(history, address, &mut maker, &mut reader, src, dst);
-        thread::sleep(Duration::from_millis(2_000));
+        thread::sleep(Duration::from_millis(500));
     }
 }
 
@@ -476,9 +494,10 @@ fn behind_ddl_once(
     dst: usize,
 ) -> Result<(), Lost> {
     maker.query("DROP TRIGGER IF EXISTS copies ON src")?;
-    for _ in 0..4 {
+    // Until the catalogue is known again every write means everything, and this one must not.
+    for _ in 0..15 {
         reader.read(dst)?;
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(100));
     }
     let (Some(one), Some(two)) = (history.write(src), history.write(dst)) else {
         return Ok(());
@@ -497,7 +516,7 @@ fn behind_ddl_once(
             waits.query("BEGIN")?;
             waits.query(&sql)?;
             // Time enough for others to read the old row, and for it to be kept.
-            thread::sleep(Duration::from_millis(700));
+            thread::sleep(Duration::from_millis(1_500));
             waits.query("COMMIT")
         });
         thread::sleep(Duration::from_millis(60));

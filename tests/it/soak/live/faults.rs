@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Focus;
 use super::history::History;
 use super::proxy::Proxy;
 use crate::cache::wire::Wire;
@@ -24,18 +25,35 @@ const PROXIED: &str =
 
 impl Stage<'_> {
     /// Strikes until the time is over; the crash of every server comes soon at least once.
-    pub fn strike(&mut self, random: &mut Random, until: Instant) {
+    pub fn strike(&mut self, random: &mut Random, until: Instant, focus: Focus) {
         for round in 0.. {
-            let pause = Instant::now() + Duration::from_millis(300 + random.below(900) as u64);
+            let least = if focus == Focus::Everything {
+                300
+            } else {
+                3_000
+            };
+            let pause = Instant::now() + Duration::from_millis(least + random.below(900) as u64);
             while Instant::now() < pause {
                 if Instant::now() >= until || self.history.is_over() {
                     return;
                 }
                 thread::sleep(Duration::from_millis(10));
             }
+            match focus {
+                Focus::Everything => {}
+                Focus::Ddl => continue,
+                Focus::Kills => {
+                    self.kill_pgditto(Duration::from_secs(8));
+                    continue;
+                }
+                Focus::Crashes => {
+                    self.crash(random);
+                    continue;
+                }
+            }
             match (round % 12, random.below(12)) {
                 (5, _) | (_, 0) => self.crash(random),
-                (9, _) | (_, 1) => self.kill_pgditto(),
+                (9, _) | (_, 1) => self.kill_pgditto(Duration::from_millis(1_500)),
                 (_, 2..4) => self.terminate("true"),
                 (_, 4..6) => self.terminate("query ~* 'commit|bump|update' AND state = 'active'"),
                 (_, 6) => self.proxy.cut(random, false),
@@ -76,13 +94,13 @@ impl Stage<'_> {
     }
 
     /// A crash of pgditto, with commits on their way.
-    fn kill_pgditto(&mut self) {
+    fn kill_pgditto(&mut self, patience: Duration) {
         if let Some(reply) = self.pgditto.try_http("GET", "/metrics") {
             self.hits += crate::fixture::Metrics::parse(&reply.body).sum("pgditto_hits_total", &[]);
         }
         // Somebody's slow commit is what a start barrier is for.
         eventually("somebody commits, or nobody does", {
-            let deadline = Instant::now() + Duration::from_millis(1_500);
+            let deadline = Instant::now() + patience;
             let mut wire = Wire::try_open(self.postgres.port, "postgres", self.database);
             move || {
                 let sql = format!(

@@ -25,10 +25,23 @@ const WRITERS: u64 = 6;
 const DIRECT_READERS: u64 = 2;
 const HOT_READERS: u64 = 2;
 
+/// What a run is about. The rare is seldom seen among everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Focus {
+    Everything,
+    /// Writers that wait behind DDL; nothing fails.
+    Ddl,
+    /// pgditto is killed while a slow commit is on its way.
+    Kills,
+    /// PostgreSQL crashes.
+    Crashes,
+}
+
 /// How one run is done.
 pub struct Plan {
     pub seed: u64,
     pub lasts: Duration,
+    pub focus: Focus,
     /// A step of the protocol that this pgditto leaves out.
     pub planted: Option<String>,
 }
@@ -124,19 +137,26 @@ pub fn soak(plan: &Plan) -> Report {
     let until = Instant::now() + plan.lasts;
     let began = Instant::now();
     let mut hits = thread::scope(|scope| {
+        let focus = plan.focus;
         for n in 0..WRITERS + DIRECT_READERS {
             let direct = n >= WRITERS;
             let client = Client::new(&history, address, random.branch(100 + n), direct, n);
-            scope.spawn(move || client.run(direct));
+            scope.spawn(move || {
+                client.run(direct || matches!(focus, Focus::Ddl | Focus::Kills), focus)
+            });
         }
         for n in 200..200 + HOT_READERS {
             let client = Client::new(&history, address, random.branch(n), false, n);
             scope.spawn(move || client.run_hot());
         }
         let slow = Client::new(&history, address, random.branch(60), false, 60);
-        scope.spawn(move || slow.run_slow());
+        if matches!(focus, Focus::Everything | Focus::Kills) {
+            scope.spawn(move || slow.run_slow(focus));
+        }
         let (history, ddl) = (&history, random.branch(50));
-        scope.spawn(move || client::behind_ddl(history, address, &ddl));
+        if matches!(focus, Focus::Everything | Focus::Ddl) {
+            scope.spawn(move || client::behind_ddl(history, address, &ddl));
+        }
         let mut stage = faults::Stage {
             postgres: &mut postgres,
             pgditto: &mut pgditto,
@@ -145,7 +165,7 @@ pub fn soak(plan: &Plan) -> Report {
             database: DATABASE,
             hits: 0.0,
         };
-        stage.strike(&mut random.branch(2), until);
+        stage.strike(&mut random.branch(2), until, focus);
         history.over.store(true, Ordering::SeqCst);
         stage.hits
     });
@@ -236,6 +256,7 @@ fn nobody_reads_what_is_older_than_what_was_known_whatever_is_cut_and_killed() {
     let plan = Plan {
         seed: fresh_seed(),
         lasts: seconds("SECONDS_OF_SOAK", 14),
+        focus: Focus::Everything,
         planted: None,
     };
     println!("seed {}", plan.seed);
