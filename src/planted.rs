@@ -14,8 +14,6 @@ pub enum Step {
     LateVersions,
     /// ReadyForQuery `T` settles a transaction.
     SettledAtT,
-    /// Writers that wait behind DDL mean no more than before.
-    NoWidening,
     /// Versions move before a commit is forwarded, and not after it.
     BeforeOnly,
     /// Versions move some time after the client was told.

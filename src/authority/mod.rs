@@ -29,7 +29,6 @@ use tokio_postgres::Client;
 use crate::cache::{KeptMark, Moment, Picture, Tags, Writer};
 use crate::catalog::{Catalog, Footprint};
 use crate::config::CacheConfig;
-use crate::planted::{Step, planted};
 use crate::sql::Bypass;
 pub use control::{ControlError, ControlTarget};
 pub use proof::{Backend, Proof, Unproven};
@@ -194,9 +193,7 @@ impl Authority {
     /// settles, or one that waited behind it could commit what it did not know that it touches.
     fn before_settling(&self, writer: &Writer, happened: bool) -> bool {
         let catalogue = writer.is_marked() && writer.touched().catalogue;
-        if catalogue && happened && planted(Step::NoWidening) {
-            self.core.tags.empty();
-        } else if catalogue && happened {
+        if catalogue && happened {
             self.core.tags.widen_in_flight();
         }
         catalogue

@@ -78,11 +78,7 @@ impl Core {
         // First no picture, then the walk: what is judged in between means everything, and what
         // was judged before is found by the walk or fails the comparison of pictures.
         self.take_away(&mut self.pictures.state.lock());
-        if planted(Step::NoWidening) {
-            self.tags.empty();
-        } else {
-            self.tags.widen_in_flight();
-        }
+        self.tags.widen_in_flight();
         self.tags.bump_everything();
         self.pictures.wake.notify_one();
     }

@@ -12,7 +12,6 @@ const STEPS: &[(Step, &[Anomaly])] = &[
     (Step::MarksDropped, STALE),
     (Step::LateVersions, STALE),
     (Step::SettledAtT, STALE),
-    (Step::NoWidening, STALE),
     (Step::BeforeOnly, STALE),
     (Step::AfterAcknowledgement, STALE),
     (Step::NoStartBarrier, STALE),
@@ -31,7 +30,6 @@ const STALE: &[Anomaly] = &[
 
 fn focus(step: Step) -> Focus {
     match step {
-        Step::NoWidening => Focus::Ddl,
         Step::NoStartBarrier => Focus::Kills,
         Step::GuardLossIgnored => Focus::Crashes,
         _ => Focus::Everything,

@@ -41,7 +41,6 @@ impl Stage<'_> {
             }
             match focus {
                 Focus::Everything => {}
-                Focus::Ddl => continue,
                 Focus::Kills => {
                     self.kill_pgditto(Duration::from_secs(8));
                     continue;
