@@ -99,7 +99,7 @@ impl<'a> Client<'a> {
             let pause = *self.random.pick(if focus == Focus::Kills {
                 &["2.5"]
             } else {
-                &["0.4", "0.4", "2.0", "2.0", "4.0"] as &[&str]
+                &["0.2", "0.2", "0.4", "0.4", "0.4", "2.0", "4.0"] as &[&str]
             });
             if let Some(writing) = self.history.write(at) {
                 match self.write_slowly(at, &writing, pause) {
@@ -108,7 +108,7 @@ impl<'a> Client<'a> {
                 }
             }
             // Hits need a while in which nothing is marked.
-            let rest = if focus == Focus::Kills { 4_000 } else { 1_000 };
+            let rest = if focus == Focus::Kills { 4_000 } else { 2_000 };
             thread::sleep(Duration::from_millis(
                 rest + self.random.below(1_000) as u64,
             ));

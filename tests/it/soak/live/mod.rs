@@ -136,7 +136,6 @@ pub fn soak(plan: &Plan) -> Report {
         database: DATABASE,
     };
     let hits_now = |pgditto: &Pgditto| pgditto.metrics().sum("pgditto_hits_total", &[]);
-    let until = Instant::now() + plan.lasts;
     let began = Instant::now();
     let mut hits = thread::scope(|scope| {
         let focus = plan.focus;
@@ -165,6 +164,12 @@ pub fn soak(plan: &Plan) -> Report {
             database: DATABASE,
             hits: 0.0,
         };
+        // Nothing fails before the cache has begun its work; a busy machine takes a while.
+        let calm = Instant::now() + Duration::from_secs(30);
+        while hits_now(stage.pgditto) == 0.0 && Instant::now() < calm && !history.is_over() {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let until = Instant::now() + plan.lasts;
         stage.strike(&mut random.branch(2), until, focus);
         history.over.store(true, Ordering::SeqCst);
         stage.hits
