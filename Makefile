@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test unit lint fmt deny audit deps-demo deps-test clean
+.PHONY: help demo build test unit fuzz soak soak-planted lint fmt deny audit deps-demo deps-test clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,9 +20,19 @@ test: deps-test ## Run every test against real servers
 unit: ## Run the tests that need no server
 	cargo test --locked --lib
 
+fuzz: deps-test ## Compare random sessions with a twin database (SECONDS_OF_FUZZ=600 SEED=…)
+	@scripts/soak.sh fuzz
+
+soak: deps-test ## Check what many clients read while servers and connections fail (SECONDS_OF_SOAK=3600 SEED=…)
+	@scripts/soak.sh soak
+
+soak-planted: deps-test ## See that the soak finds what each step of the cache's protocol prevents (STEP=… SECONDS_OF_SOAK=120)
+	@scripts/soak.sh planted
+
 lint: ## Check the format and the lints
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features planted-faults -- -D warnings
 
 fmt: ## Format the code
 	cargo fmt

@@ -5,6 +5,7 @@
 //! use the ones above it and must not know the ones below
 //! (`ARCHITECTURE.md` draws the way, `tests/it/architecture.rs` holds it).
 
+pub mod planted;
 pub mod wire;
 
 pub mod auth;

@@ -11,6 +11,7 @@ use super::proof::Backend;
 use super::record::Found;
 use super::standing::Block;
 use crate::cache::Moment;
+use crate::planted::{Step, planted};
 
 const POLL_FIRST: Duration = Duration::from_millis(10);
 const POLL_LAST: Duration = Duration::from_secs(1);
@@ -45,6 +46,9 @@ impl Core {
     pub(super) async fn pass_start_barrier(self: Arc<Self>, found: Found) {
         // Time runs from when we can look.
         self.guarded().await;
+        if planted(Step::NoStartBarrier) {
+            return self.open_barrier();
+        }
         match found {
             Found::Backends(backends) => {
                 if !backends.is_empty() {

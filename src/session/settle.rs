@@ -7,6 +7,7 @@ use super::shared::{Description, DescriptionKey};
 use super::{Session, UnitReport};
 use crate::cache::Fit;
 use crate::metrics::Invalidation;
+use crate::planted::{Step, planted};
 use crate::sql::Bypass;
 use crate::upstream::Lease;
 use crate::wire::TransactionStatus;
@@ -15,7 +16,7 @@ impl Session {
     /// The end of §3: before ReadyForQuery passes, versions move and marks come off.
     pub(super) fn settle(&mut self, status: TransactionStatus, failed: bool, last_tag: &[u8]) {
         let authority = &self.database.authority;
-        if status != TransactionStatus::Idle {
+        if status != TransactionStatus::Idle && !planted(Step::SettledAtT) {
             // A transaction goes on; what it wrote stays pending. Where the unit
             // held a commit point as well, a part of it may have happened.
             if let Some(writer) = &mut self.writer
@@ -33,13 +34,23 @@ impl Session {
         // failed; or a COMMIT or ROLLBACK on its own that the server answers with ROLLBACK.
         let surely_aborted = failed && !self.commit_inside || rolled_back && self.single_control;
         let touched = writer.touched();
-        authority.mark(&mut writer);
+        if !planted(Step::AfterAcknowledgement) {
+            authority.mark(&mut writer);
+        }
         if let Some(gid) = self.prepared_gid.take().filter(|_| !failed && !rolled_back) {
             // Whoever decides it, and when: the marks stay until it is decided.
             authority.follow_prepared(writer.keep(), gid);
             return;
         }
-        authority.settle(writer, !surely_aborted);
+        if planted(Step::AfterAcknowledgement) {
+            let database = std::sync::Arc::clone(&self.database);
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                database.authority.settle(writer, !surely_aborted);
+            });
+            return;
+        }
+        authority.settle(writer, !surely_aborted && !planted(Step::BeforeOnly));
         if surely_aborted {
             return;
         }
@@ -107,9 +118,13 @@ impl Session {
             report.planned = true;
             // However it came: it was looked at like any other.
             report.bypass = report.bypass.filter(|reason| *reason != Bypass::Streamed);
-            let Some(finished) = fill.finish(now) else {
+            let Some(mut finished) = fill.finish(now) else {
                 continue;
             };
+            if planted(Step::LateVersions) {
+                let tags = &self.database.tags;
+                finished.stamp = tags.stamp(&finished.options.relations, tags.picture());
+            }
             if let Some((entry, order)) = &finished.shadow {
                 let holds = self.database.tags.fit(&entry.stamp) == Fit::Fresh;
                 report.shadow(entry, &finished.answer, *order, holds);
@@ -140,6 +155,10 @@ impl Session {
         self.shared
             .metrics
             .invalidated(Invalidation::UnknownOutcome);
+        if planted(Step::MarksDropped) {
+            writer.settle(true);
+            return true;
+        }
         self.database
             .authority
             .resolve_unknown(writer.keep(), lease.pid, self.prepared_gid.take());

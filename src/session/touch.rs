@@ -5,6 +5,7 @@ use super::decide::Meaning;
 use super::exchange::Exchange;
 use crate::cache::Picture;
 use crate::catalog::{Effects, Footprint};
+use crate::planted::{Step, planted};
 use crate::sql::{Isolation, Kind};
 use crate::wire::TransactionStatus;
 
@@ -57,8 +58,14 @@ impl Session {
     }
 
     pub(super) fn mark_now(&mut self) {
+        if planted(Step::NoMark) || planted(Step::AfterAcknowledgement) {
+            return;
+        }
         if let Some(writer) = &mut self.writer {
             self.database.authority.mark(writer);
+            if planted(Step::BeforeOnly) {
+                self.database.authority.release(writer, true);
+            }
         }
     }
 }

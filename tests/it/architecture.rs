@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Each room with those that it may use, in the order in which a query meets them.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("planted", &[]),
     ("wire", &[]),
     ("config", &[]),
     ("auth", &["wire", "config"]),
@@ -13,7 +14,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("metrics", &["wire", "config", "sql"]),
     ("catalog", &["sql"]),
     ("cache", &["config", "sql", "catalog"]),
-    ("authority", &["config", "sql", "catalog", "cache"]),
+    (
+        "authority",
+        &["config", "sql", "catalog", "cache", "planted"],
+    ),
     ("notify", &["wire", "authority"]),
     ("upstream", &["wire", "auth", "config", "tls"]),
     ("client", &["wire", "auth", "config", "tls"]),
@@ -21,6 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
+            "planted",
             "wire",
             "config",
             "sql",

@@ -22,4 +22,5 @@ mod reload;
 mod running;
 mod servers;
 mod session_state;
+mod soak;
 mod upstream;

@@ -15,9 +15,8 @@ mod redis;
 mod row_limits;
 mod rules;
 mod shadow;
-mod soak;
 mod transactions;
-mod wire;
+pub mod wire;
 mod writes;
 
 use std::cell::RefCell;

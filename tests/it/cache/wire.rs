@@ -92,6 +92,8 @@ fn columns(body: &[u8]) -> Vec<String> {
 pub struct Wire {
     stream: TcpStream,
     pub parameters: BTreeMap<String, String>,
+    /// BackendKeyData as it came.
+    key: Vec<u8>,
 }
 
 impl Wire {
@@ -112,11 +114,22 @@ impl Wire {
         parameters: &[(&str, &str)],
     ) -> Result<Self, Reply> {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+        Self::log_in(stream, user, database, parameters)
+    }
+
+    fn log_in(
+        stream: TcpStream,
+        user: &str,
+        database: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, Reply> {
         stream.set_read_timeout(Some(DEADLINE)).expect("a time-out");
-        stream.set_nodelay(true).expect("TCP");
+        // It may have been closed already.
+        let _ = stream.set_nodelay(true);
         let mut wire = Self {
             stream,
             parameters: BTreeMap::new(),
+            key: Vec::new(),
         };
         let mut body = 196_608_u32.to_be_bytes().to_vec();
         for (name, value) in [("user", user), ("database", database)]
@@ -131,12 +144,39 @@ impl Wire {
         body.push(0);
         let mut packet = (body.len() as u32 + 4).to_be_bytes().to_vec();
         packet.extend(body);
-        wire.send(&packet);
-        let reply = wire.reply().expect("a greeting");
-        if reply.error().is_some() {
+        let _ = wire.stream.write_all(&packet);
+        let reply = wire.reply().unwrap_or(Reply {
+            messages: Vec::new(),
+            status: '-',
+        });
+        if reply.error().is_some() || reply.status == '-' {
             return Err(reply);
         }
+        let key = reply.messages.iter().find(|(tag, _)| *tag == b'K');
+        wire.key = key.map(|(_, body)| body.clone()).unwrap_or_default();
         Ok(wire)
+    }
+
+    /// Logs in; `None` if nobody is there or the answer is no.
+    pub fn try_open(port: u16, user: &str, database: &str) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        Self::log_in(stream, user, database, &[]).ok()
+    }
+
+    /// The packet that cancels what this connection asked.
+    pub fn cancel_packet(&self) -> Vec<u8> {
+        let mut packet = (self.key.len() as u32 + 8).to_be_bytes().to_vec();
+        packet.extend_from_slice(&80_877_102_u32.to_be_bytes());
+        packet.extend_from_slice(&self.key);
+        packet
+    }
+
+    /// Sends a packet on a connection of its own, which the other side ends.
+    pub fn send_packet(port: u16, packet: &[u8]) {
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+            let _ = stream.write_all(packet);
+            let _ = stream.read(&mut [0]);
+        }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -159,6 +199,12 @@ impl Wire {
     pub fn batch(&mut self, batch: &Batch) -> Reply {
         self.send(&batch.0);
         self.reply().expect("the connection stands")
+    }
+
+    /// [`Wire::batch`]; `None` if the connection ends first, or nothing comes before the deadline.
+    pub fn try_batch(&mut self, batch: &Batch) -> Option<Reply> {
+        self.stream.write_all(&batch.0).ok()?;
+        self.reply()
     }
 
     /// Reads up to ReadyForQuery; up to the end after a fatal error; `None` at the end alone.

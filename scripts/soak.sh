@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs one of the long instruments of tests/it/soak: fuzz, soak or planted. The exit status says what it found.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fuzz=soak::fuzz::random_sessions_answer_as_on_a_twin_database_and_every_hit_is_the_truth
+soak=soak::live::nobody_reads_what_is_older_than_what_was_known_whatever_is_cut_and_killed
+planted=soak::planted::the_soak_finds_what_each_step_of_the_protocol_prevents
+
+run() { exec cargo test --locked --test it "$@" --exact --nocapture; }
+
+case "${1:-}" in
+    fuzz) export SECONDS_OF_FUZZ="${SECONDS_OF_FUZZ:-600}"; run -- "$fuzz" ;;
+    soak) export SECONDS_OF_SOAK="${SECONDS_OF_SOAK:-3600}"; run -- "$soak" ;;
+    planted)
+        # A target of its own, so that no binary with planted faults lies where others look for pgditto.
+        export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/planted"
+        run --features planted-faults -- "$planted"
+        ;;
+    *) echo "usage: $0 fuzz|soak|planted" >&2; exit 2 ;;
+esac
