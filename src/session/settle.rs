@@ -123,7 +123,7 @@ impl Session {
             };
             if planted(Step::LateVersions) {
                 let tags = &self.database.tags;
-                finished.stamp = tags.stamp(&finished.options.relations, tags.picture());
+                finished.stamp = tags.stamp_whole(&finished.options.relations, tags.picture());
             }
             if let Some((entry, order)) = &finished.shadow {
                 let holds = self.database.tags.fit(&entry.stamp) == Fit::Fresh;
