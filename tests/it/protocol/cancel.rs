@@ -5,7 +5,7 @@ use std::thread;
 use bytes::BytesMut;
 use pgditto::wire::frontend;
 
-use crate::fixture::{Frames, Pgditto, Postgres, Wait, Wire, error_code, eventually};
+use crate::fixture::{Frames, Message, Pgditto, Postgres, Wait, Wire, error_code, eventually};
 
 fn servers() -> (Postgres, Pgditto) {
     let postgres = Postgres::start(&[]);
@@ -145,44 +145,40 @@ fn a_transaction_that_cannot_begin_runs_nothing() {
             .prepared("INSERT INTO work VALUES (1)", &[])
             .sync(),
     ];
+    let last = |answer: &[Message]| match answer.last() {
+        Some(message) if message.tag == b'Z' => message.body[0],
+        _ => panic!("{answer:?}: {}", pgditto.log().join("\n")),
+    };
     thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                // Not the client's cancel, which pgditto would know of.
-                let mut direct = Wire::try_login(
-                    postgres.port,
-                    0,
-                    &[("user", "postgres"), ("database", "postgres")],
-                    "",
-                )
-                .expect("let in");
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    direct.query(
-                        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
-                         WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'",
-                    );
-                }
-            });
-        }
-        let mut cancelled = 0;
-        for round in 0..2000 {
-            wire.query("BEGIN");
-            let answer = wire.ask(&units[round % 2]);
-            let code = error_code(&answer);
-            let status = answer.last().expect("ReadyForQuery").body[0];
-            let expected = if code.is_empty() { b'T' } else { b'E' };
-            assert_eq!(status, expected, "{answer:?}");
-            cancelled += usize::from(code == "57014");
-            let ended = wire.query("ROLLBACK");
-            if error_code(&ended).is_empty() {
-                assert_eq!(ended.last().expect("ReadyForQuery").body[0], b'I');
-            } else {
-                // A cancel may strike it too.
-                wire.query("ROLLBACK");
+        let canceller = scope.spawn(|| {
+            // Not the client's cancel, which pgditto would know of.
+            let login = [("user", "postgres"), ("database", "postgres")];
+            let mut direct = Wire::try_login(postgres.port, 0, &login, "").expect("let in");
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                direct.query(
+                    "SELECT pg_cancel_backend(pid), pg_sleep(0.0005) FROM pg_stat_activity \
+                     WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'",
+                );
             }
-        }
+        });
+        let client = scope.spawn(|| {
+            let mut cancelled = 0;
+            for round in 0..600 {
+                wire.query("BEGIN");
+                let answer = wire.ask(&units[round % 2]);
+                let code = error_code(&answer);
+                let expected = if code.is_empty() { b'T' } else { b'E' };
+                assert_eq!(last(&answer), expected, "{answer:?}");
+                cancelled += usize::from(code == "57014");
+                // A cancel may strike it too.
+                while last(&wire.query("ROLLBACK")) != b'I' {}
+            }
+            assert!(cancelled > 0);
+        });
+        let ended = client.join();
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(cancelled > 0);
+        canceller.join().expect("no panic");
+        ended.expect("the client got its answers");
     });
     assert_eq!(postgres.psql_as("app", "SELECT count(*) FROM work"), "0");
 }
