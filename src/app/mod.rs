@@ -64,7 +64,7 @@ pub struct House {
     source: Mutex<Source>,
     phase: watch::Sender<Phase>,
     users: ArcSwap<UserDirectory>,
-    client_tls: ArcSwap<Option<Arc<rustls::ServerConfig>>>,
+    client_tls: ArcSwap<Option<Arc<tls::Acceptor>>>,
     /// Whoever is connected, for whatever reason.
     connections: Places,
     /// Who has logged in to a database of the server.

@@ -17,6 +17,14 @@ pub enum AuthError {
     /// The peer's message does not continue this exchange.
     #[error("invalid SCRAM response ({0})")]
     Response(&'static str),
+    /// The client knows channel binding and was told that we do not: by somebody in between.
+    #[error("SCRAM channel binding negotiation error")]
+    Downgraded,
+    /// The client saw another certificate than ours.
+    #[error("SCRAM channel binding check failed")]
+    BindingMismatch,
+    #[error("unsupported SCRAM channel-binding type")]
+    BindingType,
     /// Upstream wants more work than a password is worth.
     #[error("the server asks for {0} iterations, more than {max}", max = super::scram::ITERATIONS_MAX)]
     Iterations(u32),
@@ -47,6 +55,17 @@ impl AuthError {
             AuthError::Response(detail) => {
                 ErrorReport::fatal(SqlState::PROTOCOL_VIOLATION, "invalid SCRAM response")
                     .with_detail(*detail)
+            }
+            AuthError::Downgraded => {
+                ErrorReport::fatal(SqlState::INVALID_AUTHORIZATION, self.to_string()).with_detail(
+                    "The client supports SCRAM channel binding but thinks the server does not. However, this server does support channel binding.",
+                )
+            }
+            AuthError::BindingMismatch => {
+                ErrorReport::fatal(SqlState::INVALID_AUTHORIZATION, self.to_string())
+            }
+            AuthError::BindingType => {
+                ErrorReport::fatal(SqlState::PROTOCOL_VIOLATION, self.to_string())
             }
             AuthError::Random => {
                 ErrorReport::fatal(SqlState::INTERNAL_ERROR, "could not generate random nonce")

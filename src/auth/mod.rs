@@ -16,5 +16,7 @@ pub use credential::Credential;
 pub use error::AuthError;
 pub use md5::{md5_matches, md5_response};
 pub use random::random_bytes;
-pub use scram::{MockSecret, SCRAM_SHA_256, ScramClient, ScramKeys, ScramServer};
+pub use scram::{
+    Channel, MockSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient, ScramKeys, ScramServer,
+};
 pub use verifier::Verifier;

@@ -4,12 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{AuthType, ClientSslMode, ListenConfig};
-use crate::tls::ALPN;
+use crate::tls::{ALPN, Acceptor};
 use crate::wire::{NEWEST_MINOR, Startup, StartupPacket, WireError, backend, take_startup};
 
 use super::connection::Connection;
@@ -64,7 +63,7 @@ impl std::fmt::Debug for Greeting {
 /// the client has been told already.
 pub async fn greet(
     stream: Stream,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Acceptor>>,
     cfg: &ListenConfig,
     auth: AuthType,
     users: &UserDirectory,
@@ -85,7 +84,8 @@ pub async fn greet(
         }
         Opening::Startup(startup) => startup,
     };
-    match admit(&mut connection, &startup, auth, users).await {
+    let end_point = door.end_point(&connection);
+    match admit(&mut connection, &startup, auth, users, end_point).await {
         Ok((user, database)) => Ok(Greeting::Login(Login {
             connection,
             user,
@@ -100,7 +100,7 @@ pub async fn greet(
 /// How a client may come in.
 struct Door {
     /// `None` if no TLS is offered.
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Acceptor>>,
     sslmode: ClientSslMode,
 }
 
@@ -113,7 +113,7 @@ enum Opening {
 enum Step {
     /// A request was turned down: the client goes on in clear.
     Declined,
-    Encrypt(Arc<ServerConfig>),
+    Encrypt(Arc<Acceptor>),
     Opened(Opening),
 }
 
@@ -125,13 +125,22 @@ struct Asked {
 }
 
 impl Door {
+    /// What the client may bind its login to.
+    fn end_point(&self, connection: &Connection) -> Option<Arc<[u8]>> {
+        let acceptor = self.tls.as_ref()?;
+        connection
+            .stream
+            .is_encrypted()
+            .then(|| acceptor.end_point.clone())?
+    }
+
     async fn open(&self, connection: Connection) -> Result<(Connection, Opening), ClientError> {
         let mut connection = self.direct(connection).await?;
         let mut asked = Asked::default();
         loop {
             match self.step(&mut connection, &mut asked).await {
                 Ok(Step::Declined) => (),
-                Ok(Step::Encrypt(config)) => connection = encrypt(connection, config).await?,
+                Ok(Step::Encrypt(tls)) => connection = encrypt(connection, &tls).await?,
                 Ok(Step::Opened(opening)) => return Ok((connection, opening)),
                 Err(error) => return Err(refuse(&mut connection, error).await),
             }
@@ -143,7 +152,7 @@ impl Door {
     /// be a browser that somebody has sent here.
     async fn direct(&self, connection: Connection) -> Result<Connection, ClientError> {
         const HANDSHAKE_RECORD: u8 = 0x16;
-        let (Stream::Tcp(tcp), Some(config)) = (&connection.stream, &self.tls) else {
+        let (Stream::Tcp(tcp), Some(acceptor)) = (&connection.stream, &self.tls) else {
             return Ok(connection);
         };
         let mut first = [0];
@@ -152,7 +161,7 @@ impl Door {
             _ if first != [HANDSHAKE_RECORD] => return Ok(connection),
             _ => (),
         }
-        let mut connection = encrypt(connection, Arc::clone(config)).await?;
+        let mut connection = encrypt(connection, acceptor).await?;
         match &connection.stream {
             Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(ALPN) => Ok(connection),
             _ => Err(refuse(&mut connection, ClientError::NoAlpn).await),
@@ -171,10 +180,10 @@ impl Door {
                 asked.ssl = true;
                 refuse_early_data(connection, "SSL request")?;
                 match (&self.tls, &connection.stream) {
-                    (Some(config), Stream::Tcp(_)) => {
+                    (Some(acceptor), Stream::Tcp(_)) => {
                         connection.output.extend_from_slice(b"S");
                         connection.flush().await?;
-                        Ok(Step::Encrypt(Arc::clone(config)))
+                        Ok(Step::Encrypt(Arc::clone(acceptor)))
                     }
                     _ => decline(connection).await,
                 }
@@ -217,15 +226,12 @@ async fn decline(connection: &mut Connection) -> Result<Step, ClientError> {
     Ok(Step::Declined)
 }
 
-async fn encrypt(
-    connection: Connection,
-    config: Arc<ServerConfig>,
-) -> Result<Connection, ClientError> {
+async fn encrypt(connection: Connection, acceptor: &Acceptor) -> Result<Connection, ClientError> {
     let Stream::Tcp(tcp) = connection.stream else {
         let error = io::Error::other("only TCP connections are encrypted");
         return Err(ClientError::Handshake(error));
     };
-    let tls = TlsAcceptor::from(config)
+    let tls = TlsAcceptor::from(Arc::clone(&acceptor.config))
         .accept(tcp)
         .await
         .map_err(ClientError::Handshake)?;
@@ -252,6 +258,7 @@ async fn admit(
     startup: &Startup,
     auth: AuthType,
     users: &UserDirectory,
+    end_point: Option<Arc<[u8]>>,
 ) -> Result<(String, String), ClientError> {
     let user = startup.user()?;
     let database = startup.database()?;
@@ -261,7 +268,7 @@ async fn admit(
         let minor = startup.minor.min(NEWEST_MINOR).into();
         backend::negotiate_protocol_version(&mut connection.output, minor, &options);
     }
-    prove(connection, auth, users, user).await?;
+    prove(connection, auth, users, user, end_point).await?;
     backend::authentication_ok(&mut connection.output);
     connection.flush().await?;
     Ok((user.to_owned(), database.to_owned()))

@@ -1,6 +1,10 @@
 //! A client proves who it is.
 
-use crate::auth::{AuthError, SCRAM_SHA_256, ScramServer, md5_matches, random_bytes};
+use std::sync::Arc;
+
+use crate::auth::{
+    AuthError, Channel, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramServer, md5_matches, random_bytes,
+};
 use crate::config::AuthType;
 use crate::wire::{Frame, backend, frontend, tag, take_frame};
 
@@ -12,16 +16,18 @@ use super::users::UserDirectory;
 const MESSAGE_LEN_MAX: usize = 64 << 10;
 
 /// Asks for the proof and checks it. What goes with the client's success (the
-/// last message of SCRAM) is left in `output`.
+/// last message of SCRAM) is left in `output`. With `end_point` SCRAM may be bound
+/// to the TLS connection.
 pub(super) async fn prove(
     connection: &mut Connection,
     auth: AuthType,
     users: &UserDirectory,
     user: &str,
+    end_point: Option<Arc<[u8]>>,
 ) -> Result<(), ClientError> {
     match auth {
         AuthType::Trust => Ok(()),
-        AuthType::ScramSha256 => scram(connection, users, user).await,
+        AuthType::ScramSha256 => scram(connection, users, user, end_point).await,
         AuthType::Md5 => md5(connection, users, user).await,
     }
 }
@@ -30,20 +36,32 @@ async fn scram(
     connection: &mut Connection,
     users: &UserDirectory,
     user: &str,
+    end_point: Option<Arc<[u8]>>,
 ) -> Result<(), ClientError> {
     let failed = |source| ClientError::Auth {
         user: user.to_owned(),
         source,
     };
-    backend::authentication_sasl(&mut connection.output, &[SCRAM_SHA_256]);
+    let offered: &[&str] = match end_point {
+        Some(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
+        None => &[SCRAM_SHA_256],
+    };
+    backend::authentication_sasl(&mut connection.output, offered);
     connection.flush().await?;
     let mut frame = read_message(connection, "SASL").await?;
     let initial = frontend::SaslInitial::read(frame.body())?;
-    if initial.mechanism != SCRAM_SHA_256.as_bytes() {
+    let channel = if initial.mechanism == SCRAM_SHA_256.as_bytes() {
+        match end_point {
+            Some(_) => Channel::Declined,
+            None => Channel::Unbound,
+        }
+    } else if initial.mechanism == SCRAM_SHA_256_PLUS.as_bytes() {
+        Channel::Bound(end_point.ok_or(ClientError::Mechanism)?)
+    } else {
         return Err(ClientError::Mechanism);
-    }
+    };
     let (keys, known) = users.scram_keys(user);
-    let mut server = ScramServer::new(keys, known);
+    let mut server = ScramServer::over(channel, keys, known);
     let challenge = match initial.data {
         Some(first) => server.first(first),
         None => {

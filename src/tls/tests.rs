@@ -57,13 +57,14 @@ impl Files {
     }
 
     fn server(&self, name: &str) -> Arc<ServerConfig> {
-        server(&ClientTlsConfig {
+        let acceptor = server(&ClientTlsConfig {
             sslmode: ClientSslMode::Require,
             key_file: Some(self.path(&format!("{name}-server.key"))),
             cert_file: Some(self.path(&format!("{name}-server.crt"))),
         })
         .unwrap()
-        .unwrap()
+        .unwrap();
+        Arc::clone(&acceptor.config)
     }
 
     fn client(&self, sslmode: SslMode, ca_file: Option<&str>) -> Arc<ClientConfig> {

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use super::ITERATIONS_MAX;
+use super::channel::Channel;
 use super::keys::{KEY_LEN, client_key, hmac_sha256, salted_password, server_key, sha256, xor};
 use super::message::{attribute, base64, extensions, key, nonce, text};
 use crate::auth::error::AuthError;
@@ -23,6 +24,7 @@ const REFUSAL_LEN_MAX: usize = 64;
 /// One exchange. Prints nothing of it.
 pub struct ScramClient {
     password: Secret,
+    channel: Channel,
     state: State,
 }
 
@@ -41,11 +43,18 @@ enum State {
 impl ScramClient {
     /// Begins an exchange; the bytes are client-first, for SASLInitialResponse.
     pub fn new(password: &str) -> (Self, Vec<u8>) {
+        Self::over(Channel::Unbound, password)
+    }
+
+    /// As [`ScramClient::new`], over TLS that can be bound: [`Channel::Bound`] is for
+    /// SCRAM-SHA-256-PLUS, [`Channel::Declined`] for a server that does not offer it.
+    pub fn over(channel: Channel, password: &str) -> (Self, Vec<u8>) {
         match random_bytes::<NONCE_LEN>() {
-            Ok(bytes) => Self::with_nonce(password, base64(&bytes)),
+            Ok(bytes) => Self::with_nonce(channel, password, base64(&bytes)),
             Err(_) => {
                 let client = Self {
                     password: Secret::new(""),
+                    channel,
                     state: State::Unseeded,
                 };
                 (client, Vec::new())
@@ -53,11 +62,12 @@ impl ScramClient {
         }
     }
 
-    pub(super) fn with_nonce(password: &str, nonce: String) -> (Self, Vec<u8>) {
+    pub(super) fn with_nonce(channel: Channel, password: &str, nonce: String) -> (Self, Vec<u8>) {
         // PostgreSQL takes the user from the startup packet and ignores this one.
-        let first = format!("n,,n=,r={nonce}").into_bytes();
+        let first = format!("{}n=,r={nonce}", channel.header()).into_bytes();
         let client = Self {
             password: Secret::new(password),
+            channel,
             state: State::Started { nonce },
         };
         (client, first)
@@ -91,7 +101,9 @@ impl ScramClient {
             &challenge.salt,
             challenge.iterations,
         );
-        let without_proof = format!("c=biws,r={}", challenge.nonce);
+        let mut binding = self.channel.header().into_bytes();
+        binding.extend_from_slice(self.channel.data());
+        let without_proof = format!("c={},r={}", base64(&binding), challenge.nonce);
         let transcript = format!("n=,r={client_nonce},{server_first},{without_proof}");
         let client_key = client_key(&salted);
         let signature = hmac_sha256(&sha256(&client_key), transcript.as_bytes());
