@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::House;
+use super::lookup::AuthQuery;
 use crate::admin::{
     self, CacheFlush, CacheRuleRow, CacheTableRow, ClientRow, CommandError, ConfigRow, PinRow,
     Reloaded, Role, ServerRow, Shutdown, UserRow,
@@ -229,6 +230,8 @@ impl House {
         self.client_tls.store(Arc::new(client_tls));
         self.users
             .store(Arc::new(UserDirectory::from_config(&config)));
+        self.auth_query
+            .store(Arc::new(AuthQuery::new(&config, &self.shared.pools)));
         self.shared.insight.reload(&config.slow_log);
         self.access.reload(config.http.admin_token_file.clone());
         self.shared.config.store(config);

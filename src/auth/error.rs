@@ -34,6 +34,9 @@ pub enum AuthError {
     /// Upstream could not prove that it knows the password.
     #[error("incorrect server signature: the server does not know this password")]
     ServerSignature,
+    /// The server keeps another verifier than the one that the client's keys belong to.
+    #[error("the server's SCRAM secret of this user is not the one that is known here")]
+    OtherVerifier,
     /// A configured verifier is neither `SCRAM-SHA-256$…` nor `md5…`.
     #[error("neither a SCRAM-SHA-256 nor an md5 verifier")]
     Verifier,
@@ -74,6 +77,7 @@ impl AuthError {
             | AuthError::Iterations(_)
             | AuthError::Refused(_)
             | AuthError::ServerSignature
+            | AuthError::OtherVerifier
             | AuthError::Verifier => ErrorReport::fatal(
                 SqlState::INVALID_PASSWORD,
                 format!("password authentication failed for user \"{user}\""),

@@ -7,6 +7,7 @@
 
 mod credential;
 mod error;
+mod login;
 mod md5;
 mod random;
 mod scram;
@@ -14,9 +15,11 @@ mod verifier;
 
 pub use credential::Credential;
 pub use error::AuthError;
+pub use login::LoginSecret;
 pub use md5::{md5_matches, md5_response};
 pub use random::random_bytes;
 pub use scram::{
-    Channel, MockSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient, ScramKeys, ScramServer,
+    Channel, ClientKeys, MockSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient, ScramKeys,
+    ScramServer,
 };
 pub use verifier::Verifier;

@@ -31,6 +31,9 @@ pub enum ClientError {
     UnexpectedMessage { expected: &'static str, tag: u8 },
     #[error("client selected an invalid SASL authentication mechanism")]
     Mechanism,
+    /// Nobody could be asked about the user.
+    #[error("{}", .0.message)]
+    Lookup(ErrorReport),
     #[error("user \"{user}\": {source}")]
     Auth { user: String, source: AuthError },
 }
@@ -57,6 +60,7 @@ impl ClientError {
             ClientError::NoAlpn
             | ClientError::UnexpectedMessage { .. }
             | ClientError::Mechanism => protocol_violation(),
+            ClientError::Lookup(report) => report.clone(),
             ClientError::Auth { user, source } => source.report(user),
         })
     }

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
+use crate::auth::LoginSecret;
 use crate::config::{AuthType, ClientSslMode, ListenConfig};
 use crate::tls::{ALPN, Acceptor};
 use crate::wire::{NEWEST_MINOR, Startup, StartupPacket, WireError, backend, take_startup};
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::prove::prove;
+use super::lookup::Lookup;
+use super::prove::{Claim, prove};
 use super::stream::Stream;
 use super::users::UserDirectory;
 
@@ -40,6 +42,20 @@ pub struct Login {
     pub parameters: Vec<(String, String)>,
     /// The minor version of protocol 3 that was settled for.
     pub minor: u16,
+    /// What logs the user in upstream, where the login has shown or found it.
+    pub secret: Option<LoginSecret>,
+}
+
+/// What decides who is let in.
+pub struct Reception<'a> {
+    /// `None` if no TLS is offered.
+    pub tls: Option<Arc<Acceptor>>,
+    pub sslmode: ClientSslMode,
+    pub listen: &'a ListenConfig,
+    pub auth: AuthType,
+    pub users: &'a UserDirectory,
+    /// Who is asked about users that are not listed.
+    pub lookup: Option<&'a dyn Lookup>,
 }
 
 /// Prints no cancel key.
@@ -61,18 +77,14 @@ impl std::fmt::Debug for Greeting {
 /// # Errors
 /// Everything that ends the connection. Where somebody is there to be told,
 /// the client has been told already.
-pub async fn greet(
-    stream: Stream,
-    tls: Option<Arc<Acceptor>>,
-    cfg: &ListenConfig,
-    auth: AuthType,
-    users: &UserDirectory,
-    sslmode: ClientSslMode,
-) -> Result<Greeting, ClientError> {
+pub async fn greet(stream: Stream, reception: Reception<'_>) -> Result<Greeting, ClientError> {
     if let Stream::Tcp(tcp) = &stream {
         tcp.set_nodelay(true)?;
     }
-    let door = Door { tls, sslmode };
+    let door = Door {
+        tls: reception.tls.clone(),
+        sslmode: reception.sslmode,
+    };
     let (mut connection, opening) = door.open(Connection::new(stream)).await?;
     let startup = match opening {
         Opening::Cancel { pid, key } => {
@@ -85,13 +97,14 @@ pub async fn greet(
         Opening::Startup(startup) => startup,
     };
     let end_point = door.end_point(&connection);
-    match admit(&mut connection, &startup, auth, users, end_point).await {
-        Ok((user, database)) => Ok(Greeting::Login(Login {
+    match admit(&mut connection, &startup, &reception, end_point).await {
+        Ok((user, database, secret)) => Ok(Greeting::Login(Login {
             connection,
             user,
             database,
             minor: startup.minor.min(NEWEST_MINOR),
-            parameters: remaining(startup, cfg),
+            parameters: remaining(startup, reception.listen),
+            secret,
         })),
         Err(error) => Err(refuse(&mut connection, error).await),
     }
@@ -256,10 +269,9 @@ async fn read_packet(connection: &mut Connection) -> Result<StartupPacket, Clien
 async fn admit(
     connection: &mut Connection,
     startup: &Startup,
-    auth: AuthType,
-    users: &UserDirectory,
+    reception: &Reception<'_>,
     end_point: Option<Arc<[u8]>>,
-) -> Result<(String, String), ClientError> {
+) -> Result<(String, String, Option<LoginSecret>), ClientError> {
     let user = startup.user()?;
     let database = startup.database()?;
     let options: Vec<&str> = startup.protocol_options().collect();
@@ -268,10 +280,15 @@ async fn admit(
         let minor = startup.minor.min(NEWEST_MINOR).into();
         backend::negotiate_protocol_version(&mut connection.output, minor, &options);
     }
-    prove(connection, auth, users, user, end_point).await?;
+    let claim = Claim {
+        user,
+        database,
+        end_point,
+    };
+    let secret = prove(connection, reception, &claim).await?;
     backend::authentication_ok(&mut connection.output);
     connection.flush().await?;
-    Ok((user.to_owned(), database.to_owned()))
+    Ok((user.to_owned(), database.to_owned(), secret))
 }
 
 /// The parameters that are left for the session.

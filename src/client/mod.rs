@@ -8,6 +8,7 @@
 mod connection;
 mod error;
 mod greet;
+mod lookup;
 mod peer;
 mod prove;
 mod stream;
@@ -15,7 +16,8 @@ mod users;
 
 pub use connection::Connection;
 pub use error::ClientError;
-pub use greet::{Greeting, Login, greet};
+pub use greet::{Greeting, Login, Reception, greet};
+pub use lookup::Lookup;
 pub use peer::Peer;
 pub use stream::Stream;
-pub use users::UserDirectory;
+pub use users::{KnownUser, UserDirectory};

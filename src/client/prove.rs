@@ -3,45 +3,84 @@
 use std::sync::Arc;
 
 use crate::auth::{
-    AuthError, Channel, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramServer, md5_matches, random_bytes,
+    AuthError, Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramServer, Verifier,
+    md5_matches, random_bytes,
 };
 use crate::config::AuthType;
 use crate::wire::{Frame, backend, frontend, tag, take_frame};
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::users::UserDirectory;
+use super::greet::Reception;
+use super::users::{KnownUser, UserDirectory};
 
 /// The longest message that may carry a password or a proof, in bytes.
 const MESSAGE_LEN_MAX: usize = 64 << 10;
 
-/// Asks for the proof and checks it. What goes with the client's success (the
-/// last message of SCRAM) is left in `output`. With `end_point` SCRAM may be bound
-/// to the TLS connection.
+/// Who somebody says to be.
+pub(super) struct Claim<'a> {
+    pub(super) user: &'a str,
+    pub(super) database: &'a str,
+    /// What SCRAM may be bound to.
+    pub(super) end_point: Option<Arc<[u8]>>,
+}
+
+impl Claim<'_> {
+    fn failed(&self, source: AuthError) -> ClientError {
+        ClientError::Auth {
+            user: self.user.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Asks for the proof and checks it; gives what logs the user in upstream, if the
+/// proof has shown it. What goes with the client's success (the last message of
+/// SCRAM) is left in `output`.
 pub(super) async fn prove(
     connection: &mut Connection,
-    auth: AuthType,
-    users: &UserDirectory,
-    user: &str,
-    end_point: Option<Arc<[u8]>>,
-) -> Result<(), ClientError> {
-    match auth {
-        AuthType::Trust => Ok(()),
-        AuthType::ScramSha256 => scram(connection, users, user, end_point).await,
-        AuthType::Md5 => md5(connection, users, user).await,
+    reception: &Reception<'_>,
+    claim: &Claim<'_>,
+) -> Result<Option<LoginSecret>, ClientError> {
+    if reception.auth == AuthType::Trust {
+        return Ok(None);
+    }
+    let (known, is_found) = match (reception.users.find(claim.user), reception.lookup) {
+        (None, Some(lookup)) => {
+            let found = lookup.find(claim.user, claim.database).await;
+            (found.map_err(ClientError::Lookup)?, true)
+        }
+        (listed, _) => (listed, false),
+    };
+    let is_scram = match reception.auth {
+        AuthType::ScramSha256 => true,
+        // As PostgreSQL: its md5 takes SCRAM from those who have only a SCRAM secret.
+        _ => known.as_ref().is_some_and(|known| known.is_scram_only()),
+    };
+    let proven = match is_scram {
+        true => scram(connection, reception.users, known.as_deref(), claim).await,
+        false => md5(connection, known.as_deref(), claim).await,
+    };
+    if let (Err(ClientError::Auth { .. }), true, Some(lookup)) =
+        (&proven, is_found, reception.lookup)
+    {
+        lookup.forget(claim.user, claim.database);
+    }
+    // The password is worth more than what the exchange has shown.
+    match known.as_ref().and_then(|known| known.password()) {
+        Some(password) => proven.map(|_| Some(LoginSecret::Password(password.clone()))),
+        None => proven,
     }
 }
 
 async fn scram(
     connection: &mut Connection,
     users: &UserDirectory,
-    user: &str,
-    end_point: Option<Arc<[u8]>>,
-) -> Result<(), ClientError> {
-    let failed = |source| ClientError::Auth {
-        user: user.to_owned(),
-        source,
-    };
+    known: Option<&KnownUser>,
+    claim: &Claim<'_>,
+) -> Result<Option<LoginSecret>, ClientError> {
+    let failed = |source| claim.failed(source);
+    let end_point = claim.end_point.clone();
     let offered: &[&str] = match end_point {
         Some(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
         None => &[SCRAM_SHA_256],
@@ -60,8 +99,8 @@ async fn scram(
     } else {
         return Err(ClientError::Mechanism);
     };
-    let (keys, known) = users.scram_keys(user);
-    let mut server = ScramServer::over(channel, keys, known);
+    let (keys, is_known) = users.scram_keys(claim.user, known);
+    let mut server = ScramServer::over(channel, keys, is_known);
     let challenge = match initial.data {
         Some(first) => server.first(first),
         None => {
@@ -78,27 +117,28 @@ async fn scram(
     let frame = read_message(connection, "SASL").await?;
     let proof = server.last(frame.body()).map_err(failed)?;
     backend::authentication_sasl_final(&mut connection.output, &proof);
-    Ok(())
+    Ok(server
+        .client_keys()
+        .map(|keys| LoginSecret::Scram(Arc::new(keys))))
 }
 
 async fn md5(
     connection: &mut Connection,
-    users: &UserDirectory,
-    user: &str,
-) -> Result<(), ClientError> {
-    let failed = |source| ClientError::Auth {
-        user: user.to_owned(),
-        source,
-    };
-    let salt = random_bytes().map_err(failed)?;
+    known: Option<&KnownUser>,
+    claim: &Claim<'_>,
+) -> Result<Option<LoginSecret>, ClientError> {
+    let salt = random_bytes().map_err(|source| claim.failed(source))?;
     backend::authentication_md5(&mut connection.output, salt);
     connection.flush().await?;
     let frame = read_message(connection, "password").await?;
     let response = frontend::read_password(frame.body())?;
-    if md5_matches(users.md5_verifier(user).as_ref(), salt, response) {
-        Ok(())
-    } else {
-        Err(failed(AuthError::Failed))
+    let verifier = known.and_then(|known| known.md5_verifier(claim.user));
+    if !md5_matches(verifier.as_ref(), salt, response) {
+        return Err(claim.failed(AuthError::Failed));
+    }
+    match verifier {
+        Some(Verifier::Md5(digits)) => Ok(Some(LoginSecret::Md5(digits))),
+        _ => Ok(None),
     }
 }
 

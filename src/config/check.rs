@@ -247,7 +247,10 @@ impl Checker<'_> {
             AuthType::ScramSha256 => "scram-sha-256",
             AuthType::Md5 => "md5",
         };
+        let auth = &config.auth;
         let known = config.upstream.password.is_some()
+            || auth.auth_file.is_some()
+            || auth.auth_user.is_some()
             || config
                 .users
                 .iter()
@@ -256,8 +259,8 @@ impl Checker<'_> {
             self.report(
                 "auth.auth_type",
                 format!(
-                    "auth.auth_type is {word}, and no password of any user is known: name user and password in the upstream URL \
-                     or in [[users]], or let clients in without a password by --set auth.auth_type=trust"
+                    "auth.auth_type is {word}, and no password of any user is known: name user and password in the upstream URL, \
+                     in [[users]] or auth.auth_file, or let clients in without a password by --set auth.auth_type=trust"
                 ),
             );
         }

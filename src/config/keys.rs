@@ -73,6 +73,16 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
 
     auth.auth_type => auth.auth_type, OneOf, Reload,
         "How clients log in: \"scram-sha-256\", \"md5\", or \"trust\", which asks no password.";
+    auth.auth_file => auth.auth_file, Maybe("", Path), Reload,
+        "More users, in PgBouncer's format: \"name\" \"secret\" on each line, the secret a password or what pg_authid.rolpassword holds (SCRAM-SHA-256$… or md5…). Read again when it changes.";
+    auth.auth_user => auth.auth_user, Maybe("", Text), Reload,
+        "As whom to ask the server for the secrets of users that are listed nowhere here. Empty asks for none.";
+    auth.auth_query => auth.auth_query, Name, Reload,
+        "The statement that asks: $1 is the user, and its row has the name and what pg_authid.rolpassword holds.";
+    auth.auth_dbname => auth.auth_dbname, Maybe("", Text), Reload,
+        "The database in which it asks, as clients would name it. Empty is the one that the client wants.";
+    auth.auth_query_ttl => auth.auth_query_ttl, TIME_OR_ZERO, Reload,
+        "How long its answer counts for further logins of the same user; a login that is refused asks anew. 0 asks for every login.";
     auth.admin_users => auth.admin_users, Names, Reload,
         "Users who may give commands on the console (psql to the database \"pgbouncer\").";
     auth.stats_users => auth.stats_users, Names, Reload,
@@ -266,7 +276,6 @@ pub static RULE_KEYS: &[Key<CacheRule>] = keys! { CacheRule;
 pub(super) const NOT_AVAILABLE: &[&str] = &[
     "fleet",
     "changes",
-    "auth.auth_query",
     "cache.max_staleness",
     "cache.stale_while_revalidate",
     "cache.rules.max_staleness",

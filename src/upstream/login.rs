@@ -10,7 +10,7 @@ use super::error::UpstreamError;
 use super::prepared::PreparedSet;
 use super::stream::{Encryption, Stream};
 use super::target::{ConnectOptions, Target};
-use crate::auth::{self, Channel, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient};
+use crate::auth::{Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient};
 use crate::config::SslMode;
 use crate::wire::backend::Authentication;
 use crate::wire::{SqlState, backend, frontend, tag};
@@ -193,17 +193,26 @@ impl<'a> Exchange<'a> {
                 Stage::Over
             }
             (Stage::Begun, Authentication::Cleartext) => {
-                frontend::password(output, self.password()?.as_bytes());
+                let secret = self.secret()?;
+                let password = secret.password().ok_or_else(|| self.no_password())?;
+                frontend::password(output, password.reveal().as_bytes());
                 Stage::Answered
             }
             (Stage::Begun, Authentication::Md5(salt)) => {
-                let response = auth::md5_response(&self.target.user, self.password()?, *salt);
+                let response = self.secret()?.md5_response(&self.target.user, *salt);
+                let response = response.ok_or_else(|| self.no_password())?;
                 frontend::password(output, response.as_bytes());
                 Stage::Answered
             }
             (Stage::Begun, Authentication::Sasl(mechanisms)) => {
                 let (mechanism, channel) = self.mechanism(mechanisms)?;
-                let (client, first) = ScramClient::over(channel, self.password()?);
+                let (client, first) = match self.secret()? {
+                    LoginSecret::Password(password) => {
+                        ScramClient::over(channel, password.reveal())
+                    }
+                    LoginSecret::Scram(keys) => ScramClient::with_keys(channel, keys),
+                    LoginSecret::Md5(_) => return Err(self.no_password()),
+                };
                 frontend::sasl_initial(output, mechanism, &first);
                 Stage::ScramFirst(client)
             }
@@ -237,12 +246,13 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn password(&self) -> Result<&'a str, UpstreamError> {
-        match &self.target.password {
-            Some(password) => Ok(password.reveal()),
-            None => Err(UpstreamError::NoPassword {
-                user: self.target.user.clone(),
-            }),
+    fn secret(&self) -> Result<LoginSecret, UpstreamError> {
+        self.target.secret().ok_or_else(|| self.no_password())
+    }
+
+    fn no_password(&self) -> UpstreamError {
+        UpstreamError::NoPassword {
+            user: self.target.user.clone(),
         }
     }
 }

@@ -40,6 +40,20 @@ impl std::fmt::Debug for ScramKeys {
     }
 }
 
+/// A verifier's keys with the one that its password gives and that the verifier only has the hash of.
+/// They log in wherever the same verifier is kept, as the password would. Prints nothing of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientKeys {
+    pub(super) verifier: ScramKeys,
+    pub(super) client_key: [u8; KEY_LEN],
+}
+
+impl std::fmt::Debug for ClientKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientKeys(***)")
+    }
+}
+
 /// SASLprep as PostgreSQL does it: a password that has no prepared form, or
 /// an empty one, is used as it is.
 fn prepared(password: &str) -> Cow<'_, str> {

@@ -9,7 +9,7 @@ mod server;
 
 pub use channel::Channel;
 pub use client::ScramClient;
-pub use keys::ScramKeys;
+pub use keys::{ClientKeys, ScramKeys};
 pub use mock::MockSecret;
 pub use server::ScramServer;
 

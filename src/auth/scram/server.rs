@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use super::channel::{Channel, TLS_SERVER_END_POINT};
-use super::keys::{KEY_LEN, ScramKeys, hmac_sha256, sha256, xor};
+use super::keys::{ClientKeys, KEY_LEN, ScramKeys, hmac_sha256, sha256, xor};
 use super::message::{attribute, base64, extensions, key, nonce, text};
 use crate::auth::error::AuthError;
 use crate::auth::random::random_bytes;
@@ -16,6 +16,8 @@ pub struct ScramServer {
     keys: ScramKeys,
     user_known: bool,
     channel: Channel,
+    /// What the client's proof has shown, once it was right.
+    client_key: Option<[u8; KEY_LEN]>,
     state: State,
 }
 
@@ -44,6 +46,7 @@ impl ScramServer {
             keys,
             user_known,
             channel,
+            client_key: None,
             state: State::Start,
         }
     }
@@ -114,13 +117,23 @@ impl ScramServer {
         self.verify(&proof, transcript.as_bytes())
     }
 
-    fn verify(&self, proof: &[u8; KEY_LEN], transcript: &[u8]) -> Result<Vec<u8>, AuthError> {
+    /// After [`ScramServer::last`] has let the client in: what logs in as it where the same
+    /// verifier is kept.
+    pub fn client_keys(&self) -> Option<ClientKeys> {
+        self.client_key.map(|client_key| ClientKeys {
+            verifier: self.keys.clone(),
+            client_key,
+        })
+    }
+
+    fn verify(&mut self, proof: &[u8; KEY_LEN], transcript: &[u8]) -> Result<Vec<u8>, AuthError> {
         let signature = hmac_sha256(&self.keys.stored_key, transcript);
         let client_key = xor(proof, &signature);
         let matches: bool = sha256(&client_key).ct_eq(&self.keys.stored_key).into();
         if !(matches && self.user_known) {
             return Err(AuthError::Failed);
         }
+        self.client_key = Some(client_key);
         let signature = hmac_sha256(&self.keys.server_key, transcript);
         Ok(format!("v={}", base64(&signature)).into_bytes())
     }

@@ -210,6 +210,36 @@ fn exchange_is_bound_to_the_certificate_that_both_sides_saw() {
 }
 
 #[test]
+fn what_a_login_has_shown_logs_in_where_the_verifier_is_the_same() {
+    let mut server = ScramServer::new(pencil(), true);
+    let (mut client, first) = ScramClient::new("pencil");
+    let challenge = server.first(&first).unwrap();
+    assert!(server.client_keys().is_none());
+    server.last(&client.respond(&challenge).unwrap()).unwrap();
+    let keys = std::sync::Arc::new(server.client_keys().unwrap());
+
+    let play = |verifier: ScramKeys| {
+        let mut server = ScramServer::new(verifier, true);
+        let (mut client, first) = ScramClient::with_keys(Channel::Unbound, keys.clone());
+        let challenge = server.first(&first)?;
+        let proof = server.last(&client.respond(&challenge)?)?;
+        client.finish(&proof)
+    };
+    assert_eq!(play(pencil()), Ok(()));
+    let salted_anew = ScramKeys::from_password("pencil", *b"another salt");
+    assert_eq!(play(salted_anew), Err(AuthError::OtherVerifier));
+    let other_password = ScramKeys::from_password("pen", pencil().salt);
+    assert_eq!(play(other_password), Err(AuthError::Failed));
+
+    // A wrong proof shows nothing.
+    let mut server = ScramServer::new(pencil(), true);
+    let (mut client, first) = ScramClient::new("pen");
+    let challenge = server.first(&first).unwrap();
+    assert!(server.last(&client.respond(&challenge).unwrap()).is_err());
+    assert!(server.client_keys().is_none());
+}
+
+#[test]
 fn refused_bindings_have_the_codes_of_postgresql() {
     let mut server = ScramServer::over(bound(b"one"), pencil(), true);
     let error = server.first(b"p=tls-unique,,n=,r=abc").unwrap_err();

@@ -65,6 +65,9 @@ const COUNTERPARTS: &[(&str, &str, Unit)] = &[
         "server_tls.server_tls_key_file",
         File,
     ),
+    ("auth_user", "auth.auth_user", Same),
+    ("auth_query", "auth.auth_query", Same),
+    ("auth_dbname", "auth.auth_dbname", Same),
     ("default_pool_size", "pool.default_pool_size", Same),
     ("min_pool_size", "pool.min_pool_size", Same),
     ("reserve_pool_size", "pool.reserve_pool_size", Same),
@@ -84,14 +87,6 @@ const COUNTERPARTS: &[(&str, &str, Unit)] = &[
 
 /// Keys whose absence here needs a word.
 const WITHOUT: &[(&str, &str)] = &[
-    (
-        "auth_query",
-        "is not available in this version: list the users in [[users]]",
-    ),
-    (
-        "auth_user",
-        "is not available in this version: list the users in [[users]]",
-    ),
     (
         "auth_hba_file",
         "has no counterpart: every client logs in as auth_type says",

@@ -1,9 +1,11 @@
 //! Who is let in, how they prove it, and what those are told who do not.
 
+mod auth_file;
+mod auth_query;
 mod channel_binding;
 mod interceptor;
 
-use crate::fixture::{CertificateFiles, Certificates, Options, PsqlOutput, psql};
+use crate::fixture::{CertificateFiles, Certificates, Options, Postgres, PsqlOutput, psql};
 
 /// A certificate for loopback and its authority.
 fn loopback() -> CertificateFiles {
@@ -27,4 +29,22 @@ fn libpq(port: u16, more: &str) -> PsqlOutput {
         "host=localhost hostaddr=127.0.0.1 port={port} user=app password=secret dbname=app {more}"
     );
     psql(&conninfo, &["-Atq", "-c", "SELECT 1"], "")
+}
+
+/// Runs one statement as this user, in clear.
+fn ask(port: u16, user: &str, password: &str, database: &str, sql: &str) -> PsqlOutput {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+    let conninfo = format!(
+        "host=127.0.0.1 port={port} sslmode=disable user='{}' password='{}' dbname={database}",
+        quoted(user),
+        quoted(password)
+    );
+    psql(&conninfo, &["-Atq", "-c", sql], "")
+}
+
+/// What the server keeps of a user's password.
+fn server_secret(postgres: &Postgres, user: &str) -> String {
+    postgres.psql(&format!(
+        "SELECT rolpassword FROM pg_authid WHERE rolname = '{user}'"
+    ))
 }
