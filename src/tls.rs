@@ -13,11 +13,12 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::{ClientSslMode, ClientTlsConfig, ServerTlsConfig, SslMode};
-pub use end_point::end_point;
+pub use end_point::{common_name, end_point};
 use verify::{AnyCertificate, PinnedRoots};
 
 /// The protocol's name in ALPN, as PostgreSQL 17 and libpq know it.
@@ -69,7 +70,7 @@ pub struct Acceptor {
 pub fn server(cfg: &ClientTlsConfig) -> Result<Option<Arc<Acceptor>>, TlsError> {
     match cfg.sslmode {
         ClientSslMode::Disable => return Ok(None),
-        ClientSslMode::Allow | ClientSslMode::Require => (),
+        ClientSslMode::Allow | ClientSslMode::Require | ClientSslMode::Verify => (),
     }
     let missing = |missing| TlsError::Missing {
         section: "client_tls",
@@ -79,10 +80,16 @@ pub fn server(cfg: &ClientTlsConfig) -> Result<Option<Arc<Acceptor>>, TlsError> 
     let key_file = cfg.key_file.as_ref().ok_or(missing("key_file"))?;
     let chain = certificates(cert_file)?;
     let end_point = chain.first().and_then(end_point);
-    let mut server = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, private_key(key_file)?)?;
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match &cfg.ca_file {
+        None => builder.with_no_client_auth(),
+        Some(ca_file) => builder.with_client_cert_verifier(client_verifier(
+            ca_file,
+            cfg.sslmode == ClientSslMode::Verify,
+        )?),
+    };
+    let mut server = builder.with_single_cert(chain, private_key(key_file)?)?;
     server.alpn_protocols = vec![ALPN.to_vec()];
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
@@ -90,6 +97,22 @@ pub fn server(cfg: &ClientTlsConfig) -> Result<Option<Arc<Acceptor>>, TlsError> 
         config: Arc::new(server),
         end_point,
     })))
+}
+
+/// Clients that show a certificate must have it from these authorities; with `is_demanded` they
+/// must show one.
+fn client_verifier(
+    ca_file: &Path,
+    is_demanded: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = roots(ca_file, &certificates(ca_file)?)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let verifier = match is_demanded {
+        true => verifier,
+        false => verifier.allow_unauthenticated(),
+    };
+    let built = verifier.build();
+    built.map_err(|error| rustls::Error::General(error.to_string()).into())
 }
 
 /// TLS towards PostgreSQL; `None` if it is turned off.

@@ -12,7 +12,7 @@ use crate::admin::{
 };
 use crate::cache::Flush;
 use crate::catalog::Catalog;
-use crate::client::UserDirectory;
+use crate::client::{Rules, UserDirectory};
 use crate::config::keys::{self, Effect};
 use crate::config::{self, Config, Source};
 use crate::insight::Insight;
@@ -226,7 +226,10 @@ impl House {
         let config = Arc::new(config::effective(&old, new));
         let failed = |error: tls::TlsError| CommandError::NotReloaded(error.to_string());
         let client_tls = tls::server(&config.client_tls).map_err(failed)?;
+        let rules =
+            Rules::load(&config).map_err(|error| CommandError::NotReloaded(error.to_string()))?;
         self.shared.pools.update(config.clone()).map_err(failed)?;
+        self.rules.store(Arc::new(rules));
         self.client_tls.store(Arc::new(client_tls));
         self.users
             .store(Arc::new(UserDirectory::from_config(&config)));

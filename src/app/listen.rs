@@ -166,12 +166,14 @@ impl House {
         let config = self.shared.config.load_full();
         let users = self.users.load_full();
         let tls = self.client_tls.load_full();
+        let rules = (*self.rules.load_full()).clone();
         let auth_query = self.auth_query.load_full();
         let reception = Reception {
             tls: (*tls).clone(),
             sslmode: config.client_tls.sslmode,
             listen: &config.listen,
             auth: config.auth.auth_type,
+            rules: rules.as_deref(),
             users: &users,
             lookup: auth_query.as_deref().map(|query| query as &dyn Lookup),
         };
@@ -315,9 +317,10 @@ fn refusal_of_session(code: SqlState) -> Refusal {
 fn refusal(error: &client::ClientError) -> Refusal {
     use client::ClientError;
     match error {
-        ClientError::Auth { .. } | ClientError::Mechanism | ClientError::Lookup(_) => {
-            Refusal::Authentication
-        }
+        ClientError::Auth { .. }
+        | ClientError::Mechanism
+        | ClientError::Lookup(_)
+        | ClientError::NotAdmitted(_) => Refusal::Authentication,
         ClientError::Handshake(_) | ClientError::TlsRequired | ClientError::NoAlpn => Refusal::Tls,
         _ => Refusal::Protocol,
     }

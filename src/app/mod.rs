@@ -22,7 +22,7 @@ use crate::admin::console;
 use crate::admin::http::{self, Access};
 use crate::authority::{Authority, ControlTarget, Setup};
 use crate::cache::{Cache, CacheError, Tags};
-use crate::client::UserDirectory;
+use crate::client::{Rules, RulesError, UserDirectory};
 use crate::config::{Config, ConfigErrors, Source, Watch};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
@@ -48,6 +48,8 @@ pub enum AppError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
+    Rules(#[from] RulesError),
+    #[error(transparent)]
     Cache(#[from] CacheError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -66,6 +68,8 @@ pub struct House {
     source: Mutex<Source>,
     phase: watch::Sender<Phase>,
     users: ArcSwap<UserDirectory>,
+    /// Who may come from where; `None` unless `auth_type` is `hba`.
+    rules: ArcSwap<Option<Arc<Rules>>>,
     /// Who is asked about users that are not listed; `None` without `auth_user`.
     auth_query: ArcSwap<Option<Arc<AuthQuery>>>,
     client_tls: ArcSwap<Option<Arc<tls::Acceptor>>>,
@@ -152,6 +156,7 @@ impl House {
         doorman.serve(&shared);
         Ok(Arc::new(Self {
             users: ArcSwap::from_pointee(UserDirectory::from_config(config)),
+            rules: ArcSwap::from_pointee(Rules::load(config)?),
             auth_query: ArcSwap::from_pointee(AuthQuery::new(config, &shared.pools)),
             client_tls: ArcSwap::from_pointee(tls::server(&config.client_tls)?),
             connections: Places::default(),

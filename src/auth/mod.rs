@@ -7,6 +7,7 @@
 
 mod credential;
 mod error;
+pub mod hba;
 mod login;
 mod md5;
 mod random;

@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::error::ClientError;
 use super::lookup::Lookup;
 use super::prove::{Claim, prove};
+use super::rules::Rules;
 use super::stream::Stream;
 use super::users::UserDirectory;
 
@@ -53,6 +54,8 @@ pub struct Reception<'a> {
     pub sslmode: ClientSslMode,
     pub listen: &'a ListenConfig,
     pub auth: AuthType,
+    /// What decides with `auth_type = hba`.
+    pub rules: Option<&'a Rules>,
     pub users: &'a UserDirectory,
     /// Who is asked about users that are not listed.
     pub lookup: Option<&'a dyn Lookup>,
@@ -211,7 +214,7 @@ impl Door {
             StartupPacket::GssEnc => Err(unsupported(5680)),
             StartupPacket::Cancel { pid, key } => Ok(Step::Opened(Opening::Cancel { pid, key })),
             StartupPacket::Startup(startup) => match (&connection.stream, self.sslmode) {
-                (Stream::Tcp(_), ClientSslMode::Require) => Err(ClientError::TlsRequired),
+                (Stream::Tcp(_), mode) if mode.is_required() => Err(ClientError::TlsRequired),
                 _ => Ok(Step::Opened(Opening::Startup(startup))),
             },
         }

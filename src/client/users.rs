@@ -45,6 +45,11 @@ impl KnownUser {
         self.credential.md5_verifier(user)
     }
 
+    /// Whether this is the user's password.
+    pub(super) fn is_password(&self, user: &str, password: &str) -> bool {
+        self.credential.is_password(user, password)
+    }
+
     /// Whether only SCRAM can prove this user.
     pub(super) fn is_scram_only(&self) -> bool {
         let verifier = self.credential.verifier.as_ref();
@@ -78,6 +83,11 @@ impl UserDirectory {
     pub(super) fn find(&self, user: &str) -> Option<Arc<KnownUser>> {
         let found = self.users.get(user)?;
         found.has_secret().then(|| Arc::clone(found))
+    }
+
+    /// Does for an unknown user the work of [`KnownUser::is_password`].
+    pub(super) fn pretend_to_check(&self, user: &str, password: &str) {
+        let _ = ScramKeys::from_password(password, self.mock.salt(user));
     }
 
     /// The keys for an exchange with `user`, and whether anybody can pass it.

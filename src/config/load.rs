@@ -339,6 +339,9 @@ fn watched_files(config: &Config) -> Vec<PathBuf> {
         &server.key_file,
         &config.http.admin_token_file,
         &config.auth.auth_file,
+        &config.auth.auth_hba_file,
+        &config.auth.auth_ident_file,
+        &client.ca_file,
     ];
     let mut files: Vec<PathBuf> = plain
         .into_iter()

@@ -169,6 +169,10 @@ pub enum AuthType {
     #[default]
     ScramSha256,
     Md5,
+    /// By a certificate with the user's name.
+    Cert,
+    /// As `auth_hba_file` says.
+    Hba,
 }
 
 /// `[auth]`.
@@ -179,6 +183,10 @@ pub struct AuthConfig {
     pub auth_file: Option<PathBuf>,
     /// What stands in it, by user: passwords, or what `pg_authid.rolpassword` holds.
     pub listed: Arc<HashMap<String, Secret>>,
+    /// `auth_hba_file`: rules in the syntax of `pg_hba.conf`.
+    pub auth_hba_file: Option<PathBuf>,
+    /// `auth_ident_file`: maps in the syntax of `pg_ident.conf`.
+    pub auth_ident_file: Option<PathBuf>,
     /// `auth_user`: who asks the server with `auth_query`; `None` turns it off.
     pub auth_user: Option<String>,
     /// `auth_query`: for the user `$1`, one row of name and secret.
@@ -198,6 +206,8 @@ impl Default for AuthConfig {
         Self {
             auth_type: AuthType::default(),
             auth_file: None,
+            auth_hba_file: None,
+            auth_ident_file: None,
             listed: Arc::default(),
             auth_user: None,
             auth_query:
@@ -215,10 +225,12 @@ impl Default for AuthConfig {
 /// `[client_tls]`: TLS towards applications.
 #[derive(Debug, Clone, Default)]
 pub struct ClientTlsConfig {
-    /// `client_tls_sslmode`: disable, allow, require.
+    /// `client_tls_sslmode`: disable, allow, require, verify-ca, verify-full.
     pub sslmode: ClientSslMode,
     pub key_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
+    /// `client_tls_ca_file`: who vouches for certificates of clients; `None` asks for none.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -230,6 +242,18 @@ pub enum ClientSslMode {
     Allow,
     /// A startup packet in clear is refused with 28000.
     Require,
+    /// And so is a client without a certificate. Whose it must be, `auth_type` says.
+    Verify,
+}
+
+impl ClientSslMode {
+    /// Whether clients in clear are turned away.
+    pub fn is_required(self) -> bool {
+        match self {
+            ClientSslMode::Disable | ClientSslMode::Allow => false,
+            ClientSslMode::Require | ClientSslMode::Verify => true,
+        }
+    }
 }
 
 /// `[upstream]`: the PostgreSQL server.

@@ -1,4 +1,5 @@
-//! The hash of a certificate that SCRAM's channel binding goes by: `tls-server-end-point` of RFC 5929.
+//! What logins go by in a certificate: the hash that SCRAM binds itself to (`tls-server-end-point` of
+//! RFC 5929), and the name of whom it is for.
 
 use std::sync::Arc;
 
@@ -6,8 +7,11 @@ use ring::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::der::asn1::ContextSpecific;
-use x509_cert::der::{Any, Decode, SliceReader, TagNumber};
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::{Any, Decode, SliceReader, Tag, TagNumber, Tagged};
 use x509_cert::spki::AlgorithmIdentifierOwned;
+
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// The certificate's hash, by the algorithm of its own signature; SHA-256 in place of MD5 and SHA-1.
 ///
@@ -19,6 +23,25 @@ pub fn end_point(certificate: &CertificateDer<'_>) -> Option<Arc<[u8]>> {
     let read = Certificate::from_der(certificate).ok()?;
     let hash = hash_of(&read.signature_algorithm)?;
     Some(digest(hash, certificate).as_ref().into())
+}
+
+/// The first common name of the certificate's subject; `None` if there is none, or one that is not
+/// plain text.
+pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let read = Certificate::from_der(certificate).ok()?;
+    let names = read.tbs_certificate.subject.0;
+    let attributes = names.iter().flat_map(|relative| relative.0.iter());
+    let name = attributes
+        .filter(|attribute| attribute.oid == COMMON_NAME)
+        .map(|attribute| &attribute.value)
+        .next()?;
+    let is_text = matches!(
+        name.tag(),
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::TeletexString
+    );
+    let text = std::str::from_utf8(name.value()).ok()?;
+    // A zero byte would be the name's end for others.
+    (is_text && !text.contains('\0')).then(|| text.to_owned())
 }
 
 fn hash_of(signature: &AlgorithmIdentifierOwned) -> Option<&'static Algorithm> {

@@ -61,6 +61,7 @@ impl Files {
             sslmode: ClientSslMode::Require,
             key_file: Some(self.path(&format!("{name}-server.key"))),
             cert_file: Some(self.path(&format!("{name}-server.crt"))),
+            ca_file: None,
         })
         .unwrap()
         .unwrap();
@@ -175,6 +176,7 @@ fn mistakes_name_the_file_or_the_key() {
             sslmode: ClientSslMode::Allow,
             key_file: key.map(|name| files.path(name)),
             cert_file: cert.map(|name| files.path(name)),
+            ca_file: None,
         };
         server(&cfg).unwrap_err().to_string()
     };

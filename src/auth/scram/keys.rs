@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use ring::{digest, hmac, pbkdf2};
+use subtle::ConstantTimeEq;
 
 /// Bytes of a key, a signature and a proof.
 pub(super) const KEY_LEN: usize = 32;
@@ -31,6 +32,14 @@ impl ScramKeys {
             server_key: server_key(&salted),
             salt,
         }
+    }
+}
+
+impl ScramKeys {
+    /// Whether this password gives these keys.
+    pub fn are_of(&self, password: &str) -> bool {
+        let salted = salted_password(password, &self.salt, self.iterations);
+        sha256(&client_key(&salted)).ct_eq(&self.stored_key).into()
     }
 }
 

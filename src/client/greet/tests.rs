@@ -45,6 +45,7 @@ fn with_tls(sslmode: ClientSslMode) -> Setup {
         sslmode,
         cert_file: path("server.crt", made.cert.pem()),
         key_file: path("server.key", made.signing_key.serialize_pem()),
+        ca_file: None,
     };
     Setup {
         sslmode,
@@ -79,6 +80,7 @@ impl Setup {
                 sslmode: self.sslmode,
                 listen: &self.listen,
                 auth: self.auth,
+                rules: None,
                 users: &users,
                 lookup: None,
             };

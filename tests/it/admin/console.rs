@@ -55,6 +55,7 @@ async fn visit(stream: tokio::net::TcpStream, house: Arc<Played>, cancelled: Arc
         sslmode: ClientSslMode::Disable,
         listen: &listen,
         auth: AuthType::Trust,
+        rules: None,
         users: &users,
         lookup: None,
     };

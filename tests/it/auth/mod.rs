@@ -3,6 +3,8 @@
 mod auth_file;
 mod auth_query;
 mod channel_binding;
+mod client_certificates;
+mod hba;
 mod interceptor;
 
 use crate::fixture::{CertificateFiles, Certificates, Options, Postgres, PsqlOutput, psql};
