@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod cache;
 
 pub mod authority;
+pub mod notify;
 pub mod upstream;
 
 pub mod client;

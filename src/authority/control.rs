@@ -1,10 +1,11 @@
 //! Connections of our own to the server: never lent to a client.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Secret, SslMode};
@@ -102,13 +103,32 @@ impl ControlTarget {
     /// # Errors
     /// See [`ControlError`].
     pub async fn connect(&self, purpose: &str) -> Result<(Client, JoinHandle<()>), ControlError> {
+        self.connect_hearing(purpose, |_| (), || ()).await
+    }
+
+    /// The same; `hear` is called with what the server says unasked, in the order of the stream: what it
+    /// said before the answer to a statement is heard before that answer is there. `lost` is called
+    /// when nothing more can be heard.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn connect_hearing(
+        &self,
+        purpose: &str,
+        mut hear: impl FnMut(AsyncMessage) + Send + 'static,
+        lost: impl FnOnce() + Send + 'static,
+    ) -> Result<(Client, JoinHandle<()>), ControlError> {
         let config = self.config(purpose);
         // The driver's own limit is for the socket, not for the log-in.
         let connecting = tokio::time::timeout(self.connect_timeout, config.connect(self.tls()));
-        let (client, connection) = connecting.await.map_err(|_| ControlError::Timeout)??;
+        let (client, mut connection) = connecting.await.map_err(|_| ControlError::Timeout)??;
         let task = tokio::spawn(async move {
             // Whoever uses the client hears of the error.
-            let _ = connection.await;
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                hear(message);
+            }
+            lost();
         });
         Ok((client, task))
     }
@@ -132,6 +152,14 @@ pub(super) async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>, Control
             _ => None,
         })
         .collect())
+}
+
+/// Runs statements whose rows nobody wants.
+///
+/// # Errors
+/// See [`ControlError`].
+pub async fn run(client: &Client, sql: &str) -> Result<(), ControlError> {
+    rows(client, sql).await.map(drop)
 }
 
 /// Closes a pooled connection that must not be handed out again: the pool has no other way to be rid

@@ -58,12 +58,16 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "How long a client may take to log in.";
     listen.client_idle_timeout => listen.client_idle_timeout, TIME_OR_ZERO, Reload,
         "Clients that ask nothing for this long are disconnected. 0 is never.";
+    listen.client_write_timeout => listen.client_write_timeout, TIME, Reload,
+        "Clients that take nothing of their answer for this long are disconnected.";
     listen.idle_transaction_timeout => listen.idle_transaction_timeout, TIME_OR_ZERO, Reload,
         "Clients that leave a transaction open and idle for this long are disconnected with SQLSTATE 25P03. 0 is never.";
     listen.max_message_size => listen.max_message_size, Size(8 << 10, (2 << 30) - 1), Reload,
         "The longest single message (a statement with its parameters) that a client may send, in bytes.";
     listen.unit_buffer_size => listen.unit_buffer_size, Size(8 << 10, GIB), Reload,
         "How much of a client's batch is kept until it is complete, in bytes. A longer batch streams to the server and is not cached.";
+    listen.notification_buffer_size => listen.notification_buffer_size, Size(8 << 10, GIB), Reload,
+        "Notifications (LISTEN) that wait until a client has ended its transaction, in bytes. A client with more is disconnected.";
     listen.ignore_startup_parameters => listen.ignore_startup_parameters, Names, Reload,
         "Startup parameters that are accepted and dropped instead of being sent to the server.";
     listen.drain_timeout => listen.drain_timeout, TIME_OR_ZERO, Reload,
@@ -170,7 +174,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "\"strict\" never answers with what a finished write has changed. \"ttl\" answers may be as old as ttl.";
     cache.ttl => cache.ttl, TIME, Reload,
         "How long any answer is kept, at every level.";
-    cache.memory_limit => cache.memory_limit, Size(1 << 20, 1 << 50), Restart,
+    cache.memory_limit => cache.memory_limit, Size(1 << 20, 1 << 50), Reload,
         "Memory for answers, in bytes, overhead included.";
     cache.max_entry_size => cache.max_entry_size, Size(1 << 10, GIB), Restart,
         "Longer answers are not kept, in bytes.";

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, Result};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, Result,
+};
 
-use super::family::{counters, histograms};
-use super::reason::{Outcome, Tier};
+use super::family::{counters, gauges, histograms};
+use super::reason::{ListenerEnd, Outcome, Tier};
 use crate::sql::Bypass;
 
 /// How long a statement took, and where.
@@ -31,6 +33,8 @@ pub(super) struct DatabaseFamilies {
     transactions: IntCounterVec,
     received: IntCounterVec,
     sent: IntCounterVec,
+    listening: GaugeVec,
+    listeners_ended: IntCounterVec,
     hit_seconds: HistogramVec,
     miss_seconds: HistogramVec,
     wait_seconds: HistogramVec,
@@ -72,6 +76,17 @@ impl DatabaseFamilies {
                 "Bytes sent to clients.",
                 &["database"],
             )?,
+            listening: gauges(
+                registry,
+                "pgditto_listening_sessions",
+                "Sessions that LISTEN on the connection that they share.",
+                &["database"],
+            )?,
+            listeners_ended: family(
+                "pgditto_listeners_ended_total",
+                "Listening sessions that were ended lest they miss a notification, by reason.",
+                &["database", "reason"],
+            )?,
             hit_seconds: histogram(
                 "pgditto_hit_seconds",
                 "Time to answer a statement from the cache.",
@@ -110,6 +125,11 @@ impl DatabaseFamilies {
             transactions: plain(&self.transactions),
             received: plain(&self.received),
             sent: plain(&self.sent),
+            listening: self.listening.with_label_values(&[name]),
+            listeners_ended: ListenerEnd::ALL
+                .iter()
+                .map(|reason| labelled(&self.listeners_ended, reason.as_str()))
+                .collect(),
             hit_seconds: histogram(&self.hit_seconds),
             miss_seconds: histogram(&self.miss_seconds),
             wait_seconds: histogram(&self.wait_seconds),
@@ -128,6 +148,8 @@ pub struct DatabaseMetrics {
     transactions: IntCounter,
     received: IntCounter,
     sent: IntCounter,
+    listening: Gauge,
+    listeners_ended: Box<[IntCounter]>,
     hit_seconds: Histogram,
     miss_seconds: Histogram,
     wait_seconds: Histogram,
@@ -149,6 +171,15 @@ struct Tally {
 }
 
 impl DatabaseMetrics {
+    /// A session listens on the shared connection from now on, or no more.
+    pub fn listens(&self, on: bool) {
+        self.listening.add(if on { 1.0 } else { -1.0 });
+    }
+
+    pub fn listener_ended(&self, reason: ListenerEnd) {
+        self.listeners_ended[reason as usize].inc();
+    }
+
     /// A statement was answered.
     pub fn statement(&self, outcome: Outcome, timing: &Timing) {
         self.outcomes[outcome.index()].inc();

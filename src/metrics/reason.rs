@@ -54,6 +54,16 @@ words! {
 }
 
 words! {
+    /// Why a session that listens was ended.
+    ListenerEnd {
+        /// The connection on which it listened was lost.
+        Lost = "lost",
+        /// More notifications waited than may.
+        Full = "full",
+    }
+}
+
+words! {
     /// Why a client was turned away.
     Refusal {
         TooManyClients = "too_many_clients",

@@ -11,26 +11,39 @@ mod exchange;
 mod fill;
 mod forward;
 pub mod greeting;
+mod known;
+mod lease;
+mod listening;
 mod open;
+mod prepare;
 pub mod registry;
 pub mod report;
 mod request;
+mod rules;
+mod send;
 mod serve;
+mod settle;
 pub mod shared;
+mod stage;
 pub mod state;
 mod statements;
+mod suspension;
+mod touch;
 mod transaction;
 mod translate;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 pub use open::{Ended, Refused, open, search_path};
+pub use rules::RuleCounts;
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
+pub use suspension::Suspension;
 
 use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
@@ -44,12 +57,14 @@ use analysis::Analysis;
 use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
-use registry::{Activity, Registration};
+use listening::Listening;
+use registry::{Activity, Registration, SessionHandle};
 use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
 use serve::Served;
 use state::{CustomNames, Pin};
 use statements::{ClientStatements, Reading, Statement};
+use suspension::UnderWay;
 use transaction::Transaction;
 
 /// Why a session ends.
@@ -110,12 +125,15 @@ pub struct Session {
     /// ParameterStatus as the client knows it.
     reported: BTreeMap<String, String>,
     pins: BTreeSet<Pin>,
+    listening: Listening,
     /// What has been left on the connection since it was last read back.
     effects: Effects,
     touched_sequences: bool,
     loads: bool,
 
     lease: Option<Lease>,
+    /// Since when the transaction has an upstream connection.
+    upstream_since: Option<Instant>,
     /// The statement that is the unnamed one on the leased connection.
     unnamed_upstream: Option<u64>,
 
@@ -138,20 +156,44 @@ impl Session {
     /// Serves the client until one side ends the session.
     pub async fn run(&mut self) -> Ending {
         loop {
-            let unit = match self.next_unit().await {
-                Ok(unit) => unit,
-                Err(ending) => return ending,
-            };
-            self.config = self.shared.config.load_full();
-            self.registration.handle.note_request();
-            let done = match unit {
-                Unit::Terminate => return Ending::ClientGone,
-                Unit::Query(frame) => self.query(&frame).await,
-                Unit::FunctionCall(frame) => self.function_call(&frame).await,
-                Unit::Extended { frames, end } => self.extended(&frames, end).await,
-            };
-            if let Err(ending) = done {
+            if let Err(ending) = self.run_unit().await {
                 return ending;
+            }
+        }
+    }
+
+    /// Waits for the client's next unit and answers it.
+    async fn run_unit(&mut self) -> Result<(), Ending> {
+        let unit = self.next_unit().await?;
+        let handle = self.registration.handle.clone();
+        let _under_way = self.enter_unit(&handle).await?;
+        self.config = self.shared.config.load_full();
+        handle.note_request();
+        match unit {
+            Unit::Terminate => return Err(Ending::ClientGone),
+            Unit::Query(frame) => self.query(&frame).await?,
+            Unit::FunctionCall(frame) => self.function_call(&frame).await?,
+            Unit::Extended { frames, end } => self.extended(&frames, end).await?,
+        }
+        handle.note_statements(self.statements.named_len());
+        Ok(())
+    }
+
+    /// Begins a unit; while the pooler is suspended, after RESUME.
+    async fn enter_unit(&self, handle: &Arc<SessionHandle>) -> Result<UnderWay, Ending> {
+        loop {
+            let under_way = UnderWay::begin(handle);
+            if !self.shared.suspension.is_on() {
+                return Ok(under_way);
+            }
+            drop(under_way);
+            let mut phase = self.shared.phase.clone();
+            tokio::select! {
+                () = self.shared.suspension.over() => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {
+                    return Err(Ending::Fatal(shut_down()));
+                }
+                () = handle.kill.notified() => return Err(Ending::Fatal(shut_down())),
             }
         }
     }
@@ -164,6 +206,15 @@ impl Session {
         };
         let analysis = self.analyse(query.sql);
         let mut report = UnitReport::new();
+        if let Some(command) = self.listen_here(&analysis, query.sql).await {
+            self.statements.remove(b"");
+            let mut out = BytesMut::new();
+            wire::backend::command_complete(&mut out, command);
+            report.here = true;
+            self.reply(&out, End::Sync, &mut report).await?;
+            self.record(&report, &analysis, query.sql);
+            return Ok(());
+        }
         match self.serve_query(query.sql, &analysis, &mut report).await {
             Served::Whole(out) => {
                 report.here = true;
@@ -192,7 +243,14 @@ impl Session {
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
         self.renew_defaults().await;
+        self.count_parses(frames);
         let mut report = UnitReport::new();
+        if let Some((out, statement)) = self.listen_unit(frames, end).await {
+            report.here = true;
+            self.reply(&out, end, &mut report).await?;
+            self.record(&report, &statement.analysis, &statement.sql);
+            return Ok(());
+        }
         let served = if Self::may_serve(frames, end) {
             self.serve_extended(frames, &mut report).await
         } else {
@@ -212,6 +270,15 @@ impl Session {
             self.record(&report, &statement.analysis, &statement.sql);
         }
         Ok(())
+    }
+
+    /// Only those with a name, as PgBouncer counts.
+    fn count_parses(&self, frames: &[wire::Frame]) {
+        for frame in frames {
+            if frame.tag() == wire::tag::frontend::PARSE && frame.body().first() != Some(&0) {
+                self.metrics.client_parse();
+            }
+        }
     }
 
     /// Whether what sessions begin with may have changed since this one asked.
@@ -244,13 +311,16 @@ impl Session {
     async fn reply(&mut self, out: &[u8], end: End, report: &mut UnitReport) -> Result<(), Ending> {
         self.client.output.extend_from_slice(out);
         if end == End::Sync {
+            if self.tx.status == TransactionStatus::Idle {
+                self.hand_over(false).await;
+            }
             wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
         }
         report.bytes += out.len() as u64;
         let sending = Instant::now();
-        let flushed = self.client.flush().await;
+        let sent = self.send_or_end().await;
         report.sending += sending.elapsed();
-        flushed.map_err(|_| Ending::ClientGone)
+        sent
     }
 
     /// Waits for the client's next unit; what the server says meanwhile on a
@@ -269,27 +339,21 @@ impl Session {
             if now == Phase::Stopping
                 || (now == Phase::Draining && self.tx.status == TransactionStatus::Idle)
             {
-                return Err(Ending::Fatal(ErrorReport::fatal(
-                    SqlState::ADMIN_SHUTDOWN,
-                    "terminating connection due to administrator command",
-                )));
+                return Err(Ending::Fatal(shut_down()));
             }
             let deadline = self.idle_deadline(idle_since);
             let holds = self.lease.is_some();
             tokio::select! {
-                read = self.client.fill() => {
-                    if !matches!(read, Ok(n) if n > 0) {
-                        return Err(Ending::ClientGone);
-                    }
-                }
+                read = self.client.fill() => match read {
+                    Ok(length @ 1..) => self.metrics.received(length as u64),
+                    _ => return Err(Ending::ClientGone),
+                },
                 read = fill_lease(&mut self.lease), if holds => self.overhear(read).await?,
-                _ = phase.changed() => {}
-                () = handle.kill.notified() => {
-                    return Err(Ending::Fatal(ErrorReport::fatal(
-                        SqlState::ADMIN_SHUTDOWN,
-                        "terminating connection due to administrator command",
-                    )));
+                () = self.listening.arrived(), if self.tx.status == TransactionStatus::Idle => {
+                    self.deliver().await?;
                 }
+                _ = phase.changed() => {}
+                () = handle.kill.notified() => return Err(Ending::Fatal(shut_down())),
                 () = tokio::time::sleep_until(deadline.0.into()), if deadline.1.is_some() => {
                     return Err(Ending::Fatal(deadline.1.unwrap_or_else(|| {
                         ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout")
@@ -355,11 +419,12 @@ impl Session {
             upstream_parameters: &mut connection.parameters,
             client_parameters: &mut self.reported,
             withheld: false,
+            speakers: &self.database.hub.speakers,
         };
         let heard = exchange.interpret(&mut connection.input, &mut sides, &mut self.client.output);
         let lost = !matches!(read, Ok(n) if n > 0) || heard.is_err();
         if exchange.outcome.fatal {
-            let _ = self.client.flush().await;
+            let _ = self.send(None).await;
             return Err(Ending::Closed);
         }
         if lost {
@@ -368,7 +433,7 @@ impl Session {
                 "the upstream connection was lost",
             )));
         }
-        self.client.flush().await.map_err(|_| Ending::ClientGone)
+        self.send_or_end().await
     }
 
     fn analyse(&self, sql: &[u8]) -> Analysis {
@@ -543,6 +608,7 @@ impl Session {
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.flush()).await;
         }
         self.registration.handle.set_activity(Activity::Idle);
+        self.stop_listening().await;
         if let Some(lease) = self.lease.take() {
             self.keep_unknown(&lease);
             self.registration.handle.set_cancel_target(None);
@@ -550,6 +616,12 @@ impl Session {
         }
         Ended { report }
     }
+}
+
+/// As PostgreSQL says it.
+fn shut_down() -> ErrorReport {
+    let message = "terminating connection due to administrator command";
+    ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message)
 }
 
 /// How long a goodbye may take.

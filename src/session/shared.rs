@@ -14,13 +14,16 @@ use super::analysis::Analyser;
 use super::greeting::{Greeting, GreetingKey};
 use super::registry::Registry;
 use super::report::ShadowCounts;
+use super::rules::RuleCounts;
 use super::statements::StatementTexts;
+use super::suspension::Suspension;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
 use crate::catalog::{CatalogVersion, Judgement};
 use crate::config::Config;
 use crate::insight::Insight;
 use crate::metrics::Metrics;
+use crate::notify::Hub;
 use crate::sql::ShapeId;
 use crate::upstream::{Pools, Target};
 use bytes::Bytes;
@@ -51,6 +54,8 @@ pub struct Shared {
     pub phase: watch::Receiver<Phase>,
     pub databases: Databases,
     pub shadow: ShadowCounts,
+    pub rules: RuleCounts,
+    pub suspension: Suspension,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.
@@ -67,6 +72,8 @@ pub struct Database {
     pub name: Arc<str>,
     pub tags: Arc<Tags>,
     pub authority: Arc<Authority>,
+    /// On which sessions listen.
+    pub hub: Arc<Hub>,
     pub judgements: Bounded<JudgementKey, Arc<Judgement>>,
     pub descriptions: Bounded<DescriptionKey, Arc<Description>>,
     /// Statements that the server has taken from somebody with the same settings, under this catalogue.
@@ -104,11 +111,12 @@ pub struct Description {
 }
 
 impl Database {
-    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>) -> Self {
+    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>, hub: Hub) -> Self {
         Self {
             name,
             tags,
             authority,
+            hub: Arc::new(hub),
             judgements: Bounded::new(JUDGEMENTS_MAX),
             descriptions: Bounded::builder()
                 .max_capacity(DESCRIPTION_BYTES_MAX)

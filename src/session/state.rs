@@ -77,6 +77,8 @@ impl Pin {
 pub struct ReadBack {
     pub settings: Settings,
     pub pins: BTreeSet<Pin>,
+    /// On which the connection listens.
+    pub channels: Vec<String>,
 }
 
 /// Names of custom settings that a session may have set (`app.tenant`): the
@@ -115,7 +117,7 @@ pub fn read_back_sql(custom: &CustomNames) -> String {
          UNION ALL SELECT 'u', '', '' WHERE pg_catalog.current_setting('session_authorization') OPERATOR(pg_catalog.<>) \
              (SELECT usename::pg_catalog.text FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a JOIN pg_catalog.pg_user u ON u.usesysid OPERATOR(pg_catalog.=) a.usesysid) \
          UNION ALL SELECT 'a', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
-         UNION ALL SELECT 'l', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_listening_channels()) \
+         UNION ALL SELECT 'l', pg_catalog.pg_listening_channels(), '' \
          UNION ALL SELECT 'p', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_statement() WHERE from_sql) \
          UNION ALL SELECT 'h', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_cursor() WHERE is_holdable) \
          UNION ALL SELECT 't', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
@@ -147,6 +149,7 @@ pub fn reset_sql<'a>(names: impl Iterator<Item = &'a str>) -> String {
 pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
     let mut settings = Settings::default();
     let mut pins = BTreeSet::new();
+    let mut channels = Vec::new();
     for row in rows {
         let (Some(Some(kind)), Some(name), Some(value)) = (row.first(), row.get(1), row.get(2))
         else {
@@ -162,14 +165,21 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
             }
             ("u", ..) => drop(pins.insert(Pin::SessionAuthorization)),
             ("a", ..) => drop(pins.insert(Pin::AdvisoryLocks)),
-            ("l", ..) => drop(pins.insert(Pin::Listen)),
+            ("l", Some(channel), _) => {
+                pins.insert(Pin::Listen);
+                channels.push(channel.clone());
+            }
             ("p", ..) => drop(pins.insert(Pin::SqlPrepare)),
             ("h", ..) => drop(pins.insert(Pin::HoldCursor)),
             ("t", ..) => drop(pins.insert(Pin::TemporaryObjects)),
             _ => {}
         }
     }
-    ReadBack { settings, pins }
+    ReadBack {
+        settings,
+        pins,
+        channels,
+    }
 }
 
 /// The pins after reading back: those that the server names, and of those that

@@ -12,6 +12,38 @@ pub fn is_start_transaction(statement: &str) -> bool {
     cursor.is(0, "start")
 }
 
+/// What a LISTEN or UNLISTEN names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Channel<'a> {
+    /// `UNLISTEN *`.
+    All,
+    /// A name as the server folds it, and as it stands in the text.
+    Named { name: String, written: &'a str },
+}
+
+/// The longest identifier that a server does not cut, and say so, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// The channel of a statement that is LISTEN or UNLISTEN to its last word; `None` where that is not
+/// certain, also for a name that the server would cut.
+pub fn channel(statement: &str) -> Option<Channel<'_>> {
+    let mut cursor = Cursor::new(statement);
+    while cursor.symbol(b';') {}
+    let channel = if cursor.words(&["unlisten"]) && cursor.operator("*") {
+        Channel::All
+    } else {
+        cursor.word("listen");
+        let token = cursor.peek(0)?;
+        let written = cursor.text(token);
+        let name = cursor.name()?;
+        if name.is_empty() || written.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        Channel::Named { name, written }
+    };
+    cursor.at_end().then_some(channel)
+}
+
 /// `None` if it is no transaction control, or not to the last word.
 pub(super) fn transaction(first: &str, cursor: &mut Cursor<'_>) -> Option<Kind> {
     let noise = |cursor: &mut Cursor<'_>| cursor.any(&["work", "transaction"]);

@@ -24,7 +24,7 @@ mod vocabulary;
 mod walk;
 
 pub use analyse::analyse;
-pub use control::is_start_transaction;
+pub use control::{Channel, channel, is_start_transaction};
 pub use facts::{Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse};
 pub use hints::Hints;
 pub use literal::clock_text;

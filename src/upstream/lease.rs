@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use super::cancel::CancelHandle;
+use super::cancel::{CancelHandle, Passage};
 use super::connection::Connection;
 use super::pool::{Held, Pool};
 
@@ -93,6 +93,18 @@ impl Lease {
         if let Some(standing) = &self.standing {
             standing.record.set_application(name);
         }
+    }
+
+    /// Ends every handle given out so far, and returns once no cancel of theirs can strike what
+    /// comes next. False if one still may: nothing more must be sent.
+    pub async fn outlast_cancels(&mut self) -> bool {
+        let wait = self.pool.limits.load().cancel_wait;
+        let passage = match self.gate.shut() {
+            Passage::Busy => tokio::time::timeout(wait, self.gate.passage()).await,
+            passage => Ok(passage),
+        };
+        self.number = self.gate.open();
+        passage == Ok(Passage::Clear)
     }
 
     /// A handle to cancel what this lease runs. It does nothing once the lease

@@ -14,6 +14,8 @@ mod counted;
 mod deploy;
 mod documents;
 mod drivers;
+mod listening;
+mod notify;
 mod pooling;
 mod protocol;
 mod redis_tier;

@@ -206,23 +206,6 @@ fn advisory_locks_pin_and_end() {
 }
 
 #[test]
-fn listening_pins_and_hears() {
-    let mut pair = pair();
-    pair.one.rows("LISTEN news");
-    pair.assert_pinned();
-    pair.two.rows("NOTIFY news, 'hello'");
-    let heard = pair.one.read_until(b"A");
-    assert!(
-        heard
-            .last()
-            .is_some_and(|last| last.body.ends_with(b"news\0hello\0")),
-        "{heard:?}"
-    );
-    pair.one.rows("UNLISTEN *");
-    pair.assert_shared();
-}
-
-#[test]
 fn cursors_with_hold_pin_and_end() {
     let mut pair = pair();
     pair.one

@@ -337,3 +337,31 @@ fn definitions() {
         ("REFRESH MATERIALIZED VIEW m", Kind::RefreshMaterializedView),
     ]);
 }
+
+#[test]
+fn channels_are_read_to_the_last_word() {
+    use crate::sql::{Channel, channel};
+    let named = |name: &str, written: &'static str| {
+        let name = name.to_owned();
+        Some(Channel::Named { name, written })
+    };
+    assert_eq!(channel("LISTEN Orders"), named("orders", "Orders"));
+    assert_eq!(
+        channel("unlisten \"O\"\"k\" ;"),
+        named("O\"k", "\"O\"\"k\"")
+    );
+    assert_eq!(channel("UNLISTEN *"), Some(Channel::All));
+    let long = format!("LISTEN {}", "a".repeat(64));
+    for other in [
+        "LISTEN *",
+        "LISTEN",
+        "UNLISTEN",
+        "LISTEN a b",
+        "LISTEN U&\"a\"",
+        "LISTEN 'a'",
+        "LISTEN \"\"",
+        &long,
+    ] {
+        assert_eq!(channel(other), None, "{other}");
+    }
+}

@@ -103,6 +103,15 @@ pub fn notice(out: &mut BytesMut, report: &ErrorReport) {
     append(out, &NoticeResponse::new(fields(report)));
 }
 
+/// NotificationResponse.
+pub fn notification(out: &mut BytesMut, pid: u32, channel: &[u8], payload: &[u8]) {
+    message(out, tag::NOTIFICATION, |out| {
+        out.put_u32(pid);
+        cstr(out, channel);
+        cstr(out, payload);
+    });
+}
+
 fn fields(report: &ErrorReport) -> Vec<(u8, String)> {
     let severity = report.severity.as_str();
     let mut fields = vec![

@@ -8,8 +8,8 @@ pub use encode::{
     Column, authentication_cleartext, authentication_md5, authentication_ok, authentication_sasl,
     authentication_sasl_continue, authentication_sasl_final, backend_key_data, bind_complete,
     close_complete, command_complete, data_row_message, empty_query, error,
-    negotiate_protocol_version, no_data, notice, parameter_status_message, parse_complete,
-    portal_suspended, ready_for_query, row_description_message,
+    negotiate_protocol_version, no_data, notice, notification, parameter_status_message,
+    parse_complete, portal_suspended, ready_for_query, row_description_message,
 };
 pub use fields::Fields;
 

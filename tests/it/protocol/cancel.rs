@@ -132,3 +132,35 @@ fn a_late_cancel_never_hits_the_next_session() {
         );
     });
 }
+
+#[test]
+fn a_late_cancel_never_lets_a_transactions_work_run_outside_it() {
+    let (postgres, pgditto) = servers();
+    postgres.psql_as("app", "CREATE TABLE work (id int)");
+    let mut wire = Wire::connect(pgditto.port);
+    // Pinned, so that cancels and transactions meet on one connection.
+    wire.query("CREATE TEMP TABLE mine (id int)");
+    let (port, pid, key) = (pgditto.port, wire.pid, wire.key.clone());
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    cancel(port, pid, &key);
+                }
+            });
+        }
+        let mut cancelled = 0;
+        for _ in 0..500 {
+            cancelled += usize::from(error_code(&wire.query("SELECT pg_sleep(0.001)")) == "57014");
+            wire.query("BEGIN");
+            let answer = wire.query("INSERT INTO work VALUES (1)");
+            let status = answer.last().expect("ReadyForQuery").body[0];
+            assert!(b"TE".contains(&status), "{answer:?}");
+            wire.query("ROLLBACK");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(cancelled > 0);
+    });
+    assert_eq!(postgres.psql_as("app", "SELECT count(*) FROM work"), "0");
+}

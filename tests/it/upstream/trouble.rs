@@ -254,6 +254,41 @@ async fn connection_waits_until_its_last_cancel_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_outlasts_the_cancels_of_its_earlier_statements() {
+    for server_closes in [true, false] {
+        let script = Script::new().await;
+        let wait = if server_closes { 20_000 } else { 50 };
+        let pools = pools(script.port(), |config| {
+            config.upstream.cancel_wait_timeout = Duration::from_millis(wait);
+        });
+        let (mut leased, _server) = lease_of_script(&script, &app_of(&pools), 11).await;
+        let old = leased.cancel_handle();
+        let cancelled = tokio::spawn({
+            let old = old.clone();
+            async move { old.cancel().await }
+        });
+        let mut cancel = script.accept().await;
+        cancel.packet().await;
+        let outlasting = tokio::spawn(async move { (leased.outlast_cancels().await, leased) });
+        if server_closes {
+            assert!(!outlasting.is_finished());
+            drop(cancel);
+        }
+        let (outlasted, leased) = outlasting.await.expect("no panic");
+        assert_eq!(outlasted, server_closes);
+        assert!(!old.cancel().await.expect("nothing is sent"));
+        assert_eq!(cancelled.await.expect("no panic").is_ok(), server_closes);
+        if server_closes {
+            // Handles that are made from now on cancel again.
+            let new = leased.cancel_handle();
+            let cancelled = tokio::spawn(async move { new.cancel().await });
+            drop(script.accept().await);
+            assert!(cancelled.await.expect("no panic").expect("sent"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pause_lets_leases_wait_and_resume_serves_them() {
     let postgres = Postgres::start(&[]);
     let pool = pool(&postgres, |_| {});
