@@ -3,6 +3,7 @@
 //! The cryptography is ring's, named explicitly, so that nothing depends on a
 //! process-wide default. As in PostgreSQL, no session is ever resumed.
 
+mod end_point;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -12,10 +13,12 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::{ClientSslMode, ClientTlsConfig, ServerTlsConfig, SslMode};
+pub use end_point::{common_name, end_point};
 use verify::{AnyCertificate, PinnedRoots};
 
 /// The protocol's name in ALPN, as PostgreSQL 17 and libpq know it.
@@ -69,14 +72,22 @@ pub enum TlsError {
     Config(#[from] rustls::Error),
 }
 
+/// TLS towards applications.
+#[derive(Debug)]
+pub struct Acceptor {
+    pub config: Arc<ServerConfig>,
+    /// The hash of our certificate that a client may bind its login to ([`end_point`]).
+    pub end_point: Option<Arc<[u8]>>,
+}
+
 /// TLS towards applications; `None` if it is turned off.
 ///
 /// # Errors
 /// A file that is missing or cannot be read, or a key that is not the certificate's.
-pub fn server(cfg: &ClientTlsConfig) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+pub fn server(cfg: &ClientTlsConfig) -> Result<Option<Arc<Acceptor>>, TlsError> {
     match cfg.sslmode {
         ClientSslMode::Disable => return Ok(None),
-        ClientSslMode::Allow | ClientSslMode::Require => (),
+        ClientSslMode::Allow | ClientSslMode::Require | ClientSslMode::Verify => (),
     }
     let missing = |missing| TlsError::Missing {
         section: "client_tls",
@@ -84,14 +95,41 @@ pub fn server(cfg: &ClientTlsConfig) -> Result<Option<Arc<ServerConfig>>, TlsErr
     };
     let cert_file = cfg.cert_file.as_ref().ok_or(missing("cert_file"))?;
     let key_file = cfg.key_file.as_ref().ok_or(missing("key_file"))?;
-    let mut server = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(certificates(cert_file)?, private_key(key_file)?)?;
+    let chain = certificates(cert_file)?;
+    let end_point = chain.first().and_then(end_point);
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match &cfg.ca_file {
+        None => builder.with_no_client_auth(),
+        Some(ca_file) => builder.with_client_cert_verifier(client_verifier(
+            ca_file,
+            cfg.sslmode == ClientSslMode::Verify,
+        )?),
+    };
+    let mut server = builder.with_single_cert(chain, private_key(key_file)?)?;
     server.alpn_protocols = vec![ALPN.to_vec()];
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
-    Ok(Some(Arc::new(server)))
+    Ok(Some(Arc::new(Acceptor {
+        config: Arc::new(server),
+        end_point,
+    })))
+}
+
+/// Clients that show a certificate must have it from these authorities; with `is_demanded` they
+/// must show one.
+fn client_verifier(
+    ca_file: &Path,
+    is_demanded: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = roots(ca_file, &certificates(ca_file)?)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let verifier = match is_demanded {
+        true => verifier,
+        false => verifier.allow_unauthenticated(),
+    };
+    let built = verifier.build();
+    built.map_err(|error| rustls::Error::General(error.to_string()).into())
 }
 
 /// TLS towards PostgreSQL; `None` if it is turned off.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::House;
+use super::lookup::AuthQuery;
 use crate::admin::console;
 use crate::admin::{
     self, CacheFlush, CacheRuleRow, CacheTableRow, ClientRow, CommandError, ConfigRow, PinRow,
@@ -13,7 +14,7 @@ use crate::admin::{
 };
 use crate::cache::Flush;
 use crate::catalog::Catalog;
-use crate::client::UserDirectory;
+use crate::client::{Rules, UserDirectory};
 use crate::config::keys::{self, Effect};
 use crate::config::{self, Config, Source};
 use crate::insight::Insight;
@@ -238,10 +239,15 @@ impl House {
         let config = Arc::new(config::effective(&old, new));
         let failed = |error: tls::TlsError| CommandError::NotReloaded(error.to_string());
         let client_tls = tls::server(&config.client_tls).map_err(failed)?;
+        let rules =
+            Rules::load(&config).map_err(|error| CommandError::NotReloaded(error.to_string()))?;
         self.shared.pools.update(config.clone()).map_err(failed)?;
+        self.rules.store(Arc::new(rules));
         self.client_tls.store(Arc::new(client_tls));
         self.users
             .store(Arc::new(UserDirectory::from_config(&config)));
+        self.auth_query
+            .store(Arc::new(AuthQuery::new(&config, &self.shared.pools)));
         self.shared.insight.reload(&config.slow_log);
         self.shared.cache.reload(&config.cache);
         self.shared.rules.reload(&config.cache.rules);

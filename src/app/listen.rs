@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::House;
 use crate::admin;
 use crate::admin::console::{self, Visitor};
-use crate::client::{self, Greeting, Login, Stream};
+use crate::client::{self, Greeting, Login, Lookup, Reception, Stream};
 use crate::metrics::{ErrorOrigin, Refusal};
 use crate::session::registry::{Identity, Origin, SessionHandle};
 use crate::session::{self, Phase};
@@ -166,16 +166,20 @@ impl House {
         let config = self.shared.config.load_full();
         let users = self.users.load_full();
         let tls = self.client_tls.load_full();
+        let rules = (*self.rules.load_full()).clone();
+        let auth_query = self.auth_query.load_full();
+        let reception = Reception {
+            tls: (*tls).clone(),
+            sslmode: config.client_tls.sslmode,
+            listen: &config.listen,
+            auth: config.auth.auth_type,
+            rules: rules.as_deref(),
+            users: &users,
+            lookup: auth_query.as_deref().map(|query| query as &dyn Lookup),
+        };
         let greeting = tokio::time::timeout(
             config.listen.client_login_timeout,
-            client::greet(
-                stream,
-                (*tls).clone(),
-                &config.listen,
-                config.auth.auth_type,
-                &users,
-                config.client_tls.sslmode,
-            ),
+            client::greet(stream, reception),
         );
         match greeting.await {
             Err(_) => self.shared.metrics.refused(Refusal::Timeout),
@@ -248,6 +252,10 @@ impl House {
             self.count_too_many();
             return turn_away(login.connection).await;
         };
+        if let Some(secret) = &login.secret {
+            let pools = &self.shared.pools;
+            pools.learn(&login.database, &login.user, secret.clone());
+        }
         let peer = login.connection.peer.to_string();
         let (user, database) = (login.user.clone(), login.database.clone());
         let log = self.shared.config.load().log.clone();
@@ -323,7 +331,10 @@ fn refusal_of_session(code: SqlState) -> Refusal {
 fn refusal(error: &client::ClientError) -> Refusal {
     use client::ClientError;
     match error {
-        ClientError::Auth { .. } | ClientError::Mechanism => Refusal::Authentication,
+        ClientError::Auth { .. }
+        | ClientError::Mechanism
+        | ClientError::Lookup(_)
+        | ClientError::NotAdmitted(_) => Refusal::Authentication,
         ClientError::Handshake(_) | ClientError::TlsRequired | ClientError::NoAlpn => Refusal::Tls,
         _ => Refusal::Protocol,
     }

@@ -5,6 +5,7 @@ mod commands;
 mod explain;
 mod introduction;
 mod listen;
+mod lookup;
 mod places;
 mod rows;
 
@@ -21,8 +22,8 @@ use crate::admin::console;
 use crate::admin::http::{self, Access};
 use crate::authority::{Authority, ControlTarget, Setup};
 use crate::cache::{Cache, CacheError, Tags};
-use crate::client::UserDirectory;
-use crate::config::{CacheMode, Config, ConfigErrors, Level, Secret, Source, Watch};
+use crate::client::{Rules, RulesError, UserDirectory};
+use crate::config::{CacheMode, Config, ConfigErrors, Level, Source, Watch};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::Hub;
@@ -36,6 +37,7 @@ use crate::tls::{self, TlsError};
 use crate::upstream::{Pools, Target};
 use introduction::Doorman;
 use listen::Listeners;
+use lookup::AuthQuery;
 use places::Places;
 
 /// How often files with secrets and certificates are looked at.
@@ -48,6 +50,8 @@ pub enum AppError {
     Config(#[from] ConfigErrors),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     #[error(transparent)]
     Cache(#[from] CacheError),
     #[error(transparent)]
@@ -67,7 +71,11 @@ pub struct House {
     source: Mutex<Source>,
     phase: watch::Sender<Phase>,
     users: ArcSwap<UserDirectory>,
-    client_tls: ArcSwap<Option<Arc<rustls::ServerConfig>>>,
+    /// Who may come from where; `None` unless `auth_type` is `hba`.
+    rules: ArcSwap<Option<Arc<Rules>>>,
+    /// Who is asked about users that are not listed; `None` without `auth_user`.
+    auth_query: ArcSwap<Option<Arc<AuthQuery>>>,
+    client_tls: ArcSwap<Option<Arc<tls::Acceptor>>>,
     /// Whoever is connected, for whatever reason.
     connections: Places,
     /// Who has logged in to a database of the server.
@@ -169,6 +177,8 @@ impl House {
         doorman.serve(&shared);
         Ok(Arc::new(Self {
             users: ArcSwap::from_pointee(UserDirectory::from_config(config)),
+            rules: ArcSwap::from_pointee(Rules::load(config)?),
+            auth_query: ArcSwap::from_pointee(AuthQuery::new(config, &shared.pools)),
             client_tls: ArcSwap::from_pointee(tls::server(&config.client_tls)?),
             connections: Places::default(),
             clients: Places::default(),
@@ -323,7 +333,7 @@ impl House {
 
 /// The guard, the catalogue and the tags of the database that `target` leads to.
 /// Control connections log in as the upstream URL's user where there is one, else as
-/// the user of the client that came first.
+/// `auth_user`, else as the user of the client that came first.
 fn open_database(config: &Arc<Config>, target: &Target) -> Database {
     let name: Arc<str> = format!("{}/{}", target.address(), target.dbname).into();
     let tags = Tags::new(config.cache.key_memory)
@@ -332,6 +342,7 @@ fn open_database(config: &Arc<Config>, target: &Target) -> Database {
         .upstream
         .user
         .clone()
+        .or_else(|| config.auth.auth_user.clone())
         .unwrap_or_else(|| target.user.clone());
     let authority = Authority::start(Setup {
         target: control_target(config, target, &user),
@@ -356,23 +367,17 @@ fn control_target(config: &Config, target: &Target, user: &str) -> ControlTarget
         dbname: target.dbname.clone(),
         user: user.to_owned(),
         password: if target.user == user {
-            target.password.clone()
+            target
+                .secret()
+                .and_then(|secret| secret.password().cloned())
         } else {
-            password(config, user)
+            config.secrets(user).and_then(|secrets| secrets.password)
         },
         sslmode: target.sslmode,
         tls: target.tls.clone(),
         connect_timeout: config.upstream.server_connect_timeout,
         application_name: config.upstream.application_name.clone(),
     }
-}
-
-fn password(config: &Config, user: &str) -> Option<Secret> {
-    if config.upstream.user.as_deref() == Some(user) {
-        return config.upstream.password.clone();
-    }
-    let entry = config.users.iter().find(|entry| entry.name == user)?;
-    entry.password.clone()
 }
 
 /// The signals that `conventions` name.

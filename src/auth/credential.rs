@@ -1,5 +1,6 @@
 //! What is known about one user.
 
+use super::md5::{md5_matches, md5_response};
 use super::scram::{MockSecret, ScramKeys};
 use super::verifier::Verifier;
 use crate::config::Secret;
@@ -39,6 +40,33 @@ impl Credential {
                 .ok()
                 .filter(|verifier| matches!(verifier, Verifier::Md5(_))),
             None => Some(Verifier::md5(user, self.usable_password()?)),
+        }
+    }
+
+    /// Whether this is the password, given in clear. Costs PBKDF2's iterations, whatever is known.
+    pub fn is_password(&self, user: &str, password: &str) -> bool {
+        if password.is_empty() {
+            return false;
+        }
+        let verifier = match (&self.verifier, self.usable_password()) {
+            (Some(verifier), _) => Verifier::parse(verifier.reveal()).ok(),
+            (None, Some(known)) => Some(Verifier::Scram(ScramKeys::from_password(
+                known,
+                *b"only for this one",
+            ))),
+            (None, None) => None,
+        };
+        match verifier {
+            Some(Verifier::Scram(keys)) => keys.are_of(password),
+            Some(known @ Verifier::Md5(_)) => {
+                let salt = [0; 4];
+                md5_matches(
+                    Some(&known),
+                    salt,
+                    md5_response(user, password, salt).as_bytes(),
+                )
+            }
+            None => false,
         }
     }
 

@@ -17,6 +17,14 @@ pub enum AuthError {
     /// The peer's message does not continue this exchange.
     #[error("invalid SCRAM response ({0})")]
     Response(&'static str),
+    /// The client knows channel binding and was told that we do not: by somebody in between.
+    #[error("SCRAM channel binding negotiation error")]
+    Downgraded,
+    /// The client saw another certificate than ours.
+    #[error("SCRAM channel binding check failed")]
+    BindingMismatch,
+    #[error("unsupported SCRAM channel-binding type")]
+    BindingType,
     /// Upstream wants more work than a password is worth.
     #[error("the server asks for {0} iterations, more than {max}", max = super::scram::ITERATIONS_MAX)]
     Iterations(u32),
@@ -26,6 +34,9 @@ pub enum AuthError {
     /// Upstream could not prove that it knows the password.
     #[error("incorrect server signature: the server does not know this password")]
     ServerSignature,
+    /// The server keeps another verifier than the one that the client's keys belong to.
+    #[error("the server's SCRAM secret of this user is not the one that is known here")]
+    OtherVerifier,
     /// A configured verifier is neither `SCRAM-SHA-256$…` nor `md5…`.
     #[error("neither a SCRAM-SHA-256 nor an md5 verifier")]
     Verifier,
@@ -48,6 +59,17 @@ impl AuthError {
                 ErrorReport::fatal(SqlState::PROTOCOL_VIOLATION, "invalid SCRAM response")
                     .with_detail(*detail)
             }
+            AuthError::Downgraded => {
+                ErrorReport::fatal(SqlState::INVALID_AUTHORIZATION, self.to_string()).with_detail(
+                    "The client supports SCRAM channel binding but thinks the server does not. However, this server does support channel binding.",
+                )
+            }
+            AuthError::BindingMismatch => {
+                ErrorReport::fatal(SqlState::INVALID_AUTHORIZATION, self.to_string())
+            }
+            AuthError::BindingType => {
+                ErrorReport::fatal(SqlState::PROTOCOL_VIOLATION, self.to_string())
+            }
             AuthError::Random => {
                 ErrorReport::fatal(SqlState::INTERNAL_ERROR, "could not generate random nonce")
             }
@@ -55,6 +77,7 @@ impl AuthError {
             | AuthError::Iterations(_)
             | AuthError::Refused(_)
             | AuthError::ServerSignature
+            | AuthError::OtherVerifier
             | AuthError::Verifier => ErrorReport::fatal(
                 SqlState::INVALID_PASSWORD,
                 format!("password authentication failed for user \"{user}\""),

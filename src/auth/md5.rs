@@ -22,7 +22,7 @@ pub fn md5_matches(verifier: Option<&Verifier>, salt: [u8; 4], response: &[u8]) 
     matches && known
 }
 
-fn answer(inner: &[u8; 32], salt: [u8; 4]) -> String {
+pub(super) fn answer(inner: &[u8; 32], salt: [u8; 4]) -> String {
     let outer = md5_hex(&[inner, &salt]);
     let mut text = String::from("md5");
     text.extend(outer.iter().copied().map(char::from));

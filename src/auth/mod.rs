@@ -7,6 +7,8 @@
 
 mod credential;
 mod error;
+pub mod hba;
+mod login;
 mod md5;
 mod random;
 mod scram;
@@ -14,7 +16,11 @@ mod verifier;
 
 pub use credential::Credential;
 pub use error::AuthError;
+pub use login::LoginSecret;
 pub use md5::{md5_matches, md5_response};
 pub use random::random_bytes;
-pub use scram::{MockSecret, SCRAM_SHA_256, ScramClient, ScramKeys, ScramServer};
+pub use scram::{
+    Channel, ClientKeys, MockSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient, ScramKeys,
+    ScramServer,
+};
 pub use verifier::Verifier;

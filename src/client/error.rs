@@ -31,6 +31,12 @@ pub enum ClientError {
     UnexpectedMessage { expected: &'static str, tag: u8 },
     #[error("client selected an invalid SASL authentication mechanism")]
     Mechanism,
+    /// No rule lets this client in, or it is not whom it says: in words for the client.
+    #[error("{0}")]
+    NotAdmitted(String),
+    /// Nobody could be asked about the user.
+    #[error("{}", .0.message)]
+    Lookup(ErrorReport),
     #[error("user \"{user}\": {source}")]
     Auth { user: String, source: AuthError },
 }
@@ -57,6 +63,10 @@ impl ClientError {
             ClientError::NoAlpn
             | ClientError::UnexpectedMessage { .. }
             | ClientError::Mechanism => protocol_violation(),
+            ClientError::NotAdmitted(message) => {
+                ErrorReport::fatal(SqlState::INVALID_AUTHORIZATION, message.clone())
+            }
+            ClientError::Lookup(report) => report.clone(),
             ClientError::Auth { user, source } => source.report(user),
         })
     }

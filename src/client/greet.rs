@@ -4,17 +4,19 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
+use crate::auth::LoginSecret;
 use crate::config::{AuthType, ClientSslMode, ListenConfig};
-use crate::tls::ALPN;
+use crate::tls::{ALPN, Acceptor};
 use crate::wire::{NEWEST_MINOR, Startup, StartupPacket, WireError, backend, take_startup};
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::prove::prove;
+use super::lookup::Lookup;
+use super::prove::{Claim, prove};
+use super::rules::Rules;
 use super::stream::Stream;
 use super::users::UserDirectory;
 
@@ -41,6 +43,22 @@ pub struct Login {
     pub parameters: Vec<(String, String)>,
     /// The minor version of protocol 3 that was settled for.
     pub minor: u16,
+    /// What logs the user in upstream, where the login has shown or found it.
+    pub secret: Option<LoginSecret>,
+}
+
+/// What decides who is let in.
+pub struct Reception<'a> {
+    /// `None` if no TLS is offered.
+    pub tls: Option<Arc<Acceptor>>,
+    pub sslmode: ClientSslMode,
+    pub listen: &'a ListenConfig,
+    pub auth: AuthType,
+    /// What decides with `auth_type = hba`.
+    pub rules: Option<&'a Rules>,
+    pub users: &'a UserDirectory,
+    /// Who is asked about users that are not listed.
+    pub lookup: Option<&'a dyn Lookup>,
 }
 
 /// Prints no cancel key.
@@ -62,18 +80,14 @@ impl std::fmt::Debug for Greeting {
 /// # Errors
 /// Everything that ends the connection. Where somebody is there to be told,
 /// the client has been told already.
-pub async fn greet(
-    stream: Stream,
-    tls: Option<Arc<ServerConfig>>,
-    cfg: &ListenConfig,
-    auth: AuthType,
-    users: &UserDirectory,
-    sslmode: ClientSslMode,
-) -> Result<Greeting, ClientError> {
+pub async fn greet(stream: Stream, reception: Reception<'_>) -> Result<Greeting, ClientError> {
     if let Stream::Tcp(tcp) = &stream {
         tcp.set_nodelay(true)?;
     }
-    let door = Door { tls, sslmode };
+    let door = Door {
+        tls: reception.tls.clone(),
+        sslmode: reception.sslmode,
+    };
     let (mut connection, opening) = door.open(Connection::new(stream)).await?;
     let startup = match opening {
         Opening::Cancel { pid, key } => {
@@ -85,13 +99,15 @@ pub async fn greet(
         }
         Opening::Startup(startup) => startup,
     };
-    match admit(&mut connection, &startup, auth, users).await {
-        Ok((user, database)) => Ok(Greeting::Login(Login {
+    let end_point = door.end_point(&connection);
+    match admit(&mut connection, &startup, &reception, end_point).await {
+        Ok((user, database, secret)) => Ok(Greeting::Login(Login {
             connection,
             user,
             database,
             minor: startup.minor.min(NEWEST_MINOR),
-            parameters: remaining(startup, cfg),
+            parameters: remaining(startup, reception.listen),
+            secret,
         })),
         Err(error) => Err(refuse(&mut connection, error).await),
     }
@@ -100,7 +116,7 @@ pub async fn greet(
 /// How a client may come in.
 struct Door {
     /// `None` if no TLS is offered.
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Acceptor>>,
     sslmode: ClientSslMode,
 }
 
@@ -113,7 +129,7 @@ enum Opening {
 enum Step {
     /// A request was turned down: the client goes on in clear.
     Declined,
-    Encrypt(Arc<ServerConfig>),
+    Encrypt(Arc<Acceptor>),
     Opened(Opening),
 }
 
@@ -125,13 +141,22 @@ struct Asked {
 }
 
 impl Door {
+    /// What the client may bind its login to.
+    fn end_point(&self, connection: &Connection) -> Option<Arc<[u8]>> {
+        let acceptor = self.tls.as_ref()?;
+        connection
+            .stream
+            .is_encrypted()
+            .then(|| acceptor.end_point.clone())?
+    }
+
     async fn open(&self, connection: Connection) -> Result<(Connection, Opening), ClientError> {
         let mut connection = self.direct(connection).await?;
         let mut asked = Asked::default();
         loop {
             match self.step(&mut connection, &mut asked).await {
                 Ok(Step::Declined) => (),
-                Ok(Step::Encrypt(config)) => connection = encrypt(connection, config).await?,
+                Ok(Step::Encrypt(tls)) => connection = encrypt(connection, &tls).await?,
                 Ok(Step::Opened(opening)) => return Ok((connection, opening)),
                 Err(error) => return Err(refuse(&mut connection, error).await),
             }
@@ -143,7 +168,7 @@ impl Door {
     /// be a browser that somebody has sent here.
     async fn direct(&self, connection: Connection) -> Result<Connection, ClientError> {
         const HANDSHAKE_RECORD: u8 = 0x16;
-        let (Stream::Tcp(tcp), Some(config)) = (&connection.stream, &self.tls) else {
+        let (Stream::Tcp(tcp), Some(acceptor)) = (&connection.stream, &self.tls) else {
             return Ok(connection);
         };
         let mut first = [0];
@@ -152,7 +177,7 @@ impl Door {
             _ if first != [HANDSHAKE_RECORD] => return Ok(connection),
             _ => (),
         }
-        let mut connection = encrypt(connection, Arc::clone(config)).await?;
+        let mut connection = encrypt(connection, acceptor).await?;
         match &connection.stream {
             Stream::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(ALPN) => Ok(connection),
             _ => Err(refuse(&mut connection, ClientError::NoAlpn).await),
@@ -171,10 +196,10 @@ impl Door {
                 asked.ssl = true;
                 refuse_early_data(connection, "SSL request")?;
                 match (&self.tls, &connection.stream) {
-                    (Some(config), Stream::Tcp(_)) => {
+                    (Some(acceptor), Stream::Tcp(_)) => {
                         connection.output.extend_from_slice(b"S");
                         connection.flush().await?;
-                        Ok(Step::Encrypt(Arc::clone(config)))
+                        Ok(Step::Encrypt(Arc::clone(acceptor)))
                     }
                     _ => decline(connection).await,
                 }
@@ -189,7 +214,7 @@ impl Door {
             StartupPacket::GssEnc => Err(unsupported(5680)),
             StartupPacket::Cancel { pid, key } => Ok(Step::Opened(Opening::Cancel { pid, key })),
             StartupPacket::Startup(startup) => match (&connection.stream, self.sslmode) {
-                (Stream::Tcp(_), ClientSslMode::Require) => Err(ClientError::TlsRequired),
+                (Stream::Tcp(_), mode) if mode.is_required() => Err(ClientError::TlsRequired),
                 _ => Ok(Step::Opened(Opening::Startup(startup))),
             },
         }
@@ -217,15 +242,12 @@ async fn decline(connection: &mut Connection) -> Result<Step, ClientError> {
     Ok(Step::Declined)
 }
 
-async fn encrypt(
-    connection: Connection,
-    config: Arc<ServerConfig>,
-) -> Result<Connection, ClientError> {
+async fn encrypt(connection: Connection, acceptor: &Acceptor) -> Result<Connection, ClientError> {
     let Stream::Tcp(tcp) = connection.stream else {
         let error = io::Error::other("only TCP connections are encrypted");
         return Err(ClientError::Handshake(error));
     };
-    let tls = TlsAcceptor::from(config)
+    let tls = TlsAcceptor::from(Arc::clone(&acceptor.config))
         .accept(tcp)
         .await
         .map_err(ClientError::Handshake)?;
@@ -250,9 +272,9 @@ async fn read_packet(connection: &mut Connection) -> Result<StartupPacket, Clien
 async fn admit(
     connection: &mut Connection,
     startup: &Startup,
-    auth: AuthType,
-    users: &UserDirectory,
-) -> Result<(String, String), ClientError> {
+    reception: &Reception<'_>,
+    end_point: Option<Arc<[u8]>>,
+) -> Result<(String, String, Option<LoginSecret>), ClientError> {
     let user = startup.user()?;
     let database = startup.database()?;
     let options: Vec<&str> = startup.protocol_options().collect();
@@ -261,10 +283,15 @@ async fn admit(
         let minor = startup.minor.min(NEWEST_MINOR).into();
         backend::negotiate_protocol_version(&mut connection.output, minor, &options);
     }
-    prove(connection, auth, users, user).await?;
+    let claim = Claim {
+        user,
+        database,
+        end_point,
+    };
+    let secret = prove(connection, reception, &claim).await?;
     backend::authentication_ok(&mut connection.output);
     connection.flush().await?;
-    Ok((user.to_owned(), database.to_owned()))
+    Ok((user.to_owned(), database.to_owned(), secret))
 }
 
 /// The parameters that are left for the session.

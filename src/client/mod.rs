@@ -8,14 +8,20 @@
 mod connection;
 mod error;
 mod greet;
+mod identity;
+mod lookup;
+mod networks;
 mod peer;
 mod prove;
+mod rules;
 mod stream;
 mod users;
 
 pub use connection::Connection;
 pub use error::ClientError;
-pub use greet::{Greeting, Login, greet};
+pub use greet::{Greeting, Login, Reception, greet};
+pub use lookup::Lookup;
 pub use peer::Peer;
+pub use rules::{Rules, RulesError};
 pub use stream::Stream;
-pub use users::UserDirectory;
+pub use users::{KnownUser, UserDirectory};

@@ -1,49 +1,240 @@
 //! A client proves who it is.
 
-use crate::auth::{AuthError, SCRAM_SHA_256, ScramServer, md5_matches, random_bytes};
-use crate::config::AuthType;
+use std::sync::Arc;
+
+use crate::auth::hba::{ClientCert, IdentMaps, Method, Visit};
+use crate::auth::{
+    AuthError, Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramServer, Verifier,
+    md5_matches, random_bytes,
+};
+use crate::config::{AuthType, Secret};
 use crate::wire::{Frame, backend, frontend, tag, take_frame};
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::users::UserDirectory;
+use super::greet::Reception;
+use super::identity::{certificate_name, system_user};
+use super::networks::{is_own, own_networks};
+use super::peer::Peer;
+use super::users::{KnownUser, UserDirectory};
 
 /// The longest message that may carry a password or a proof, in bytes.
 const MESSAGE_LEN_MAX: usize = 64 << 10;
 
-/// Asks for the proof and checks it. What goes with the client's success (the
-/// last message of SCRAM) is left in `output`.
+/// Who somebody says to be.
+pub(super) struct Claim<'a> {
+    pub(super) user: &'a str,
+    pub(super) database: &'a str,
+    /// What SCRAM may be bound to.
+    pub(super) end_point: Option<Arc<[u8]>>,
+}
+
+impl Claim<'_> {
+    fn failed(&self, source: AuthError) -> ClientError {
+        ClientError::Auth {
+            user: self.user.to_owned(),
+            source,
+        }
+    }
+}
+
+/// What a client has to prove, and by what.
+struct Demand<'a> {
+    method: Method,
+    client_cert: Option<ClientCert>,
+    map: Option<&'a str>,
+}
+
+/// Asks for the proof and checks it; gives what logs the user in upstream, if the
+/// proof has shown it. What goes with the client's success (the last message of
+/// SCRAM) is left in `output`.
 pub(super) async fn prove(
     connection: &mut Connection,
-    auth: AuthType,
+    reception: &Reception<'_>,
+    claim: &Claim<'_>,
+) -> Result<Option<LoginSecret>, ClientError> {
+    let demand = demand(connection, reception, claim)?;
+    let certificate = certificate_name(&connection.stream);
+    if demand.client_cert.is_some() && certificate.is_none() {
+        let message = "connection requires a valid client certificate";
+        return Err(ClientError::NotAdmitted(message.into()));
+    }
+    let may_be = |system: Option<String>, method: &str| {
+        let none = IdentMaps::default();
+        let maps = reception.rules.map_or(&none, |rules| &rules.maps);
+        match system.filter(|system| maps.allows(demand.map, system, claim.user)) {
+            Some(_) => Ok(()),
+            None => Err(ClientError::NotAdmitted(format!(
+                "{method} authentication failed for user \"{}\"",
+                claim.user
+            ))),
+        }
+    };
+    let secret = match demand.method {
+        Method::Trust | Method::Cert => None,
+        Method::Reject => {
+            let who = described(connection, claim);
+            return Err(ClientError::NotAdmitted(format!(
+                "auth_hba_file rejects connection for {who}"
+            )));
+        }
+        Method::Peer => {
+            may_be(system_user(&connection.stream), "Peer")?;
+            None
+        }
+        Method::Md5 | Method::Password | Method::ScramSha256 => {
+            by_password(connection, reception, claim, demand.method).await?
+        }
+    };
+    if demand.client_cert == Some(ClientCert::VerifyFull) {
+        may_be(certificate.flatten(), "certificate")?;
+    }
+    Ok(secret)
+}
+
+fn demand<'a>(
+    connection: &Connection,
+    reception: &Reception<'a>,
+    claim: &Claim<'_>,
+) -> Result<Demand<'a>, ClientError> {
+    let of = |method| Demand {
+        method,
+        client_cert: None,
+        map: None,
+    };
+    match reception.auth {
+        AuthType::Trust => Ok(of(Method::Trust)),
+        AuthType::ScramSha256 => Ok(of(Method::ScramSha256)),
+        AuthType::Md5 => Ok(of(Method::Md5)),
+        AuthType::Cert => Ok(Demand {
+            client_cert: Some(ClientCert::VerifyFull),
+            ..of(Method::Cert)
+        }),
+        AuthType::Hba => {
+            let visit = Visit {
+                address: match connection.peer {
+                    Peer::Tcp(address) => Some(address.ip()),
+                    Peer::Unix => None,
+                    Peer::Unknown => return Err(ClientError::Closed),
+                },
+                encrypted: connection.stream.is_encrypted(),
+                user: claim.user,
+                database: claim.database,
+                is_own: &is_own,
+                own_networks: &own_networks,
+            };
+            let rule = reception.rules.and_then(|rules| rules.hba.decide(&visit));
+            let rule = rule.ok_or_else(|| {
+                let who = described(connection, claim);
+                ClientError::NotAdmitted(format!("no auth_hba_file entry for {who}"))
+            })?;
+            Ok(Demand {
+                method: rule.method,
+                client_cert: rule.client_cert,
+                map: rule.map.as_deref(),
+            })
+        }
+    }
+}
+
+/// Who comes from where, in PostgreSQL's words.
+fn described(connection: &Connection, claim: &Claim<'_>) -> String {
+    let host = match connection.peer {
+        Peer::Tcp(address) => address.ip().to_canonical().to_string(),
+        Peer::Unix | Peer::Unknown => "[local]".into(),
+    };
+    let encryption = match connection.stream.is_encrypted() {
+        true => "SSL encryption",
+        false => "no encryption",
+    };
+    format!(
+        "host \"{host}\", user \"{}\", database \"{}\", {encryption}",
+        claim.user, claim.database
+    )
+}
+
+async fn by_password(
+    connection: &mut Connection,
+    reception: &Reception<'_>,
+    claim: &Claim<'_>,
+    method: Method,
+) -> Result<Option<LoginSecret>, ClientError> {
+    let (known, is_found) = match (reception.users.find(claim.user), reception.lookup) {
+        (None, Some(lookup)) => {
+            let found = lookup.find(claim.user, claim.database).await;
+            (found.map_err(ClientError::Lookup)?, true)
+        }
+        (listed, _) => (listed, false),
+    };
+    // As PostgreSQL: its md5 takes SCRAM from those who have only a SCRAM secret.
+    let is_scram_only = known.as_ref().is_some_and(|known| known.is_scram_only());
+    let proven = match method {
+        Method::Password => cleartext(connection, reception.users, known.as_deref(), claim).await,
+        Method::Md5 if !is_scram_only => md5(connection, known.as_deref(), claim).await,
+        _ => scram(connection, reception.users, known.as_deref(), claim).await,
+    };
+    if let (Err(ClientError::Auth { .. }), true, Some(lookup)) =
+        (&proven, is_found, reception.lookup)
+    {
+        lookup.forget(claim.user, claim.database);
+    }
+    // The password is worth more than what the exchange has shown.
+    match known.as_ref().and_then(|known| known.password()) {
+        Some(password) => proven.map(|_| Some(LoginSecret::Password(password.clone()))),
+        None => proven,
+    }
+}
+
+async fn cleartext(
+    connection: &mut Connection,
     users: &UserDirectory,
-    user: &str,
-) -> Result<(), ClientError> {
-    match auth {
-        AuthType::Trust => Ok(()),
-        AuthType::ScramSha256 => scram(connection, users, user).await,
-        AuthType::Md5 => md5(connection, users, user).await,
+    known: Option<&KnownUser>,
+    claim: &Claim<'_>,
+) -> Result<Option<LoginSecret>, ClientError> {
+    backend::authentication_cleartext(&mut connection.output);
+    connection.flush().await?;
+    let frame = read_message(connection, "password").await?;
+    let password = frontend::read_password(frame.body())?;
+    let failed = || claim.failed(AuthError::Failed);
+    let password = std::str::from_utf8(password).map_err(|_| failed())?;
+    let Some(known) = known else {
+        users.pretend_to_check(claim.user, password);
+        return Err(failed());
+    };
+    match known.is_password(claim.user, password) {
+        true => Ok(Some(LoginSecret::Password(Secret::new(password)))),
+        false => Err(failed()),
     }
 }
 
 async fn scram(
     connection: &mut Connection,
     users: &UserDirectory,
-    user: &str,
-) -> Result<(), ClientError> {
-    let failed = |source| ClientError::Auth {
-        user: user.to_owned(),
-        source,
+    known: Option<&KnownUser>,
+    claim: &Claim<'_>,
+) -> Result<Option<LoginSecret>, ClientError> {
+    let failed = |source| claim.failed(source);
+    let end_point = claim.end_point.clone();
+    let offered: &[&str] = match end_point {
+        Some(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
+        None => &[SCRAM_SHA_256],
     };
-    backend::authentication_sasl(&mut connection.output, &[SCRAM_SHA_256]);
+    backend::authentication_sasl(&mut connection.output, offered);
     connection.flush().await?;
     let mut frame = read_message(connection, "SASL").await?;
     let initial = frontend::SaslInitial::read(frame.body())?;
-    if initial.mechanism != SCRAM_SHA_256.as_bytes() {
+    let channel = if initial.mechanism == SCRAM_SHA_256.as_bytes() {
+        match end_point {
+            Some(_) => Channel::Declined,
+            None => Channel::Unbound,
+        }
+    } else if initial.mechanism == SCRAM_SHA_256_PLUS.as_bytes() {
+        Channel::Bound(end_point.ok_or(ClientError::Mechanism)?)
+    } else {
         return Err(ClientError::Mechanism);
-    }
-    let (keys, known) = users.scram_keys(user);
-    let mut server = ScramServer::new(keys, known);
+    };
+    let (keys, is_known) = users.scram_keys(claim.user, known);
+    let mut server = ScramServer::over(channel, keys, is_known);
     let challenge = match initial.data {
         Some(first) => server.first(first),
         None => {
@@ -60,27 +251,28 @@ async fn scram(
     let frame = read_message(connection, "SASL").await?;
     let proof = server.last(frame.body()).map_err(failed)?;
     backend::authentication_sasl_final(&mut connection.output, &proof);
-    Ok(())
+    Ok(server
+        .client_keys()
+        .map(|keys| LoginSecret::Scram(Arc::new(keys))))
 }
 
 async fn md5(
     connection: &mut Connection,
-    users: &UserDirectory,
-    user: &str,
-) -> Result<(), ClientError> {
-    let failed = |source| ClientError::Auth {
-        user: user.to_owned(),
-        source,
-    };
-    let salt = random_bytes().map_err(failed)?;
+    known: Option<&KnownUser>,
+    claim: &Claim<'_>,
+) -> Result<Option<LoginSecret>, ClientError> {
+    let salt = random_bytes().map_err(|source| claim.failed(source))?;
     backend::authentication_md5(&mut connection.output, salt);
     connection.flush().await?;
     let frame = read_message(connection, "password").await?;
     let response = frontend::read_password(frame.body())?;
-    if md5_matches(users.md5_verifier(user).as_ref(), salt, response) {
-        Ok(())
-    } else {
-        Err(failed(AuthError::Failed))
+    let verifier = known.and_then(|known| known.md5_verifier(claim.user));
+    if !md5_matches(verifier.as_ref(), salt, response) {
+        return Err(claim.failed(AuthError::Failed));
+    }
+    match verifier {
+        Some(Verifier::Md5(digits)) => Ok(Some(LoginSecret::Md5(digits))),
+        _ => Ok(None),
     }
 }
 

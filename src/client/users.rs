@@ -1,82 +1,106 @@
 //! Who may log in, and with what.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::auth::{Credential, MockSecret, ScramKeys, Verifier};
-use crate::config::Config;
+use crate::config::{Config, Secret};
 
 /// The users of one configuration. Prints no secret.
 pub struct UserDirectory {
-    users: HashMap<String, Entry>,
+    users: HashMap<String, Arc<KnownUser>>,
     mock: MockSecret,
 }
 
-struct Entry {
+/// A user and the secrets that prove it. Prints none of them.
+#[derive(Debug, Default)]
+pub struct KnownUser {
     credential: Credential,
     /// From a password they cost thousands of hashes: made once, at the first login.
     scram_keys: OnceLock<Option<ScramKeys>>,
 }
 
-impl UserDirectory {
-    /// The URL's user with the URL's password, and `[[users]]`, which decide
-    /// where both name a user.
-    pub fn from_config(config: &Config) -> Self {
-        let mut users: HashMap<String, Entry> = HashMap::new();
-        let upstream = &config.upstream;
-        let url = upstream
-            .user
-            .iter()
-            .map(|user| (user, &upstream.password, &None));
-        let listed = config
-            .users
-            .iter()
-            .map(|user| (&user.name, &user.password, &user.scram_secret));
-        for (name, password, verifier) in url.chain(listed) {
-            let credential = &mut users.entry(name.clone()).or_default().credential;
-            // An entry without a secret only sets a user's pool.
-            if password.is_some() {
-                credential.password.clone_from(password);
-            }
-            if verifier.is_some() {
-                credential.verifier.clone_from(verifier);
-            }
-        }
+impl KnownUser {
+    /// A user with a password, or with what `pg_authid.rolpassword` holds.
+    pub fn new(secret: Secret) -> Self {
+        let (password, verifier) = match secret.is_verifier() {
+            true => (None, Some(secret)),
+            false => (Some(secret), None),
+        };
         Self {
-            users,
+            credential: Credential { password, verifier },
+            scram_keys: OnceLock::new(),
+        }
+    }
+
+    fn has_secret(&self) -> bool {
+        self.credential.password.is_some() || self.credential.verifier.is_some()
+    }
+
+    pub(super) fn password(&self) -> Option<&Secret> {
+        self.credential.password.as_ref()
+    }
+
+    pub(super) fn md5_verifier(&self, user: &str) -> Option<Verifier> {
+        self.credential.md5_verifier(user)
+    }
+
+    /// Whether this is the user's password.
+    pub(super) fn is_password(&self, user: &str, password: &str) -> bool {
+        self.credential.is_password(user, password)
+    }
+
+    /// Whether only SCRAM can prove this user.
+    pub(super) fn is_scram_only(&self) -> bool {
+        let verifier = self.credential.verifier.as_ref();
+        verifier.is_some_and(|verifier| verifier.reveal().starts_with("SCRAM-SHA-256$"))
+    }
+}
+
+impl UserDirectory {
+    /// The URL's user with the URL's password, `auth_file`, and `[[users]]`, which decide where
+    /// several name a user.
+    pub fn from_config(config: &Config) -> Self {
+        let known = |name: &str| {
+            let secrets = config.secrets(name).unwrap_or_default();
+            let credential = Credential {
+                password: secrets.password,
+                verifier: secrets.verifier,
+            };
+            let user = KnownUser {
+                credential,
+                scram_keys: OnceLock::new(),
+            };
+            (name.to_owned(), Arc::new(user))
+        };
+        Self {
+            users: config.known_users().map(known).collect(),
             mock: MockSecret::random().expect("a system that has booted has random bytes"),
         }
     }
 
-    /// `None` for a user who is not known.
-    pub fn credential(&self, user: &str) -> Option<Credential> {
-        self.users.get(user).map(|entry| entry.credential.clone())
+    /// A user who is listed with a secret.
+    pub(super) fn find(&self, user: &str) -> Option<Arc<KnownUser>> {
+        let found = self.users.get(user)?;
+        found.has_secret().then(|| Arc::clone(found))
+    }
+
+    /// Does for an unknown user the work of [`KnownUser::is_password`].
+    pub(super) fn pretend_to_check(&self, user: &str, password: &str) {
+        let _ = ScramKeys::from_password(password, self.mock.salt(user));
     }
 
     /// The keys for an exchange with `user`, and whether anybody can pass it.
-    pub(super) fn scram_keys(&self, user: &str) -> (ScramKeys, bool) {
-        let known = self.users.get(user).and_then(|entry| {
-            entry
+    pub(super) fn scram_keys(&self, user: &str, known: Option<&KnownUser>) -> (ScramKeys, bool) {
+        let keys = known.and_then(|known| {
+            known
                 .scram_keys
-                .get_or_init(|| entry.credential.scram_keys(user, &self.mock))
+                .get_or_init(|| known.credential.scram_keys(user, &self.mock))
                 .clone()
         });
-        match known {
+        match keys {
             Some(keys) => (keys, true),
             None => (self.mock.keys(user), false),
-        }
-    }
-
-    pub(super) fn md5_verifier(&self, user: &str) -> Option<Verifier> {
-        self.users.get(user)?.credential.md5_verifier(user)
-    }
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Self {
-            credential: Credential::default(),
-            scram_keys: OnceLock::new(),
         }
     }
 }
@@ -90,7 +114,7 @@ impl std::fmt::Debug for UserDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Secret, UserConfig};
+    use crate::config::UserConfig;
 
     fn config() -> Config {
         let mut config = Config::default();
@@ -100,8 +124,8 @@ mod tests {
     }
 
     fn password(directory: &UserDirectory, user: &str) -> Option<String> {
-        let password = directory.credential(user)?.password?;
-        Some(password.reveal().to_owned())
+        let known = directory.find(user)?;
+        Some(known.password()?.reveal().to_owned())
     }
 
     #[test]
@@ -117,7 +141,7 @@ mod tests {
         let directory = UserDirectory::from_config(&config);
         assert_eq!(password(&directory, "amy").as_deref(), Some("from the url"));
         assert_eq!(password(&directory, "bob").as_deref(), Some("listed"));
-        assert!(directory.credential("eve").is_none());
+        assert!(directory.find("eve").is_none());
         config.users[0].password = Some(Secret::new("listed"));
         let directory = UserDirectory::from_config(&config);
         assert_eq!(password(&directory, "amy").as_deref(), Some("listed"));
@@ -127,7 +151,7 @@ mod tests {
     fn debug_prints_no_secret() {
         let directory = UserDirectory::from_config(&config());
         assert_eq!(format!("{directory:?}"), "UserDirectory(1 users)");
-        let credential = directory.credential("amy");
-        assert!(!format!("{credential:?}").contains("url"));
+        let credential = directory.find("amy");
+        assert!(credential.is_some() && !format!("{credential:?}").contains("url"));
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn check(loaded: &Loaded, read: &[ConfigError]) -> Vec<ConfigError> {
     let config = &loaded.config;
     checker.listen(config);
     checker.client_tls(config);
+    checker.auth(config);
     checker.upstream(config);
     checker.server_tls(config);
     checker.pool(config);
@@ -153,8 +154,45 @@ impl Checker<'_> {
                 }
             }
         }
+        if tls.sslmode == ClientSslMode::Verify && tls.ca_file.is_none() {
+            self.report(
+                "client_tls.client_tls_sslmode",
+                "client_tls.client_tls_sslmode needs client_tls.client_tls_ca_file",
+            );
+        }
+        self.readable("client_tls.client_tls_ca_file", tls.ca_file.as_deref());
         self.readable("client_tls.client_tls_key_file", tls.key_file.as_deref());
         self.readable("client_tls.client_tls_cert_file", tls.cert_file.as_deref());
+    }
+
+    fn auth(&mut self, config: &Config) {
+        let (auth, tls) = (&config.auth, &config.client_tls);
+        let is_hba = auth.auth_type == AuthType::Hba;
+        if is_hba && auth.auth_hba_file.is_none() {
+            self.report(
+                "auth.auth_type",
+                "auth.auth_type is hba: set auth.auth_hba_file",
+            );
+        }
+        for (key, file) in [
+            ("auth.auth_hba_file", &auth.auth_hba_file),
+            ("auth.auth_ident_file", &auth.auth_ident_file),
+        ] {
+            if file.is_some() && !is_hba {
+                self.report(
+                    key,
+                    format!("{key} would not be used: set auth.auth_type to hba"),
+                );
+            }
+            self.readable(key, file.as_deref());
+        }
+        let is_offered = tls.sslmode != ClientSslMode::Disable;
+        if auth.auth_type == AuthType::Cert && (!is_offered || tls.ca_file.is_none()) {
+            self.report(
+                "auth.auth_type",
+                "auth.auth_type is cert: set client_tls.client_tls_sslmode and client_tls.client_tls_ca_file",
+            );
+        }
     }
 
     fn upstream(&mut self, config: &Config) {
@@ -243,11 +281,14 @@ impl Checker<'_> {
 
     fn secrets(&mut self, config: &Config) {
         let word = match config.auth.auth_type {
-            AuthType::Trust => return,
+            AuthType::Trust | AuthType::Cert | AuthType::Hba => return,
             AuthType::ScramSha256 => "scram-sha-256",
             AuthType::Md5 => "md5",
         };
+        let auth = &config.auth;
         let known = config.upstream.password.is_some()
+            || auth.auth_file.is_some()
+            || auth.auth_user.is_some()
             || config
                 .users
                 .iter()
@@ -256,8 +297,8 @@ impl Checker<'_> {
             self.report(
                 "auth.auth_type",
                 format!(
-                    "auth.auth_type is {word}, and no password of any user is known: name user and password in the upstream URL \
-                     or in [[users]], or let clients in without a password by --set auth.auth_type=trust"
+                    "auth.auth_type is {word}, and no password of any user is known: name user and password in the upstream URL, \
+                     in [[users]] or auth.auth_file, or let clients in without a password by --set auth.auth_type=trust"
                 ),
             );
         }

@@ -52,11 +52,8 @@ impl Checker<'_> {
             let why = format!("{} has a password and a scram_secret: give one", user.name);
             self.report(&at, why);
         }
-        let md5 = secret
-            .reveal()
-            .strip_prefix("md5")
-            .is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
-        if !md5 && !secret.reveal().starts_with("SCRAM-SHA-256$") {
+        let md5 = secret.is_verifier() && secret.reveal().starts_with("md5");
+        if !secret.is_verifier() {
             self.report(
                 &at,
                 format!(

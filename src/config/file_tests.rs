@@ -51,10 +51,6 @@ fn mistakes_name_file_line_and_nearest_name() {
             "c.toml:2: cache.level: \"bounded\" is not available in this version",
         ),
         (
-            "[auth]\nauth_query = \"x\"\n",
-            "c.toml:2: auth.auth_query is not available in this version",
-        ),
-        (
             "[fleet]\n",
             "c.toml:1: [fleet] is not available in this version",
         ),

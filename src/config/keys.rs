@@ -76,18 +76,34 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "Threads that serve clients. \"auto\" is one for each core.";
 
     auth.auth_type => auth.auth_type, OneOf, Reload,
-        "How clients log in: \"scram-sha-256\", \"md5\", or \"trust\", which asks no password.";
+        "How clients log in: \"scram-sha-256\", \"md5\", \"trust\", which asks no password, \"cert\", which asks for a certificate with the user's name, or \"hba\", as auth_hba_file says.";
+    auth.auth_hba_file => auth.auth_hba_file, Maybe("", Path), Reload,
+        "Who may come from where and how they log in, in the syntax of pg_hba.conf. Read again when it changes.";
+    auth.auth_ident_file => auth.auth_ident_file, Maybe("", Path), Reload,
+        "The maps that its rules name (map=), in the syntax of pg_ident.conf. Read again when it changes.";
+    auth.auth_file => auth.auth_file, Maybe("", Path), Reload,
+        "More users, in PgBouncer's format: \"name\" \"secret\" on each line, the secret a password or what pg_authid.rolpassword holds (SCRAM-SHA-256$… or md5…). Read again when it changes.";
+    auth.auth_user => auth.auth_user, Maybe("", Text), Reload,
+        "As whom to ask the server for the secrets of users that are listed nowhere here. Empty asks for none.";
+    auth.auth_query => auth.auth_query, Name, Reload,
+        "The statement that asks: $1 is the user, and its row has the name and what pg_authid.rolpassword holds.";
+    auth.auth_dbname => auth.auth_dbname, Maybe("", Text), Reload,
+        "The database in which it asks, as clients would name it. Empty is the one that the client wants.";
+    auth.auth_query_ttl => auth.auth_query_ttl, TIME_OR_ZERO, Reload,
+        "How long its answer counts for further logins of the same user; a login that is refused asks anew. 0 asks for every login.";
     auth.admin_users => auth.admin_users, Names, Reload,
         "Users who may give commands on the console (psql to the database \"pgbouncer\").";
     auth.stats_users => auth.stats_users, Names, Reload,
         "Users who may SHOW on the console and change nothing. The user of the upstream URL always may.";
 
     client_tls.client_tls_sslmode => client_tls.sslmode, OneOf, Reload,
-        "\"disable\" refuses TLS, \"allow\" offers it, \"require\" refuses clients without it.";
+        "\"disable\" refuses TLS, \"allow\" offers it, \"require\" refuses clients without it, \"verify-full\" also those without a certificate.";
     client_tls.client_tls_key_file => client_tls.key_file, Maybe("", Path), Reload,
         "Private key, PEM. Read again when it changes.";
     client_tls.client_tls_cert_file => client_tls.cert_file, Maybe("", Path), Reload,
         "Certificate and its chain, PEM. Read again when it changes.";
+    client_tls.client_tls_ca_file => client_tls.ca_file, Maybe("", Path), Reload,
+        "Certificates of the authorities whose clients may show certificates, PEM. A certificate of another authority is refused. Read again when it changes.";
 
     upstream.url => upstream.url, Hidden, Reload,
         "A postgres:// URL in libpq's form, which sets the keys below that it names. PGDITTO_UPSTREAM_URL sets it too; DATABASE_URL does where nothing else names a server.";
@@ -272,7 +288,6 @@ pub static RULE_KEYS: &[Key<CacheRule>] = keys! { CacheRule;
 pub(super) const NOT_AVAILABLE: &[&str] = &[
     "fleet",
     "changes",
-    "auth.auth_query",
     "cache.max_staleness",
     "cache.stale_while_revalidate",
     "cache.rules.max_staleness",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::{ConfigError, ConfigErrors, Origin, Problem};
 use super::merge::{Given, Loaded, apply_layer};
 use super::value::Raw;
-use super::{Config, HttpConfig, Secret, check, file, keys};
+use super::{Config, HttpConfig, Secret, check, file, keys, userlist};
 
 /// Where the configuration comes from. Loading again reads the file and the secrets' files anew; environment and
 /// flags stay what they were when the process began.
@@ -113,6 +113,7 @@ impl Source {
     /// As [`Source::load`].
     pub fn load_with_origins(&self) -> Result<Loaded, ConfigErrors> {
         let (mut loaded, mut errors) = self.merge();
+        read_user_list(&mut loaded, &mut errors);
         errors.extend(check::check(&loaded, &errors));
         ConfigErrors::unless_empty(errors)?;
         loaded.config.watched_files = watched_files(&loaded.config);
@@ -297,6 +298,23 @@ pub(crate) fn split_address(text: &str) -> Option<(&str, u16)> {
     (!host.is_empty()).then_some((host, port))
 }
 
+fn read_user_list(loaded: &mut Loaded, errors: &mut Vec<ConfigError>) {
+    let Some(path) = &loaded.config.auth.auth_file else {
+        return;
+    };
+    let key = "auth.auth_file";
+    match userlist::read(path) {
+        Ok(users) => loaded.config.auth.listed = Arc::new(users),
+        Err(why) => errors.push(ConfigError {
+            origin: loaded.origins.of(key).clone(),
+            problem: Problem::Invalid {
+                key: key.into(),
+                why,
+            },
+        }),
+    }
+}
+
 fn watched_files(config: &Config) -> Vec<PathBuf> {
     let user_secrets = config
         .users
@@ -320,6 +338,10 @@ fn watched_files(config: &Config) -> Vec<PathBuf> {
         &server.cert_file,
         &server.key_file,
         &config.http.admin_token_file,
+        &config.auth.auth_file,
+        &config.auth.auth_hba_file,
+        &config.auth.auth_ident_file,
+        &client.ca_file,
     ];
     let mut files: Vec<PathBuf> = plain
         .into_iter()

@@ -26,10 +26,13 @@ mod secret;
 mod table;
 mod units;
 pub mod url;
+mod userlist;
 mod value;
 mod words;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Origin, Problem};
@@ -60,6 +63,55 @@ pub struct Config {
     pub users: Vec<UserConfig>,
     /// Files whose content counts (secrets, certificates, keys): when one changes, load again ([`Watch`]).
     pub watched_files: Vec<PathBuf>,
+}
+
+/// What is known of a user: both `None` where only the name is.
+#[derive(Debug, Clone, Default)]
+pub struct UserSecrets {
+    pub password: Option<Secret>,
+    /// As `pg_authid.rolpassword` holds it.
+    pub verifier: Option<Secret>,
+}
+
+impl Config {
+    /// The secrets of `user`: of each kind, what `[[users]]` says, else `auth_file`, else the URL.
+    /// `None` where nobody of that name is known.
+    pub fn secrets(&self, user: &str) -> Option<UserSecrets> {
+        let entry = self.users.iter().find(|entry| entry.name == user);
+        let listed = self.auth.listed.get(user);
+        let is_url = self.upstream.user.as_deref() == Some(user);
+        if entry.is_none() && listed.is_none() && !is_url {
+            return None;
+        }
+        let mut secrets = UserSecrets::default();
+        if is_url {
+            secrets.password.clone_from(&self.upstream.password);
+        }
+        match listed {
+            Some(secret) if secret.is_verifier() => secrets.verifier = Some(secret.clone()),
+            Some(secret) => secrets.password = Some(secret.clone()),
+            None => {}
+        }
+        if let Some(entry) = entry {
+            // An entry without a secret only sets a user's pool.
+            if entry.password.is_some() {
+                secrets.password.clone_from(&entry.password);
+                // A password in [[users]] is not overruled by a verifier in auth_file.
+                secrets.verifier = None;
+            }
+            if entry.scram_secret.is_some() {
+                secrets.verifier.clone_from(&entry.scram_secret);
+            }
+        }
+        Some(secrets)
+    }
+
+    /// Everybody of whom something is known.
+    pub fn known_users(&self) -> impl Iterator<Item = &str> {
+        let entries = self.users.iter().map(|entry| entry.name.as_str());
+        let listed = self.auth.listed.keys().map(String::as_str);
+        entries.chain(listed).chain(self.upstream.user.as_deref())
+    }
 }
 
 /// `[listen]`: where applications connect.
@@ -123,25 +175,68 @@ pub enum AuthType {
     #[default]
     ScramSha256,
     Md5,
+    /// By a certificate with the user's name.
+    Cert,
+    /// As `auth_hba_file` says.
+    Hba,
 }
 
 /// `[auth]`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AuthConfig {
     pub auth_type: AuthType,
+    /// `auth_file`: PgBouncer's user list.
+    pub auth_file: Option<PathBuf>,
+    /// What stands in it, by user: passwords, or what `pg_authid.rolpassword` holds.
+    pub listed: Arc<HashMap<String, Secret>>,
+    /// `auth_hba_file`: rules in the syntax of `pg_hba.conf`.
+    pub auth_hba_file: Option<PathBuf>,
+    /// `auth_ident_file`: maps in the syntax of `pg_ident.conf`.
+    pub auth_ident_file: Option<PathBuf>,
+    /// `auth_user`: who asks the server with `auth_query`; `None` turns it off.
+    pub auth_user: Option<String>,
+    /// `auth_query`: for the user `$1`, one row of name and secret.
+    pub auth_query: String,
+    /// `auth_dbname`: where to ask; `None` is the client's own database.
+    pub auth_dbname: Option<String>,
+    /// `auth_query_ttl`: how long an answer counts; zero asks for every login.
+    pub auth_query_ttl: Duration,
     /// `admin_users`: may change things on the console.
     pub admin_users: Vec<String>,
     /// `stats_users`: may only SHOW.
     pub stats_users: Vec<String>,
 }
 
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            auth_type: AuthType::default(),
+            auth_file: None,
+            auth_hba_file: None,
+            auth_ident_file: None,
+            listed: Arc::default(),
+            auth_user: None,
+            auth_query:
+                "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END \
+                         FROM pg_authid WHERE rolname = $1 AND rolcanlogin"
+                    .into(),
+            auth_dbname: None,
+            auth_query_ttl: Duration::from_secs(10),
+            admin_users: Vec::new(),
+            stats_users: Vec::new(),
+        }
+    }
+}
+
 /// `[client_tls]`: TLS towards applications.
 #[derive(Debug, Clone, Default)]
 pub struct ClientTlsConfig {
-    /// `client_tls_sslmode`: disable, allow, require.
+    /// `client_tls_sslmode`: disable, allow, require, verify-ca, verify-full.
     pub sslmode: ClientSslMode,
     pub key_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
+    /// `client_tls_ca_file`: who vouches for certificates of clients; `None` asks for none.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -153,6 +248,18 @@ pub enum ClientSslMode {
     Allow,
     /// A startup packet in clear is refused with 28000.
     Require,
+    /// And so is a client without a certificate. Whose it must be, `auth_type` says.
+    Verify,
+}
+
+impl ClientSslMode {
+    /// Whether clients in clear are turned away.
+    pub fn is_required(self) -> bool {
+        match self {
+            ClientSslMode::Disable | ClientSslMode::Allow => false,
+            ClientSslMode::Require | ClientSslMode::Verify => true,
+        }
+    }
 }
 
 /// `[upstream]`: the PostgreSQL server.

@@ -29,6 +29,9 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
             note(key.full, key.effect);
         }
     }
+    if old.auth.auth_file == new.auth.auth_file && old.auth.listed != new.auth.listed {
+        note("auth.auth_file", Effect::Reload);
+    }
     if old.databases != new.databases {
         note("databases", DATABASE_KEYS[0].effect);
     }

@@ -61,6 +61,14 @@ impl Secret {
         &self.text
     }
 
+    /// Whether it is what `pg_authid.rolpassword` holds, and no password.
+    pub fn is_verifier(&self) -> bool {
+        let is_md5 = |digits: &str| {
+            digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        self.text.starts_with("SCRAM-SHA-256$") || self.text.strip_prefix("md5").is_some_and(is_md5)
+    }
+
     /// The file that the secret was read from, if it came from one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()

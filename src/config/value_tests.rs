@@ -145,7 +145,7 @@ fn words_not_available_are_never_taken_for_others() {
             format!("{word:?} is not available in this version")
         );
     }
-    for word in ["hba", "pam", "plain"] {
+    for word in ["ldap", "pam", "plain"] {
         let why = Kind::<AuthType>::read(&OneOf, &bare(word)).unwrap_err();
         assert!(why.contains("not available"), "{why}");
     }

@@ -28,9 +28,10 @@ impl Word for AuthType {
         ("scram-sha-256", Self::ScramSha256),
         ("md5", Self::Md5),
         ("trust", Self::Trust),
+        ("cert", Self::Cert),
+        ("hba", Self::Hba),
     ];
-    const NOT_AVAILABLE: &'static [&'static str] =
-        &["any", "cert", "hba", "ldap", "pam", "peer", "plain"];
+    const NOT_AVAILABLE: &'static [&'static str] = &["any", "ldap", "pam", "peer", "plain"];
 }
 
 impl Word for ClientSslMode {
@@ -40,8 +41,10 @@ impl Word for ClientSslMode {
         // Offering is all that a server can do about preferring.
         ("prefer", Self::Allow),
         ("require", Self::Require),
+        ("verify-full", Self::Verify),
+        // As in PgBouncer: a client's name cannot be checked against its host.
+        ("verify-ca", Self::Verify),
     ];
-    const NOT_AVAILABLE: &'static [&'static str] = &["verify-ca", "verify-full"];
 }
 
 impl Word for SslMode {

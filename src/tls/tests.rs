@@ -57,13 +57,15 @@ impl Files {
     }
 
     fn server(&self, name: &str) -> Arc<ServerConfig> {
-        server(&ClientTlsConfig {
+        let acceptor = server(&ClientTlsConfig {
             sslmode: ClientSslMode::Require,
             key_file: Some(self.path(&format!("{name}-server.key"))),
             cert_file: Some(self.path(&format!("{name}-server.crt"))),
+            ca_file: None,
         })
         .unwrap()
-        .unwrap()
+        .unwrap();
+        Arc::clone(&acceptor.config)
     }
 
     fn client(&self, sslmode: SslMode, ca_file: Option<&str>) -> Arc<ClientConfig> {
@@ -174,6 +176,7 @@ fn mistakes_name_the_file_or_the_key() {
             sslmode: ClientSslMode::Allow,
             key_file: key.map(|name| files.path(name)),
             cert_file: cert.map(|name| files.path(name)),
+            ca_file: None,
         };
         server(&cfg).unwrap_err().to_string()
     };

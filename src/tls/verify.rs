@@ -117,10 +117,15 @@ impl AnyCertificate {
     }
 }
 
-/// Nothing is checked, the handshake's signature neither: it proves that the
-/// peer holds the key of a certificate that anybody may have made, and webpki
-/// cannot read the X.509 v1 certificates that many servers still have. Should
-/// channel binding ever be done here, the signature must be checked for it.
+/// Whether the certificate can be read at all. Many servers still have one of X.509 v1, which webpki
+/// cannot.
+fn is_readable(certificate: &CertificateDer<'_>) -> bool {
+    webpki::EndEntityCert::try_from(certificate).is_ok()
+}
+
+/// The certificate may be anybody's. The handshake's signature is checked all the same, where the
+/// certificate can be read: channel binding rests on it ([`super::end_point`]), or somebody in between
+/// could show the server's own certificate without having its key.
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
@@ -135,20 +140,26 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn verify_tls12_signature(
         &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        match is_readable(cert) {
+            true => verify_tls12_signature(message, cert, dss, &self.algorithms),
+            false => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn verify_tls13_signature(
         &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        match is_readable(cert) {
+            true => verify_tls13_signature(message, cert, dss, &self.algorithms),
+            false => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -10,7 +10,7 @@ use super::error::UpstreamError;
 use super::prepared::PreparedSet;
 use super::stream::{Encryption, Stream};
 use super::target::{ConnectOptions, Target};
-use crate::auth::{self, ScramClient};
+use crate::auth::{Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient};
 use crate::config::SslMode;
 use crate::wire::backend::Authentication;
 use crate::wire::{SqlState, backend, frontend, tag};
@@ -19,8 +19,6 @@ use crate::wire::{SqlState, backend, frontend, tag};
 const FRAME_BYTES_MAX: usize = 64 << 10;
 /// How many it may send: a login has about twenty.
 const FRAMES_MAX: usize = 1000;
-
-const SCRAM: &str = "SCRAM-SHA-256";
 
 impl Connection {
     /// Connects and logs in, up to the first ReadyForQuery.
@@ -102,7 +100,7 @@ async fn attempt(
     frontend::startup(&mut output, 0, &parameters);
     connection.write(&output).await?;
 
-    let mut exchange = Exchange::new(target);
+    let mut exchange = Exchange::new(target, connection.stream.end_point());
     for _ in 0..FRAMES_MAX {
         let frame = connection.next_frame(FRAME_BYTES_MAX).await?;
         match frame.tag() {
@@ -149,6 +147,8 @@ async fn attempt(
 /// The client's side of the authentication.
 struct Exchange<'a> {
     target: &'a Target,
+    /// The hash of the certificate that the server showed.
+    end_point: Option<Arc<[u8]>>,
     stage: Stage,
 }
 
@@ -165,9 +165,10 @@ enum Stage {
 }
 
 impl<'a> Exchange<'a> {
-    fn new(target: &'a Target) -> Self {
+    fn new(target: &'a Target, end_point: Option<Arc<[u8]>>) -> Self {
         Self {
             target,
+            end_point,
             stage: Stage::Begun,
         }
     }
@@ -192,20 +193,27 @@ impl<'a> Exchange<'a> {
                 Stage::Over
             }
             (Stage::Begun, Authentication::Cleartext) => {
-                frontend::password(output, self.password()?.as_bytes());
+                let secret = self.secret()?;
+                let password = secret.password().ok_or_else(|| self.no_password())?;
+                frontend::password(output, password.reveal().as_bytes());
                 Stage::Answered
             }
             (Stage::Begun, Authentication::Md5(salt)) => {
-                let response = auth::md5_response(&self.target.user, self.password()?, *salt);
+                let response = self.secret()?.md5_response(&self.target.user, *salt);
+                let response = response.ok_or_else(|| self.no_password())?;
                 frontend::password(output, response.as_bytes());
                 Stage::Answered
             }
             (Stage::Begun, Authentication::Sasl(mechanisms)) => {
-                if !mechanisms.contains(&SCRAM.as_bytes()) {
-                    return Err(unsupported("no SASL mechanism in common"));
-                }
-                let (client, first) = ScramClient::new(self.password()?);
-                frontend::sasl_initial(output, SCRAM, &first);
+                let (mechanism, channel) = self.mechanism(mechanisms)?;
+                let (client, first) = match self.secret()? {
+                    LoginSecret::Password(password) => {
+                        ScramClient::over(channel, password.reveal())
+                    }
+                    LoginSecret::Scram(keys) => ScramClient::with_keys(channel, keys),
+                    LoginSecret::Md5(_) => return Err(self.no_password()),
+                };
+                frontend::sasl_initial(output, mechanism, &first);
                 Stage::ScramFirst(client)
             }
             (Stage::ScramFirst(mut client), Authentication::SaslContinue(data)) => {
@@ -225,12 +233,26 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    fn password(&self) -> Result<&'a str, UpstreamError> {
-        match &self.target.password {
-            Some(password) => Ok(password.reveal()),
-            None => Err(UpstreamError::NoPassword {
-                user: self.target.user.clone(),
-            }),
+    /// The mechanism to use, as libpq chooses it with `channel_binding=prefer`.
+    fn mechanism(&self, offered: &[&[u8]]) -> Result<(&'static str, Channel), UpstreamError> {
+        let offers = |mechanism: &str| offered.contains(&mechanism.as_bytes());
+        match &self.end_point {
+            Some(hash) if offers(SCRAM_SHA_256_PLUS) => {
+                Ok((SCRAM_SHA_256_PLUS, Channel::Bound(Arc::clone(hash))))
+            }
+            Some(_) if offers(SCRAM_SHA_256) => Ok((SCRAM_SHA_256, Channel::Declined)),
+            None if offers(SCRAM_SHA_256) => Ok((SCRAM_SHA_256, Channel::Unbound)),
+            _ => Err(unsupported("no SASL mechanism in common")),
+        }
+    }
+
+    fn secret(&self) -> Result<LoginSecret, UpstreamError> {
+        self.target.secret().ok_or_else(|| self.no_password())
+    }
+
+    fn no_password(&self) -> UpstreamError {
+        UpstreamError::NoPassword {
+            user: self.target.user.clone(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! All pools, by database and user, made when they are first asked for.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use lru::LruCache;
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -13,12 +15,15 @@ use super::limits::Limits;
 use super::pool::Pool;
 use super::standing::DatabaseRoom;
 use super::target::{ConnectOptions, Target};
-use crate::config::{Config, DatabaseConfig, UserConfig};
+use crate::auth::{LoginSecret, Verifier};
+use crate::config::{Config, DatabaseConfig, Secret};
 use crate::tls::{self, TlsError};
 use crate::wire::{ErrorReport, SqlState};
 
 /// More pools than this is somebody trying out names.
 const POOLS_MAX: usize = 1000;
+/// How many learned secrets are kept; the least used make room.
+const LEARNED_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 /// The `[[databases]]` entry that stands for every name that has none.
 pub const ANY_DATABASE: &str = "*";
 
@@ -57,6 +62,8 @@ pub struct Pools {
     settings: ArcSwap<Snapshot>,
     map: Mutex<Map>,
     introduction: Option<Arc<dyn Introduction>>,
+    /// What logins of clients have taught, by database and user.
+    learned: Mutex<LruCache<(String, String), LoginSecret>>,
 }
 
 #[derive(Default)]
@@ -114,6 +121,7 @@ impl Pools {
             settings: ArcSwap::from_pointee(Snapshot::new(config)?),
             map: Mutex::default(),
             introduction,
+            learned: Mutex::new(LruCache::new(LEARNED_MAX)),
         }))
     }
 
@@ -135,7 +143,7 @@ impl Pools {
             return Err(PoolsError::ShuttingDown);
         }
         let settings = self.settings.load_full();
-        let (plan, limits) = settings.resolve(database, user)?;
+        let (plan, limits) = settings.resolve(database, user, self.learned(database, user))?;
         if map.pools.len() >= POOLS_MAX {
             map.drop_unused();
             if map.pools.len() >= POOLS_MAX {
@@ -166,7 +174,29 @@ impl Pools {
     /// [`PoolsError::UnknownDatabase`].
     pub fn target(&self, database: &str, user: &str) -> Result<Target, PoolsError> {
         let settings = self.settings.load();
-        Ok(settings.resolve(database, user)?.0.target)
+        let learned = self.learned(database, user);
+        Ok(settings.resolve(database, user, learned)?.0.target)
+    }
+
+    /// A client has logged in: from now on its user can be logged in upstream with `secret`, where
+    /// the configuration has no password. Connections made with another are replaced.
+    pub fn learn(&self, database: &str, user: &str, secret: LoginSecret) {
+        let key = (database.to_owned(), user.to_owned());
+        let before = self.learned.lock().put(key.clone(), secret.clone());
+        if before.as_ref() == Some(&secret) {
+            return;
+        }
+        let map = self.map.lock();
+        if let Some(pool) = map.pools.get(&key)
+            && let Ok((plan, limits)) = self.settings.load().resolve(database, user, Some(secret))
+        {
+            pool.update(plan, limits);
+        }
+    }
+
+    fn learned(&self, database: &str, user: &str) -> Option<LoginSecret> {
+        let key = (database.to_owned(), user.to_owned());
+        self.learned.lock().get(&key).cloned()
     }
 
     /// Every pool, by database and user.
@@ -307,7 +337,7 @@ impl Pools {
         let mut map = self.map.lock();
         map.drop_unused();
         map.pools.retain(|(database, user), pool| {
-            let resolved = settings.resolve(database, user);
+            let resolved = settings.resolve(database, user, self.learned(database, user));
             match resolved {
                 Ok((plan, limits)) => pool.update(plan, limits),
                 Err(_) => gone.push(Arc::clone(pool)),
@@ -361,21 +391,29 @@ impl Snapshot {
     }
 
     /// What the configuration says of one pool.
-    fn resolve(&self, database: &str, user: &str) -> Result<(Plan, Limits), PoolsError> {
+    fn resolve(
+        &self,
+        database: &str,
+        user: &str,
+        learned: Option<LoginSecret>,
+    ) -> Result<(Plan, Limits), PoolsError> {
         let config = &*self.config;
         let entry = entry(&config.databases, database);
         if entry.is_none() && !config.databases.is_empty() {
             return Err(PoolsError::UnknownDatabase(database.to_owned()));
         }
         let user_entry = config.users.iter().find(|entry| entry.name == user);
+        let secrets = config.secrets(user).unwrap_or_default();
         let mut target = Target::new(
             &config.upstream,
             &config.server_tls,
             self.tls.clone(),
             entry.and_then(|e| e.dbname.as_deref()).unwrap_or(database),
             user,
-            password(config, user, user_entry),
+            secrets.password,
         );
+        // Without any the server may still let the user in.
+        target.learned = learned.or_else(|| md5_of(secrets.verifier.as_ref()?));
         if let Some(entry) = entry {
             target.host = entry.host.clone().unwrap_or(target.host);
             target.port = entry.port.unwrap_or(target.port);
@@ -400,19 +438,10 @@ fn entry<'a>(databases: &'a [DatabaseConfig], name: &str) -> Option<&'a Database
     named(name).or_else(|| named(ANY_DATABASE))
 }
 
-/// The user's own password, else the URL's if it is the URL's user. Without
-/// one the server may still let the user in.
-fn password(
-    config: &Config,
-    user: &str,
-    entry: Option<&UserConfig>,
-) -> Option<crate::config::Secret> {
-    let upstream = &config.upstream;
-    let of_url = || match upstream.user.as_deref() == Some(user) {
-        true => upstream.password.clone(),
-        false => None,
-    };
-    entry
-        .and_then(|entry| entry.password.clone())
-        .or_else(of_url)
+/// An md5 verifier, which is all that an md5 login needs.
+fn md5_of(verifier: &Secret) -> Option<LoginSecret> {
+    match Verifier::parse(verifier.reveal()) {
+        Ok(Verifier::Md5(digits)) => Some(LoginSecret::Md5(digits)),
+        Ok(Verifier::Scram(_)) | Err(_) => None,
+    }
 }

@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::error::UpstreamError;
 use super::target::Target;
+use crate::tls;
 use crate::wire::frontend;
 
 /// When the kernel begins to ask whether a silent server is still there, and
@@ -78,6 +79,14 @@ impl Stream {
 
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// The hash of the server's certificate that a login may be bound to, if there is one.
+    pub(super) fn end_point(&self) -> Option<Arc<[u8]>> {
+        let Self::Tls(stream) = self else {
+            return None;
+        };
+        tls::end_point(stream.get_ref().1.peer_certificates()?.first()?)
     }
 
     /// Protocol and cipher as `SHOW SERVERS` prints them; empty in clear.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::LoginSecret;
 use crate::config::{Secret, ServerTlsConfig, SslMode, UpstreamConfig};
 
 /// A server, a database and a user of it.
@@ -14,6 +15,8 @@ pub struct Target {
     pub dbname: String,
     pub user: String,
     pub password: Option<Secret>,
+    /// What logs in where no password is configured.
+    pub learned: Option<LoginSecret>,
     pub sslmode: SslMode,
     /// Absent only where `sslmode` is disable.
     pub tls: Option<Arc<rustls::ClientConfig>>,
@@ -35,6 +38,7 @@ impl Target {
             dbname: dbname.into(),
             user: user.into(),
             password,
+            learned: None,
             sslmode: server_tls.sslmode,
             tls,
         }
@@ -53,6 +57,12 @@ impl Target {
         }
     }
 
+    /// What logs in: the configured password, else what was learned.
+    pub fn secret(&self) -> Option<LoginSecret> {
+        let password = self.password.clone().map(LoginSecret::Password);
+        password.or_else(|| self.learned.clone())
+    }
+
     /// Whether both lead to the same place in the same way.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let same_tls = match (&self.tls, &other.tls) {
@@ -66,6 +76,7 @@ impl Target {
             && self.dbname == other.dbname
             && self.user == other.user
             && self.password == other.password
+            && self.learned == other.learned
             && self.sslmode == other.sslmode
     }
 }

@@ -197,7 +197,7 @@ fn import_without_any_secret_says_what_is_missing() {
     let output = run(&["import-pgbouncer", &ini]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("host = \"10.0.0.5\""));
-    assert!(stderr(&output).contains("auth_query: is not available in this version"));
+    assert!(stdout(&output).contains("auth_query = \"SELECT 1\""));
     assert!(stderr(&output).contains("does not pass check-config yet"));
 
     let list = write(dir.path(), "users", "\"shop\" \"hush\"\n");

@@ -4,6 +4,7 @@ mod fixture;
 
 mod admin;
 mod architecture;
+mod auth;
 mod authority;
 mod bad_input;
 mod cache;

@@ -14,9 +14,16 @@ pub(super) const CONFIG: &[Column] = &[
 /// Keys whose name and meaning are PgBouncer's are shown under the bare name, where its tools look for them.
 const PGBOUNCER_KEYS: &[&str] = &[
     "admin_users",
+    "auth_dbname",
+    "auth_file",
+    "auth_hba_file",
+    "auth_ident_file",
+    "auth_query",
     "auth_type",
+    "auth_user",
     "client_idle_timeout",
     "client_login_timeout",
+    "client_tls_ca_file",
     "client_tls_cert_file",
     "client_tls_key_file",
     "client_tls_sslmode",

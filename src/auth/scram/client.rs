@@ -2,13 +2,17 @@
 //! to us that it knows it.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use super::ITERATIONS_MAX;
-use super::keys::{KEY_LEN, client_key, hmac_sha256, salted_password, server_key, sha256, xor};
+use super::channel::Channel;
+use super::keys::{
+    ClientKeys, KEY_LEN, client_key, hmac_sha256, salted_password, server_key, sha256, xor,
+};
 use super::message::{attribute, base64, extensions, key, nonce, text};
 use crate::auth::error::AuthError;
 use crate::auth::random::random_bytes;
@@ -22,8 +26,15 @@ const REFUSAL_LEN_MAX: usize = 64;
 
 /// One exchange. Prints nothing of it.
 pub struct ScramClient {
-    password: Secret,
+    secret: Known,
+    channel: Channel,
     state: State,
+}
+
+/// What we know, and prove that we do.
+enum Known {
+    Password(Secret),
+    Keys(Arc<ClientKeys>),
 }
 
 enum State {
@@ -41,11 +52,27 @@ enum State {
 impl ScramClient {
     /// Begins an exchange; the bytes are client-first, for SASLInitialResponse.
     pub fn new(password: &str) -> (Self, Vec<u8>) {
+        Self::over(Channel::Unbound, password)
+    }
+
+    /// As [`ScramClient::new`], over TLS that can be bound: [`Channel::Bound`] is for
+    /// SCRAM-SHA-256-PLUS, [`Channel::Declined`] for a server that does not offer it.
+    pub fn over(channel: Channel, password: &str) -> (Self, Vec<u8>) {
+        Self::begin(channel, Known::Password(Secret::new(password)))
+    }
+
+    /// As [`ScramClient::over`], with what a client's own login has shown instead of its password.
+    pub fn with_keys(channel: Channel, keys: Arc<ClientKeys>) -> (Self, Vec<u8>) {
+        Self::begin(channel, Known::Keys(keys))
+    }
+
+    fn begin(channel: Channel, secret: Known) -> (Self, Vec<u8>) {
         match random_bytes::<NONCE_LEN>() {
-            Ok(bytes) => Self::with_nonce(password, base64(&bytes)),
+            Ok(bytes) => Self::started(channel, secret, base64(&bytes)),
             Err(_) => {
                 let client = Self {
-                    password: Secret::new(""),
+                    secret,
+                    channel,
                     state: State::Unseeded,
                 };
                 (client, Vec::new())
@@ -53,14 +80,40 @@ impl ScramClient {
         }
     }
 
-    pub(super) fn with_nonce(password: &str, nonce: String) -> (Self, Vec<u8>) {
+    #[cfg(test)]
+    pub(super) fn with_nonce(channel: Channel, password: &str, nonce: String) -> (Self, Vec<u8>) {
+        Self::started(channel, Known::Password(Secret::new(password)), nonce)
+    }
+
+    fn started(channel: Channel, secret: Known, nonce: String) -> (Self, Vec<u8>) {
         // PostgreSQL takes the user from the startup packet and ignores this one.
-        let first = format!("n,,n=,r={nonce}").into_bytes();
+        let first = format!("{}n=,r={nonce}", channel.header()).into_bytes();
         let client = Self {
-            password: Secret::new(password),
+            secret,
+            channel,
             state: State::Started { nonce },
         };
         (client, first)
+    }
+
+    /// ClientKey and ServerKey for this challenge.
+    fn keys(&self, challenge: &Challenge<'_>) -> Result<([u8; KEY_LEN], [u8; KEY_LEN]), AuthError> {
+        match &self.secret {
+            Known::Password(password) => {
+                let (salt, iterations) = (&challenge.salt, challenge.iterations);
+                let salted = salted_password(password.reveal(), salt, iterations);
+                Ok((client_key(&salted), server_key(&salted)))
+            }
+            Known::Keys(keys) => {
+                let verifier = &keys.verifier;
+                let is_same =
+                    verifier.salt == challenge.salt && verifier.iterations == challenge.iterations;
+                match is_same {
+                    true => Ok((keys.client_key, verifier.server_key)),
+                    false => Err(AuthError::OtherVerifier),
+                }
+            }
+        }
     }
 
     /// Takes server-first, gives client-final. Costs the iterations that the
@@ -86,17 +139,14 @@ impl ScramClient {
         if !extended {
             return Err(AuthError::Response("Nonce does not match."));
         }
-        let salted = salted_password(
-            self.password.reveal(),
-            &challenge.salt,
-            challenge.iterations,
-        );
-        let without_proof = format!("c=biws,r={}", challenge.nonce);
+        let (client_key, server_key) = self.keys(&challenge)?;
+        let mut binding = self.channel.header().into_bytes();
+        binding.extend_from_slice(self.channel.data());
+        let without_proof = format!("c={},r={}", base64(&binding), challenge.nonce);
         let transcript = format!("n=,r={client_nonce},{server_first},{without_proof}");
-        let client_key = client_key(&salted);
         let signature = hmac_sha256(&sha256(&client_key), transcript.as_bytes());
         self.state = State::Proven {
-            server_signature: hmac_sha256(&server_key(&salted), transcript.as_bytes()),
+            server_signature: hmac_sha256(&server_key, transcript.as_bytes()),
         };
         let proof = base64(&xor(&client_key, &signature));
         Ok(format!("{without_proof},p={proof}").into_bytes())

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use ring::{digest, hmac, pbkdf2};
+use subtle::ConstantTimeEq;
 
 /// Bytes of a key, a signature and a proof.
 pub(super) const KEY_LEN: usize = 32;
@@ -34,9 +35,31 @@ impl ScramKeys {
     }
 }
 
+impl ScramKeys {
+    /// Whether this password gives these keys.
+    pub fn are_of(&self, password: &str) -> bool {
+        let salted = salted_password(password, &self.salt, self.iterations);
+        sha256(&client_key(&salted)).ct_eq(&self.stored_key).into()
+    }
+}
+
 impl std::fmt::Debug for ScramKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ScramKeys(***)")
+    }
+}
+
+/// A verifier's keys with the one that its password gives and that the verifier only has the hash of.
+/// They log in wherever the same verifier is kept, as the password would. Prints nothing of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientKeys {
+    pub(super) verifier: ScramKeys,
+    pub(super) client_key: [u8; KEY_LEN],
+}
+
+impl std::fmt::Debug for ClientKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientKeys(***)")
     }
 }
 

@@ -117,6 +117,9 @@ fn server_refuses_what_is_no_first_message() {
         b"n,,n=,r=abc\0",
         b"n,,n=\xff,r=abc",
         b"n,x,n=,r=abc",
+        b"nn,,n=,r=abc",
+        // Bound, where the mechanism is the one without.
+        b"p=tls-server-end-point,,n=,r=abc",
     ] {
         let error = refuse(message);
         assert!(
@@ -125,11 +128,7 @@ fn server_refuses_what_is_no_first_message() {
         );
         assert_eq!(error.report("amy").code.as_str(), "08P01");
     }
-    for message in [
-        &b"p=tls-server-end-point,,n=,r=abc"[..],
-        b"n,a=bob,n=,r=abc",
-        b"n,,m=x,n=,r=abc",
-    ] {
+    for message in [&b"n,a=bob,n=,r=abc"[..], b"n,,m=x,n=,r=abc"] {
         let error = refuse(message);
         assert!(matches!(error, AuthError::Unsupported(_)), "{error}");
         assert_eq!(error.report("amy").code.as_str(), "0A000");
@@ -174,6 +173,82 @@ fn server_refuses_a_final_message_of_another_exchange() {
     }
 }
 
+fn bound(hash: &[u8]) -> Channel {
+    Channel::Bound(hash.into())
+}
+
+#[test]
+fn exchange_is_bound_to_the_certificate_that_both_sides_saw() {
+    let play = |server: Channel, client: Channel| {
+        let mut server = ScramServer::over(server, pencil(), true);
+        let (mut client, first) = ScramClient::over(client, "pencil");
+        let challenge = server.first(&first)?;
+        let proof = server.last(&client.respond(&challenge).unwrap())?;
+        client.finish(&proof)
+    };
+    assert_eq!(play(bound(b"one"), bound(b"one")), Ok(()));
+    // Somebody in between showed the client another certificate.
+    assert_eq!(
+        play(bound(b"one"), bound(b"two")),
+        Err(AuthError::BindingMismatch)
+    );
+    // Somebody in between took the mechanism off the list.
+    assert_eq!(
+        play(Channel::Declined, Channel::Declined),
+        Err(AuthError::Downgraded)
+    );
+    assert_eq!(play(Channel::Declined, Channel::Unbound), Ok(()));
+    assert_eq!(play(Channel::Unbound, Channel::Declined), Ok(()));
+    for (server, client) in [
+        (bound(b"one"), Channel::Unbound),
+        (bound(b"one"), Channel::Declined),
+        (Channel::Declined, bound(b"one")),
+        (Channel::Unbound, bound(b"one")),
+    ] {
+        assert!(matches!(play(server, client), Err(AuthError::Malformed(_))));
+    }
+}
+
+#[test]
+fn what_a_login_has_shown_logs_in_where_the_verifier_is_the_same() {
+    let mut server = ScramServer::new(pencil(), true);
+    let (mut client, first) = ScramClient::new("pencil");
+    let challenge = server.first(&first).unwrap();
+    assert!(server.client_keys().is_none());
+    server.last(&client.respond(&challenge).unwrap()).unwrap();
+    let keys = std::sync::Arc::new(server.client_keys().unwrap());
+
+    let play = |verifier: ScramKeys| {
+        let mut server = ScramServer::new(verifier, true);
+        let (mut client, first) = ScramClient::with_keys(Channel::Unbound, keys.clone());
+        let challenge = server.first(&first)?;
+        let proof = server.last(&client.respond(&challenge)?)?;
+        client.finish(&proof)
+    };
+    assert_eq!(play(pencil()), Ok(()));
+    let salted_anew = ScramKeys::from_password("pencil", *b"another salt");
+    assert_eq!(play(salted_anew), Err(AuthError::OtherVerifier));
+    let other_password = ScramKeys::from_password("pen", pencil().salt);
+    assert_eq!(play(other_password), Err(AuthError::Failed));
+
+    // A wrong proof shows nothing.
+    let mut server = ScramServer::new(pencil(), true);
+    let (mut client, first) = ScramClient::new("pen");
+    let challenge = server.first(&first).unwrap();
+    assert!(server.last(&client.respond(&challenge).unwrap()).is_err());
+    assert!(server.client_keys().is_none());
+}
+
+#[test]
+fn refused_bindings_have_the_codes_of_postgresql() {
+    let mut server = ScramServer::over(bound(b"one"), pencil(), true);
+    let error = server.first(b"p=tls-unique,,n=,r=abc").unwrap_err();
+    assert_eq!(error.report("amy").code.as_str(), "08P01");
+    for error in [AuthError::Downgraded, AuthError::BindingMismatch] {
+        assert_eq!(error.report("amy").code.as_str(), "28000");
+    }
+}
+
 #[test]
 fn server_takes_each_step_once() {
     let mut server = ScramServer::new(pencil(), true);
@@ -186,7 +261,7 @@ fn server_takes_each_step_once() {
 #[test]
 fn client_refuses_a_hostile_server() {
     let respond = |message: &[u8]| {
-        let (mut client, first) = ScramClient::with_nonce("pencil", "abc".into());
+        let (mut client, first) = ScramClient::with_nonce(Channel::Unbound, "pencil", "abc".into());
         assert_eq!(first, b"n,,n=,r=abc");
         client.respond(message).unwrap_err()
     };
@@ -214,7 +289,7 @@ fn client_refuses_a_hostile_server() {
 #[test]
 fn client_wants_proof_that_the_server_knows_the_password() {
     let proven = || {
-        let (mut client, _) = ScramClient::with_nonce("pencil", "abc".into());
+        let (mut client, _) = ScramClient::with_nonce(Channel::Unbound, "pencil", "abc".into());
         client.respond(b"r=abcdef,s=AAAA,i=1").unwrap();
         client
     };
@@ -242,7 +317,7 @@ proptest! {
             prop_assert!(server.last(message).is_err());
             let (mut client, _) = ScramClient::new("pencil");
             prop_assert!(client.respond(message).is_err());
-            let (mut client, _) = ScramClient::with_nonce("pencil", "abc".into());
+            let (mut client, _) = ScramClient::with_nonce(Channel::Unbound, "pencil", "abc".into());
             client.respond(b"r=abcdef,s=AAAA,i=1").unwrap();
             prop_assert!(client.finish(message).is_err());
             let _ = Verifier::parse(std::str::from_utf8(message).unwrap_or("md5"));

@@ -43,6 +43,8 @@ const COUNTERPARTS: &[(&str, &str, Unit)] = &[
         "client_tls.client_tls_key_file",
         File,
     ),
+    ("client_tls_sslmode", "client_tls.client_tls_sslmode", Same),
+    ("client_tls_ca_file", "client_tls.client_tls_ca_file", File),
     (
         "client_tls_cert_file",
         "client_tls.client_tls_cert_file",
@@ -65,6 +67,9 @@ const COUNTERPARTS: &[(&str, &str, Unit)] = &[
         "server_tls.server_tls_key_file",
         File,
     ),
+    ("auth_user", "auth.auth_user", Same),
+    ("auth_query", "auth.auth_query", Same),
+    ("auth_dbname", "auth.auth_dbname", Same),
     ("default_pool_size", "pool.default_pool_size", Same),
     ("min_pool_size", "pool.min_pool_size", Same),
     ("reserve_pool_size", "pool.reserve_pool_size", Same),
@@ -84,22 +89,8 @@ const COUNTERPARTS: &[(&str, &str, Unit)] = &[
 
 /// Keys whose absence here needs a word.
 const WITHOUT: &[(&str, &str)] = &[
-    (
-        "auth_query",
-        "is not available in this version: list the users in [[users]]",
-    ),
-    (
-        "auth_user",
-        "is not available in this version: list the users in [[users]]",
-    ),
-    (
-        "auth_hba_file",
-        "has no counterpart: every client logs in as auth_type says",
-    ),
-    (
-        "client_tls_ca_file",
-        "has no counterpart: certificates of clients are not checked",
-    ),
+    ("auth_hba_file", "is not used without auth_type = hba"),
+    ("auth_ident_file", "is not used without auth_type = hba"),
     ("logfile", "is not needed: the log goes to standard error"),
     (
         "max_user_connections",
@@ -132,18 +123,19 @@ impl Import {
         };
         self.listen(value("listen_addr"), value("unix_socket_dir"));
         self.auth_type(value("auth_type"));
-        self.client_tls(value("client_tls_sslmode"));
         self.pool_mode(value("pool_mode"));
         let verifies =
             value("server_tls_sslmode").is_some_and(|(_, mode)| mode.starts_with("verify-"));
+        let is_hba = value("auth_type").is_some_and(|(_, word)| word == "hba");
         for entry in entries {
             match entry.name.as_str() {
-                "listen_addr" | "unix_socket_dir" | "auth_type" | "client_tls_sslmode"
-                | "pool_mode" => {}
+                "listen_addr" | "unix_socket_dir" | "auth_type" | "pool_mode" => {}
                 "auth_file" => {
                     self.auth_file = Some(entry.value.clone().into())
                         .filter(|path: &std::path::PathBuf| !path.as_os_str().is_empty());
                 }
+                "auth_hba_file" if is_hba => self.same(entry, "auth.auth_hba_file", File),
+                "auth_ident_file" if is_hba => self.same(entry, "auth.auth_ident_file", File),
                 "server_tls_ca_file" if verifies => {
                     self.same(entry, "server_tls.server_tls_ca_file", File);
                 }
@@ -230,6 +222,8 @@ impl Import {
             None | Some((_, "md5")) => "md5",
             Some((_, "trust")) => "trust",
             Some((_, "scram-sha-256")) => "scram-sha-256",
+            Some((_, "cert")) => "cert",
+            Some((_, "hba")) => "hba",
             Some((entry, other)) => {
                 let why = format!("{other} has no counterpart: clients log in with scram-sha-256");
                 self.note(entry, &why);
@@ -238,18 +232,6 @@ impl Import {
         };
         self.scram_only = word == "scram-sha-256";
         self.put("auth.auth_type", word);
-    }
-
-    fn client_tls(&mut self, given: Option<(&Entry, &str)>) {
-        let Some((entry, mode)) = given else { return };
-        match mode {
-            "verify-ca" | "verify-full" => {
-                let why = "certificates of clients are not checked: TLS is required, and the password decides";
-                self.note(entry, why);
-                self.put("client_tls.client_tls_sslmode", "require");
-            }
-            _ => self.same(entry, "client_tls.client_tls_sslmode", Same),
-        }
     }
 
     fn pool_mode(&mut self, given: Option<(&Entry, &str)>) {

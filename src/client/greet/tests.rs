@@ -20,7 +20,7 @@ const PENCIL: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPn
 struct Setup {
     auth: AuthType,
     sslmode: ClientSslMode,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Acceptor>>,
     listen: ListenConfig,
 }
 
@@ -45,6 +45,7 @@ fn with_tls(sslmode: ClientSslMode) -> Setup {
         sslmode,
         cert_file: path("server.crt", made.cert.pem()),
         key_file: path("server.key", made.signing_key.serialize_pem()),
+        ca_file: None,
     };
     Setup {
         sslmode,
@@ -74,14 +75,16 @@ impl Setup {
     fn greet(self, stream: Stream) -> Greeted {
         tokio::spawn(async move {
             let users = users();
-            let greeting = greet(
-                stream,
-                self.tls,
-                &self.listen,
-                self.auth,
-                &users,
-                self.sslmode,
-            );
+            let reception = Reception {
+                tls: self.tls,
+                sslmode: self.sslmode,
+                listen: &self.listen,
+                auth: self.auth,
+                rules: None,
+                users: &users,
+                lookup: None,
+            };
+            let greeting = greet(stream, reception);
             let deadline = Duration::from_secs(30);
             tokio::time::timeout(deadline, greeting).await.unwrap()
         })
@@ -170,11 +173,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Plays SCRAM up to the server's last message; `None` if there is none.
     async fn scram(&mut self, password: &str) -> Option<()> {
         let request = self.frame().await.unwrap();
-        let mechanisms: Vec<&[u8]> = vec![b"SCRAM-SHA-256"];
-        assert_eq!(
-            backend::Authentication::read(request.body()),
-            Ok(backend::Authentication::Sasl(mechanisms))
-        );
+        let Ok(backend::Authentication::Sasl(mechanisms)) =
+            backend::Authentication::read(request.body())
+        else {
+            panic!("no SASL: {request:?}");
+        };
+        assert!(mechanisms.contains(&&b"SCRAM-SHA-256"[..]));
         let (mut client, first) = ScramClient::new(password);
         self.send(|out| frontend::sasl_initial(out, "SCRAM-SHA-256", &first))
             .await;
@@ -286,12 +290,13 @@ async fn wrong_passwords_and_unknown_users_are_told_the_same() {
         (AuthType::ScramSha256, "md5", "pencil"),
         (AuthType::Md5, "amy", "pen"),
         (AuthType::Md5, "eve", "pencil"),
-        (AuthType::Md5, "scram", "pencil"),
+        // With a SCRAM secret md5 asks for SCRAM, as PostgreSQL does.
+        (AuthType::Md5, "scram", "pen"),
     ] {
         let (mut client, greeted) = setup(auth).tcp().await;
         client.startup(0, &[("user", user)]).await;
-        match auth {
-            AuthType::Md5 => client.md5(user, password).await,
+        match (auth, user) {
+            (AuthType::Md5, "amy" | "eve") => client.md5(user, password).await,
             _ => assert!(client.scram(password).await.is_none()),
         }
         let (code, message) = client.refusal().await;

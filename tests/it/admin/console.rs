@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgditto::admin::{House, Show, console};
-use pgditto::client::{Connection, Greeting, Stream, UserDirectory, greet};
+use pgditto::client::{Connection, Greeting, Reception, Stream, UserDirectory, greet};
 use pgditto::config::{AuthConfig, AuthType, ClientSslMode, Config, ListenConfig};
 use pgditto::wire::{TransactionStatus, backend, frontend, tag};
 use tokio::net::TcpListener;
@@ -50,14 +50,16 @@ async fn visit(stream: tokio::net::TcpStream, house: Arc<Played>, cancelled: Arc
     };
     let users = UserDirectory::from_config(&config);
     let listen = ListenConfig::default();
-    let greeting = greet(
-        Stream::tcp(stream).unwrap(),
-        None,
-        &listen,
-        AuthType::Trust,
-        &users,
-        ClientSslMode::Disable,
-    );
+    let reception = Reception {
+        tls: None,
+        sslmode: ClientSslMode::Disable,
+        listen: &listen,
+        auth: AuthType::Trust,
+        rules: None,
+        users: &users,
+        lookup: None,
+    };
+    let greeting = greet(Stream::tcp(stream).unwrap(), reception);
     let Ok(Greeting::Login(login)) = greeting.await else {
         return;
     };

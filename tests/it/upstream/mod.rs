@@ -26,7 +26,7 @@ fn config_for(port: u16, change: impl FnOnce(&mut Config)) -> Arc<Config> {
     Arc::new(config)
 }
 
-fn pools(port: u16, change: impl FnOnce(&mut Config)) -> Arc<Pools> {
+pub fn pools(port: u16, change: impl FnOnce(&mut Config)) -> Arc<Pools> {
     Pools::new(config_for(port, change), None).expect("no files are named")
 }
 
@@ -35,11 +35,11 @@ fn pool(postgres: &Postgres, change: impl FnOnce(&mut Config)) -> Arc<Pool> {
     app_of(&pools(postgres.port, change))
 }
 
-fn app_of(pools: &Pools) -> Arc<Pool> {
+pub fn app_of(pools: &Pools) -> Arc<Pool> {
     pools.get(DATABASE, USER).expect("any database goes")
 }
 
-async fn try_lease(pool: &Arc<Pool>) -> Result<Lease, LeaseError> {
+pub async fn try_lease(pool: &Arc<Pool>) -> Result<Lease, LeaseError> {
     pool.lease(&Wish::default(), Instant::now() + DEADLINE)
         .await
 }
