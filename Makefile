@@ -2,10 +2,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test unit lint fmt deny audit deps-demo deps-test clean
+.PHONY: help demo build test unit conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: deps-demo ## Watch pgditto in front of a throwaway PostgreSQL (SECONDS_OF_LOAD=20 CLIENTS=64 KEEP=1)
 	@scripts/demo.sh
@@ -19,6 +19,12 @@ test: deps-test ## Run every test against real servers
 
 unit: ## Run the tests that need no server
 	cargo test --locked --lib
+
+conformance: deps-conformance ## Run PostgreSQL's own tests directly and through pgditto, and compare (half an hour)
+	@scripts/conformance/run.sh
+
+conformance-quick: deps-conformance ## The same for ten of its files
+	@scripts/conformance/run.sh quick
 
 lint: ## Check the format and the lints
 	cargo fmt --check
@@ -38,6 +44,9 @@ deps-demo: ## Install the Debian packages that the demo lacks
 
 deps-test: ## Install the Debian packages that the tests lack
 	@scripts/deps.sh test
+
+deps-conformance: ## Install the Debian packages that PostgreSQL's own tests lack
+	@scripts/deps.sh conformance
 
 clean: ## Remove what was built
 	cargo clean

@@ -4,8 +4,9 @@
 usage: compare.py NAME KNOWN RUN DIRECT...
 
 RUN and each DIRECT hold results/*.out. A file is the same if it is byte for byte that of one direct run, or
-differs only in lines in which direct runs differ among themselves. KNOWN lists differences that come with
-pooling, one `suite/file` a line; suite is NAME up to the first blank. What differs is left in RUN/differs/.
+differs only in lines in which direct runs differ among themselves. KNOWN is docs/conformance.md, whose rows
+`suite/file` explain what cannot be the same; suite is NAME up to the first blank. What differs is left in
+RUN/differs/.
 Exit status 1: a difference that is not known.
 """
 
@@ -36,7 +37,8 @@ def main():
     run, direct = Path(run), [Path(path) for path in direct]
     suite = name.split()[0]
     lines = Path(known).read_text().splitlines()
-    known = {line.split("/")[1] for line in lines if line.startswith(f"{suite}/")}
+    row = f"| `{suite}/"
+    known = {line[len(row) :].split("`")[0] for line in lines if line.startswith(row)}
     differs = run / "differs"
     differs.mkdir(exist_ok=True)
 
