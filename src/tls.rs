@@ -21,6 +21,23 @@ use verify::{AnyCertificate, PinnedRoots};
 /// The protocol's name in ALPN, as PostgreSQL 17 and libpq know it.
 pub const ALPN: &[u8] = b"postgresql";
 
+/// Protocol and cipher of an established connection, as OpenSSL spells them: `TLSv1.3/TLS_AES_256_GCM_SHA384`.
+pub fn describe(connection: &rustls::CommonState) -> String {
+    use rustls::ProtocolVersion;
+    let version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        _ => "TLS",
+    };
+    match connection.negotiated_cipher_suite() {
+        Some(suite) => {
+            let suite = format!("{:?}", suite.suite());
+            format!("{version}/{}", suite.replacen("TLS13_", "TLS_", 1))
+        }
+        None => version.to_owned(),
+    }
+}
+
 /// A mistake of the operator's. Names files, never what is in them.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {

@@ -30,8 +30,16 @@ pub trait House: Send + Sync + 'static {
     /// Takes no new work for the database, or for all; returns when no connection of it is in use.
     async fn pause(&self, database: Option<&str>) -> Result<(), CommandError>;
     async fn resume(&self, database: Option<&str>) -> Result<(), CommandError>;
+    /// Answers what is under way, then takes nothing new from any client until RESUME; returns
+    /// when all is answered.
+    async fn suspend(&self) -> Result<(), CommandError>;
+    /// Refuses new clients of the database.
+    async fn disable(&self, database: &str) -> Result<(), CommandError>;
+    async fn enable(&self, database: &str) -> Result<(), CommandError>;
     /// Replaces every upstream connection once it is free.
     async fn reconnect(&self, database: Option<&str>) -> Result<(), CommandError>;
+    /// Returns when no upstream connection is left that RECONNECT or a reload has made old.
+    async fn wait_close(&self, database: Option<&str>) -> Result<(), CommandError>;
     /// Closes clients and upstream connections at once; new clients wait for RESUME.
     async fn kill(&self, database: Option<&str>) -> Result<(), CommandError>;
     async fn kill_client(&self, id: u64) -> Result<(), CommandError>;
@@ -118,6 +126,16 @@ pub enum CommandError {
     AlreadyPaused,
     #[error("pooler is not paused/suspended")]
     NotPaused,
+    #[error("database {0} is not paused")]
+    DatabaseNotPaused(String),
+    #[error("cannot suspend with paused databases")]
+    DatabasesPaused,
+    /// The console's own database is never paused, killed and so on.
+    #[error("cannot {verb} admin db: {database}")]
+    AdminDatabase {
+        verb: &'static str,
+        database: String,
+    },
     #[error("unrecognized configuration parameter \"{key}\"")]
     UnknownKey {
         key: String,

@@ -1,10 +1,12 @@
 //! What operators may order: the console's and the HTTP side's door to the process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::House;
+use crate::admin::console;
 use crate::admin::{
     self, CacheFlush, CacheRuleRow, CacheTableRow, ClientRow, CommandError, ConfigRow, PinRow,
     Reloaded, Role, ServerRow, Shutdown, UserRow,
@@ -18,7 +20,7 @@ use crate::insight::Insight;
 use crate::metrics::{Invalidation, Metrics, Snapshot};
 use crate::session::{Database, Phase};
 use crate::tls;
-use crate::upstream::{Condition, Pool};
+use crate::upstream::OrderError;
 
 #[async_trait]
 impl admin::House for House {
@@ -68,50 +70,68 @@ impl admin::House for House {
     }
 
     async fn pause(&self, database: Option<&str>) -> Result<(), CommandError> {
-        let pools = self.pools(database)?;
-        if !pools.is_empty()
-            && pools
-                .iter()
-                .all(|pool| *pool.condition().borrow() == Condition::Paused)
-        {
-            return Err(CommandError::AlreadyPaused);
-        }
-        for pool in &pools {
-            pool.pause();
-        }
-        for pool in &pools {
+        self.refuse_if_suspended()?;
+        for pool in self.shared.pools.pause(database)? {
             pool.drained().await;
         }
         Ok(())
     }
 
     async fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
-        let pools = self.pools(database)?;
-        if pools
-            .iter()
-            .all(|pool| *pool.condition().borrow() == Condition::Open)
-        {
-            return Err(CommandError::NotPaused);
+        if database.is_none() && self.shared.suspension.end() {
+            return Ok(());
         }
-        for pool in pools {
-            pool.resume();
+        Ok(self.shared.pools.resume(database)?)
+    }
+
+    async fn suspend(&self) -> Result<(), CommandError> {
+        let pools = &self.shared.pools;
+        if pools.is_paused(None) {
+            return Err(CommandError::AlreadyPaused);
         }
+        let snapshot = self.take_snapshot();
+        if snapshot.databases.iter().any(|database| database.paused) {
+            return Err(CommandError::DatabasesPaused);
+        }
+        if !self.shared.suspension.begin() {
+            return Err(CommandError::AlreadyPaused);
+        }
+        self.shared.suspension.quiet(&self.shared.registry).await;
         Ok(())
     }
 
+    async fn disable(&self, database: &str) -> Result<(), CommandError> {
+        Ok(self.shared.pools.set_disabled(database, true)?)
+    }
+
+    async fn enable(&self, database: &str) -> Result<(), CommandError> {
+        Ok(self.shared.pools.set_disabled(database, false)?)
+    }
+
     async fn reconnect(&self, database: Option<&str>) -> Result<(), CommandError> {
-        for pool in self.pools(database)? {
+        for pool in self.shared.pools.named(database)? {
             pool.reconnect();
         }
         Ok(())
     }
 
-    async fn kill(&self, database: Option<&str>) -> Result<(), CommandError> {
-        for pool in self.pools(database)? {
-            pool.kill();
+    async fn wait_close(&self, database: Option<&str>) -> Result<(), CommandError> {
+        const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+        for pool in self.shared.pools.named(database)? {
+            // Those of now: what another RECONNECT makes old meanwhile is waited for as well.
+            while pool.servers().iter().any(|server| server.close_needed) {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
         }
+        Ok(())
+    }
+
+    async fn kill(&self, database: Option<&str>) -> Result<(), CommandError> {
+        self.refuse_if_suspended()?;
+        self.shared.pools.kill(database)?;
         for session in self.shared.registry.all() {
-            if database.is_none_or(|database| session.database == database) {
+            let is_operator = console::DATABASES.contains(&session.database.as_str());
+            if !is_operator && database.is_none_or(|database| session.database == database) {
                 session.kill.notify_one();
             }
         }
@@ -204,17 +224,10 @@ impl admin::House for House {
 }
 
 impl House {
-    fn pools(&self, database: Option<&str>) -> Result<Vec<Arc<Pool>>, CommandError> {
-        let pools = &self.shared.pools;
-        match database {
-            None => Ok(pools.all()),
-            Some(name) => {
-                let found = pools.of_database(name);
-                if found.is_empty() {
-                    return Err(CommandError::NoSuchDatabase(name.to_owned()));
-                }
-                Ok(found)
-            }
+    fn refuse_if_suspended(&self) -> Result<(), CommandError> {
+        match self.shared.suspension.is_on() {
+            true => Err(CommandError::AlreadyPaused),
+            false => Ok(()),
         }
     }
 
@@ -230,6 +243,8 @@ impl House {
         self.users
             .store(Arc::new(UserDirectory::from_config(&config)));
         self.shared.insight.reload(&config.slow_log);
+        self.shared.cache.reload(&config.cache);
+        self.shared.rules.reload(&config.cache.rules);
         self.access.reload(config.http.admin_token_file.clone());
         self.shared.config.store(config);
         self.shared.greetings.invalidate_all();
@@ -243,6 +258,17 @@ impl House {
             );
         }
         Ok(changes)
+    }
+}
+
+impl From<OrderError> for CommandError {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::UnknownDatabase(name) => CommandError::NoSuchDatabase(name),
+            OrderError::AlreadyPaused => CommandError::AlreadyPaused,
+            OrderError::NotPaused => CommandError::NotPaused,
+            OrderError::DatabaseNotPaused(name) => CommandError::DatabaseNotPaused(name),
+        }
     }
 }
 

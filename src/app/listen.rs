@@ -13,7 +13,7 @@ use crate::admin;
 use crate::admin::console::{self, Visitor};
 use crate::client::{self, Greeting, Login, Stream};
 use crate::metrics::{ErrorOrigin, Refusal};
-use crate::session::registry::Identity;
+use crate::session::registry::{Identity, Origin, SessionHandle};
 use crate::session::{self, Phase};
 use crate::wire::{self, ErrorReport, SqlState};
 
@@ -206,8 +206,8 @@ impl House {
         let identity = Identity {
             user: login.user.clone(),
             database: login.database.clone(),
-            peer: login.connection.peer.to_string(),
-            application_name: String::new(),
+            origin: Origin::of(&login.connection.stream),
+            application_name: application_name(&login),
         };
         let key_len = wire::cancel_key_len(login.minor);
         let Ok(registration) = self.shared.registry.register(identity, key_len) else {
@@ -227,6 +227,13 @@ impl House {
             () = handle.kill.notified() => {}
             // An operator who watches a drain sees it to its end.
             _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
+        }
+        drop(registration);
+        let is_operator =
+            |session: &Arc<SessionHandle>| console::DATABASES.contains(&session.database.as_str());
+        if !self.shared.registry.all().iter().any(is_operator) && self.shared.suspension.end() {
+            // As PgBouncer does: nobody is left who could order it.
+            tracing::warn!("the last operator has left while everything is suspended: resuming");
         }
     }
 
@@ -279,6 +286,13 @@ impl House {
             tracing::info!(user, database, peer, %reason, "disconnected");
         }
     }
+}
+
+/// What an operator's program calls itself.
+fn application_name(login: &Login) -> String {
+    let mut parameters = login.parameters.iter();
+    let given = parameters.find(|(name, _)| name == "application_name");
+    given.map(|(_, name)| name.clone()).unwrap_or_default()
 }
 
 /// One client too many: told so in the protocol, without reading another byte of what it sends.

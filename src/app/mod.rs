@@ -22,13 +22,15 @@ use crate::admin::http::{self, Access};
 use crate::authority::{Authority, ControlTarget, Setup};
 use crate::cache::{Cache, CacheError, Tags};
 use crate::client::UserDirectory;
-use crate::config::{Config, ConfigErrors, Secret, Source, Watch};
+use crate::config::{CacheMode, Config, ConfigErrors, Level, Secret, Source, Watch};
 use crate::insight::Insight;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::Hub;
 use crate::session::analysis::Analyser;
 use crate::session::registry::{Registry, SessionHandle};
-use crate::session::{Database, Databases, Phase, Shared, StatementTexts, shared, state::Pin};
+use crate::session::{
+    Database, Databases, Phase, RuleCounts, Shared, StatementTexts, shared, state::Pin,
+};
 use crate::sql;
 use crate::tls::{self, TlsError};
 use crate::upstream::{Pools, Target};
@@ -114,8 +116,24 @@ pub async fn serve(source: Source) -> Result<(), AppError> {
         version = env!("CARGO_PKG_VERSION"),
         "pgditto listens on {places}"
     );
+    say_which_bound_applies(&config);
     house.until_stopped(&mut signals).await;
     Ok(())
+}
+
+/// How old an answer may be, said where whoever starts the process reads it.
+fn say_which_bound_applies(config: &Config) {
+    let ttl = humantime::format_duration(config.cache.ttl);
+    match (config.cache.mode, config.cache.level) {
+        (CacheMode::Off, _) => {}
+        (_, Level::Strict) => tracing::warn!(
+            "cached answers know of every write that goes through pgditto; of writes from elsewhere they know \
+             after cache.ttl ({ttl}) at the latest, and there is no other bound"
+        ),
+        (_, Level::Ttl) => tracing::warn!(
+            "cache.level is ttl: cached answers may be older than any write, by cache.ttl ({ttl}) at most"
+        ),
+    }
 }
 
 impl House {
@@ -141,6 +159,8 @@ impl House {
                 .build(),
             phase: phase_seen,
             shadow: Default::default(),
+            suspension: Default::default(),
+            rules: RuleCounts::new(&config.cache.rules),
             databases: Databases::new(Box::new({
                 let config = config.clone();
                 move |target| Arc::new(open_database(&config, target))
@@ -191,8 +211,8 @@ impl House {
                 _ = signals.interrupt.recv() => self.begin_drain(),
                 _ = signals.quit.recv() => break,
                 _ = signals.hangup.recv() => self.reload_on_signal(),
-                _ = signals.user1.recv() => self.shared.pools.all().iter().for_each(|pool| pool.pause()),
-                _ = signals.user2.recv() => self.shared.pools.all().iter().for_each(|pool| pool.resume()),
+                _ = signals.user1.recv() => drop(self.shared.pools.pause(None)),
+                _ = signals.user2.recv() => self.resume_on_signal(),
                 _ = look.tick() => self.reload_changed_files(&mut files),
                 () = &mut drained => break,
             }
@@ -252,6 +272,14 @@ impl House {
     fn wait_for_clients(&self) {
         tracing::info!("shutting down when the last client has left");
         self.phase.send_replace(Phase::Closing);
+    }
+
+    fn resume_on_signal(&self) {
+        if !self.shared.suspension.end()
+            && let Err(error) = self.shared.pools.resume(None)
+        {
+            tracing::info!("SIGUSR2: {error}");
+        }
     }
 
     fn reload_on_signal(&self) {

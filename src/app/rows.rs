@@ -17,7 +17,7 @@ use crate::metrics::{
 use crate::session;
 use crate::session::registry::{Activity, SessionHandle};
 use crate::session::state::Pin;
-use crate::upstream::{self, Condition, Pool, PoolStats};
+use crate::upstream::{self, ANY_DATABASE, Pool, PoolStats};
 
 use super::House;
 
@@ -37,8 +37,8 @@ impl House {
                 session::Phase::Closing | session::Phase::Draining => Phase::Draining,
                 session::Phase::Stopping => Phase::Stopping,
             },
-            paused: !stats.is_empty()
-                && stats.iter().all(|pool| pool.condition == Condition::Paused),
+            paused: shared.pools.is_paused(None),
+            suspended: shared.suspension.is_on(),
             upstream_reachable: self.upstream_reachable(),
             clients: ClientCounts {
                 connected,
@@ -78,14 +78,17 @@ impl House {
             .databases
             .iter()
             .map(|entry| entry.name.clone())
+            .filter(|name| name != ANY_DATABASE)
             .collect();
         names.extend(stats.iter().map(|pool| pool.database.clone()));
+        names.extend(self.shared.pools.under_orders());
         names.sort();
         names.dedup();
         names
             .into_iter()
             .map(|name| {
-                let entry = config.databases.iter().find(|entry| entry.name == name);
+                let named = |wanted: &str| config.databases.iter().find(|it| it.name == wanted);
+                let entry = named(&name).or_else(|| named(ANY_DATABASE));
                 let none = DatabaseConfig::default();
                 let entry = entry.unwrap_or(&none);
                 let mine = || stats.iter().filter(|pool| pool.database == name);
@@ -109,8 +112,8 @@ impl House {
                         .iter()
                         .filter(|session| session.database == name)
                         .count(),
-                    paused: mine().any(|pool| pool.condition == Condition::Paused),
-                    disabled: false,
+                    paused: self.shared.pools.is_paused(Some(&name)),
+                    disabled: self.shared.pools.is_disabled(&name),
                     name,
                 }
             })
@@ -179,6 +182,7 @@ impl House {
                     database: database.name.to_string(),
                     hindrance: database.authority.may_serve(now).err(),
                     proof_age: stats.proof_age,
+                    foreign_writers: stats.foreign_writers,
                     relations: database
                         .authority
                         .catalog()
@@ -288,10 +292,10 @@ impl House {
     }
 
     pub(super) fn cache_rule_rows(&self) -> Vec<CacheRuleRow> {
-        let config = self.shared.config.load_full();
-        let rules = config.cache.rules.iter().cloned();
+        let rules = self.shared.rules.all();
         rules
-            .map(|rule| CacheRuleRow { rule, matched: 0 })
+            .into_iter()
+            .map(|(rule, matched)| CacheRuleRow { rule, matched })
             .collect()
     }
 
@@ -314,7 +318,7 @@ impl House {
 }
 
 fn connections(pool: &PoolStats) -> usize {
-    pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_login
+    pool.sv_active + pool.sv_being_canceled + pool.sv_idle + pool.sv_used + pool.sv_login
 }
 
 fn pool_snapshot(
@@ -332,10 +336,10 @@ fn pool_snapshot(
             .filter(|session| session.activity() != Activity::Waiting)
             .count(),
         clients_waiting: stats.cl_waiting,
-        cancels_active: 0,
+        cancels_active: stats.cancels,
         cancels_waiting: 0,
         servers_active: stats.sv_active,
-        servers_being_cancelled: 0,
+        servers_being_cancelled: stats.sv_being_canceled,
         servers_idle: stats.sv_idle + stats.sv_used,
         servers_tested: 0,
         servers_login: stats.sv_login,
@@ -352,7 +356,8 @@ fn pool_snapshot(
 }
 
 fn client_row(session: &SessionHandle) -> ClientRow {
-    let (addr, port) = address_and_port(&session.peer);
+    let (addr, port) = address_and_port(&session.origin.peer);
+    let (local_addr, local_port) = local_end(session.origin.local);
     let state = match session.activity() {
         Activity::Idle => ClientState::Idle,
         Activity::Active | Activity::InTransaction => ClientState::Active,
@@ -366,8 +371,8 @@ fn client_row(session: &SessionHandle) -> ClientRow {
         state,
         addr,
         port,
-        local_addr: String::new(),
-        local_port: 0,
+        local_addr,
+        local_port,
         connect_time: session.connected_at,
         request_time: SystemTime::now() - since,
         wait: if state == ClientState::Waiting {
@@ -376,10 +381,10 @@ fn client_row(session: &SessionHandle) -> ClientRow {
             Duration::ZERO
         },
         link: session.upstream_pid().map(u64::from),
-        remote_pid: 0,
-        tls: String::new(),
+        remote_pid: session.origin.peer_pid,
+        tls: session.origin.tls.clone(),
         application_name: session.application_name.lock().clone(),
-        prepared_statements: 0,
+        prepared_statements: session.statements(),
         pins: session.pins.lock().iter().map(|pin| pin.as_str()).collect(),
     }
 }
@@ -394,10 +399,7 @@ fn server_row<'a>(
         Some(remote) => (remote.ip().to_string(), remote.port()),
         None => (server.address.clone(), 0),
     };
-    let (local_addr, local_port) = match server.local {
-        Some(local) => (local.ip().to_string(), local.port()),
-        None => ("unix".into(), 0),
-    };
+    let (local_addr, local_port) = local_end(server.local);
     ServerRow {
         id: u64::from(server.pid),
         user: pool.user().to_owned(),
@@ -405,6 +407,7 @@ fn server_row<'a>(
         state: match server.state {
             upstream::ServerState::Idle => ServerState::Idle,
             upstream::ServerState::Active | upstream::ServerState::Pinned => ServerState::Active,
+            upstream::ServerState::BeingCancelled => ServerState::BeingCancelled,
         },
         addr,
         port,
@@ -412,17 +415,25 @@ fn server_row<'a>(
         local_port,
         connect_time: server.connected_at,
         request_time: server.requested_at.unwrap_or(server.connected_at),
-        close_needed: false,
+        close_needed: server.close_needed,
         link: link.map(|session| u64::from(session.number)),
         remote_pid: server.pid,
         tls: server.tls,
         application_name: link
             .map(|session| session.application_name.lock().clone())
             .unwrap_or(server.application),
-        prepared_statements: 0,
+        prepared_statements: server.statements,
         pins: link
             .map(|session| session.pins.lock().iter().map(|pin| pin.as_str()).collect())
             .unwrap_or_default(),
+    }
+}
+
+/// Our end of a connection; a Unix socket has no port.
+fn local_end(local: Option<std::net::SocketAddr>) -> (String, u16) {
+    match local {
+        Some(local) => (local.ip().to_string(), local.port()),
+        None => ("unix".into(), 0),
     }
 }
 

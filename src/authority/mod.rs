@@ -8,6 +8,7 @@
 
 mod barrier;
 mod control;
+mod foreign;
 mod guard;
 mod pictures;
 mod proof;
@@ -35,6 +36,7 @@ pub use proof::{Backend, Proof, Unproven};
 pub use stats::{AuthorityStats, Server};
 
 use control::{end_itself, rows};
+use foreign::Foreign;
 use pictures::Pictures;
 use record::{Found, Record};
 use standing::{Block, Standing};
@@ -88,6 +90,7 @@ struct Core {
     snapshot: Mutex<Option<Arc<str>>>,
     server: Mutex<Option<Server>>,
     counts: Counts,
+    foreign: Foreign,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -127,6 +130,7 @@ impl Authority {
             snapshot: Mutex::default(),
             server: Mutex::default(),
             counts: Counts::default(),
+            foreign: Foreign::default(),
             tasks: Mutex::default(),
         });
         core.spawn(Arc::clone(&core).keep_guard());
@@ -331,6 +335,7 @@ impl Authority {
             unknown: core.counts.unknown.load(Ordering::Relaxed),
             prepared: core.counts.prepared.load(Ordering::Relaxed),
             recorded: core.record.len(),
+            foreign_writers: count(&core.counts.foreign),
         }
     }
 }

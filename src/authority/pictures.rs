@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::Core;
 use super::control::{ControlError, STATEMENT_PATIENCE, end_itself};
+use super::foreign::Seen;
 use super::standing::Block;
 use crate::catalog::{Catalog, CatalogVersion, Loader};
 
@@ -91,6 +92,7 @@ impl Core {
         let interval = self.cfg.catalog_watch_interval;
         let mut retry = RETRY_FIRST;
         let mut told = false;
+        let mut writers = Seen::default();
         loop {
             if self.pictures.current.load().is_none() {
                 match self.load_picture().await {
@@ -110,6 +112,7 @@ impl Core {
             let woken = tokio::time::timeout(interval, self.pictures.wake.notified()).await;
             if woken.is_err() && self.pictures.current.load().is_some() {
                 self.watch_catalogue().await;
+                self.look_for_foreign_writers(&mut writers).await;
             }
         }
     }

@@ -21,6 +21,7 @@ pub(super) struct Counts {
     pub last_look_us: AtomicU64,
     pub lapses: AtomicU64,
     pub losses: AtomicU64,
+    pub foreign: AtomicU64,
     pub unknown: AtomicUsize,
     pub prepared: AtomicUsize,
 }
@@ -52,4 +53,6 @@ pub struct AuthorityStats {
     pub prepared: usize,
     /// Upstream connections on record.
     pub recorded: usize,
+    /// Transactions of others that wrote while somebody looked.
+    pub foreign_writers: u64,
 }

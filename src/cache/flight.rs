@@ -9,7 +9,7 @@
 //! waits for it, A joins B, and no deadlock detector sees the circle.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ type Shard = Mutex<HashMap<u128, Arc<Shared>, HashedKeys>>;
 
 pub(super) struct Flights {
     shards: Box<[Shard]>,
-    waiters_max: usize,
-    timeout: Duration,
+    waiters_max: AtomicUsize,
+    timeout: Mutex<Duration>,
     counts: Counts,
 }
 
@@ -85,10 +85,16 @@ impl Flights {
     pub fn new(waiters_max: usize, timeout: Duration) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            waiters_max,
-            timeout,
+            waiters_max: AtomicUsize::new(waiters_max),
+            timeout: Mutex::new(timeout),
             counts: Counts::default(),
         }
+    }
+
+    /// From now on these limits are in force.
+    pub fn reload(&self, waiters_max: usize, timeout: Duration) {
+        self.waiters_max.store(waiters_max, Ordering::Relaxed);
+        *self.timeout.lock() = timeout;
     }
 
     fn shard(&self, key: &Key) -> &Shard {
@@ -120,7 +126,7 @@ impl Flights {
             .is_none_or(|stamp| tags.fit(stamp) == Fit::Fresh);
         if flight.key != key.bytes()
             || !prospect
-            || flight.outcome.receiver_count() >= self.waiters_max
+            || flight.outcome.receiver_count() >= self.waiters_max.load(Ordering::Relaxed)
         {
             count(&self.counts.refused);
             return Flight::Full;
@@ -201,7 +207,8 @@ impl Follower {
         let landed = self
             .outcome
             .wait_for(|outcome| matches!(outcome, Outcome::Landed(_)));
-        let entry = match tokio::time::timeout(flights.timeout, landed).await {
+        let timeout = *flights.timeout.lock();
+        let entry = match tokio::time::timeout(timeout, landed).await {
             Ok(Ok(outcome)) => match &*outcome {
                 Outcome::Landed(entry) => entry.clone()?,
                 Outcome::Pending => return None,

@@ -96,6 +96,14 @@ impl Key {
         &self.bytes
     }
 
+    /// This key with one more field at its end.
+    #[must_use]
+    pub fn with_field(&self, field: &[u8], secret: &KeySecret) -> Self {
+        let mut builder = KeyBuilder(self.bytes.to_vec());
+        builder.field(field);
+        builder.finish(secret)
+    }
+
     /// A key with a chosen hash, to make two keys meet.
     #[cfg(test)]
     pub(super) fn colliding(&self, bytes: &'static [u8]) -> Key {

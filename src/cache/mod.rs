@@ -31,7 +31,7 @@ mod model;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use counters::Reading;
@@ -94,7 +94,7 @@ pub struct Cache {
     flushes: Flushes,
     tallies: Tallies,
     counts: Counts,
-    entry_bytes_max: usize,
+    entry_bytes_max: AtomicUsize,
     second: Option<Arc<Redis>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -122,7 +122,7 @@ impl Cache {
             flushes: Flushes::default(),
             tallies: Tallies::default(),
             counts: Counts::default(),
-            entry_bytes_max: cfg.max_entry_size,
+            entry_bytes_max: AtomicUsize::new(cfg.max_entry_size),
             second: Redis::new(redis)?,
             tasks: Mutex::default(),
         }))
@@ -157,7 +157,16 @@ impl Cache {
 
     /// Answers larger than this are not kept: stop collecting at it.
     pub fn entry_bytes_max(&self) -> usize {
+        self.entry_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// From now on these limits are in force.
+    pub fn reload(&self, cfg: &CacheConfig) {
+        self.memory.resize(cfg.memory_limit);
+        self.flights
+            .reload(cfg.single_flight_waiters, cfg.single_flight_timeout);
         self.entry_bytes_max
+            .store(cfg.max_entry_size, Ordering::Relaxed);
     }
 
     /// What memory has for `key`, if it may be served on these terms at `now`.
@@ -239,7 +248,8 @@ impl Cache {
         tags: &Tags,
     ) -> Arc<Entry> {
         let entry = Entry::new(key.bytes(), stamp, answer, options);
-        if entry.answer.len() > self.entry_bytes_max || entry.weight() as u64 > self.memory.limit()
+        if entry.answer.len() > self.entry_bytes_max()
+            || entry.weight() as u64 > self.memory.limit()
         {
             self.counts.too_large.fetch_add(1, Ordering::Relaxed);
             return Arc::new(entry);

@@ -199,6 +199,42 @@ fn a_flush_voids_what_it_names_and_fills_under_way() {
 }
 
 #[test]
+fn reloaded_limits_hold_at_once_and_what_fits_stays() {
+    let config = |memory_limit, max_entry_size| CacheConfig {
+        memory_limit,
+        max_entry_size,
+        ..CacheConfig::default()
+    };
+    let cache = with(config(1_000_000, 10_000));
+    let tags = Tags::new().unwrap();
+    let store = |number: u32, bytes| {
+        let key = key(&cache, &number.to_string());
+        let stamp = tags.stamp(&[1], tags.picture());
+        let options = options(Level::Strict, Moment::now());
+        cache.store(&key, stamp, answer(bytes), options, &tags);
+        key
+    };
+    let keys: Vec<_> = (0..100).map(|number| store(number, 1000)).collect();
+    let found = || {
+        let hit = |key: &&Key| look(&cache, &tags, key, Level::Strict).is_none();
+        keys.iter().filter(hit).count()
+    };
+    assert_eq!(found(), 100);
+    cache.reload(&config(2_000_000, 20_000));
+    assert_eq!(found(), 100);
+    assert_eq!(cache.stats().bytes_max, 2_000_000);
+    let large = store(1000, 15_000);
+    assert_eq!(look(&cache, &tags, &large, Level::Strict), None);
+    cache.reload(&config(30_000, 10_000));
+    assert!((1..30).contains(&found()), "{}", found());
+    store(1001, 15_000);
+    assert_eq!(cache.stats().too_large, 1);
+    // What moved is invalidated, flushed and counted as before.
+    tags.mark(&on(1), tags.picture()).settle(true);
+    assert_eq!(found(), 0);
+}
+
+#[test]
 fn memory_is_bounded_in_bytes_and_what_is_too_large_is_not_kept() {
     let cache = with(CacheConfig {
         memory_limit: 100_000,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::peer::Peer;
@@ -59,7 +59,13 @@ impl Connection {
     /// # Errors
     /// The stream's.
     pub async fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all_buf(&mut self.output).await?;
+        // One piece of memory: a vectored write would cost the kernel more.
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => self.output.advance(written),
+            }
+        }
         give_back(&mut self.output);
         // Even with nothing to write: TLS may still hold what an earlier,
         // cancelled call has handed over.

@@ -1,6 +1,7 @@
 //! The three kinds of stream that a client may speak over.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -34,6 +35,35 @@ impl Stream {
             Stream::Unix(_) => return Peer::Unix,
         };
         address.map_or(Peer::Unknown, Peer::Tcp)
+    }
+
+    /// Our address; `None` on a Unix socket.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Tcp(tcp) => tcp.local_addr().ok(),
+            Stream::Tls(tls) => tls.get_ref().0.local_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// The process at the other end of a Unix socket, where the system tells; else zero.
+    pub fn peer_pid(&self) -> u32 {
+        match self {
+            Stream::Unix(unix) => {
+                let pid = unix.peer_cred().ok().and_then(|peer| peer.pid());
+                pid.and_then(|pid| u32::try_from(pid).ok())
+                    .unwrap_or_default()
+            }
+            Stream::Tcp(_) | Stream::Tls(_) => 0,
+        }
+    }
+
+    /// Protocol and cipher; empty in clear.
+    pub fn tls_text(&self) -> String {
+        match self {
+            Stream::Tls(tls) => crate::tls::describe(tls.get_ref().1),
+            Stream::Tcp(_) | Stream::Unix(_) => String::new(),
+        }
     }
 
     /// Whether what is sent here is encrypted.

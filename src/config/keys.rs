@@ -58,6 +58,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "How long a client may take to log in.";
     listen.client_idle_timeout => listen.client_idle_timeout, TIME_OR_ZERO, Reload,
         "Clients that ask nothing for this long are disconnected. 0 is never.";
+    listen.client_write_timeout => listen.client_write_timeout, TIME, Reload,
+        "Clients that take nothing of their answer for this long are disconnected.";
     listen.idle_transaction_timeout => listen.idle_transaction_timeout, TIME_OR_ZERO, Reload,
         "Clients that leave a transaction open and idle for this long are disconnected with SQLSTATE 25P03. 0 is never.";
     listen.max_message_size => listen.max_message_size, Size(8 << 10, (2 << 30) - 1), Reload,
@@ -156,7 +158,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "\"strict\" never answers with what a finished write has changed. \"ttl\" answers may be as old as ttl.";
     cache.ttl => cache.ttl, TIME, Reload,
         "How long any answer is kept, at every level.";
-    cache.memory_limit => cache.memory_limit, Size(1 << 20, 1 << 50), Restart,
+    cache.memory_limit => cache.memory_limit, Size(1 << 20, 1 << 50), Reload,
         "Memory for answers, in bytes, overhead included.";
     cache.max_entry_size => cache.max_entry_size, Size(1 << 10, GIB), Restart,
         "Longer answers are not kept, in bytes.";

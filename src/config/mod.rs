@@ -83,6 +83,8 @@ pub struct ListenConfig {
     pub max_message_size: usize,
     /// `unit_buffer_size`: bytes of messages kept until Sync before they stream upstream uncached.
     pub unit_buffer_size: usize,
+    /// `client_write_timeout`: a client that takes nothing of its answer for this long is given up.
+    pub client_write_timeout: Duration,
     /// `notification_buffer_size`: bytes of notifications that wait for one session.
     pub notification_buffer_size: usize,
     /// `ignore_startup_parameters`: names accepted and dropped.
@@ -105,6 +107,7 @@ impl Default for ListenConfig {
             idle_transaction_timeout: Duration::ZERO,
             max_message_size: 1 << 30,
             unit_buffer_size: 1 << 20,
+            client_write_timeout: Duration::from_secs(3600),
             notification_buffer_size: 8 << 20,
             ignore_startup_parameters: Vec::new(),
             drain_timeout: Duration::from_secs(30),

@@ -88,20 +88,17 @@ impl Insight {
             self.shapes.admit(event, || self.text(sql));
         }
         if let Some(severity) = slow {
-            let literals = config.literals;
-            let statement = || {
-                if literals {
-                    slow::capped(sql.to_owned())
-                } else {
-                    self.text(sql)
-                }
+            let statement = if config.literals {
+                slow::capped(sql.to_owned())
+            } else {
+                self.text(sql)
             };
             let written = self.slow.note(&config, severity, event, statement);
             self.metrics.slow_statement(written);
         }
     }
 
-    /// `SHOW SLOW`: the last slow statements, newest first.
+    /// `SHOW SLOW`: the last slow statements, newest first, whether or not the log had room for them.
     pub fn slow(&self) -> Vec<SlowStatement> {
         self.slow.last()
     }

@@ -72,20 +72,15 @@ impl Default for SlowLog {
 }
 
 impl SlowLog {
-    /// Writes and remembers a slow statement; false if it is one too many for this second. What is
-    /// too many costs no more than being counted, so that a storm of slow statements is not made
-    /// worse by writing about it.
+    /// Remembers a slow statement and writes it to the log; false if it is one too many for the
+    /// log in this second. The memory is a ring, so a storm of slow statements costs it no room.
     pub fn note(
         &self,
         config: &SlowLogConfig,
         severity: Severity,
         event: &Event<'_>,
-        statement: impl FnOnce() -> String,
+        statement: String,
     ) -> bool {
-        let now = self.started.elapsed();
-        let Some(suppressed) = self.limiter.admit(now, config.max_per_second) else {
-            return false;
-        };
         let slow = SlowStatement {
             at: SystemTime::now(),
             database: event.database.to_owned(),
@@ -98,15 +93,19 @@ impl SlowLog {
             rows: event.rows,
             bytes: event.bytes,
             sqlstate: event.sqlstate,
-            statement: statement(),
+            statement,
         };
-        write(severity, &slow, suppressed);
+        let now = self.started.elapsed();
+        let admitted = self.limiter.admit(now, config.max_per_second);
+        if let Some(suppressed) = admitted {
+            write(severity, &slow, suppressed);
+        }
         let mut ring = self.ring.lock();
         if ring.len() == RING_LEN {
             ring.pop_front();
         }
         ring.push_back(slow);
-        true
+        admitted.is_some()
     }
 
     /// Newest first.

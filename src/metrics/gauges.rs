@@ -1,8 +1,8 @@
 //! Our own series that are read from a [`Snapshot`] at scrape time.
 
-use prometheus::{Gauge, GaugeVec, Registry, Result};
+use prometheus::{CounterVec, Gauge, GaugeVec, Registry, Result};
 
-use super::family::{flag, float, gauge, gauges, one_of, set};
+use super::family::{flag, float, gauge, gauges, one_of, reach, set, totals};
 use super::process::Process;
 use super::snapshot::{Phase, PoolSnapshot, Snapshot};
 use super::tiers::{CacheGauges, RedisGauges};
@@ -35,6 +35,7 @@ pub(super) struct Gauges {
     database_limit: GaugeVec,
     guard: GaugeVec,
     guard_age: GaugeVec,
+    foreign_writers: CounterVec,
     cache: CacheGauges,
     redis: RedisGauges,
     process: Process,
@@ -114,6 +115,12 @@ impl Gauges {
             guard_age: many(
                 "pgditto_guard_proof_age_seconds",
                 "Age of the last proof that this is still the same server.",
+                &["database"],
+            )?,
+            foreign_writers: totals(
+                registry,
+                "pgditto_foreign_writers_total",
+                "Transactions seen writing that did not come through pgditto; sampled, so there may be more.",
                 &["database"],
             )?,
             cache: CacheGauges::new(registry)?,
@@ -218,6 +225,10 @@ impl Gauges {
                 .into_iter()
                 .chain(HINDRANCES.iter().map(|h| h.as_str()));
             one_of(&self.guard, &[&authority.database], states, state);
+            let foreign = self
+                .foreign_writers
+                .with_label_values(&[authority.database.as_str()]);
+            reach(&foreign, authority.foreign_writers);
             if let Some(age) = authority.proof_age {
                 self.guard_age
                     .with_label_values(&[authority.database.as_str()])

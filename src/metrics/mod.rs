@@ -60,6 +60,7 @@ pub struct Metrics {
     refusals: Vec<IntCounter>,
     cancels: Vec<IntCounter>,
     logins: IntCounter,
+    stalls: IntCounter,
     errors: IntCounterVec,
     slow: SlowCounters,
     /// Filled and read under one lock, so that two scrapes do not mix.
@@ -128,6 +129,11 @@ impl Metrics {
             invalidations: reason::each(Invalidation::ALL, Invalidation::as_str, &invalidations),
             refusals: reason::each(Refusal::ALL, Refusal::as_str, &refusals),
             cancels: reason::each(Cancel::ALL, Cancel::as_str, &cancels),
+            stalls: counter(
+                &registry,
+                "pgditto_client_stalls_total",
+                "Clients that were disconnected since they took nothing of their answer.",
+            )?,
             logins: counter(
                 &registry,
                 "pgditto_client_logins_total",
@@ -185,6 +191,11 @@ impl Metrics {
 
     pub fn refused(&self, reason: Refusal) {
         self.refusals[reason as usize].inc();
+    }
+
+    /// A client was given up that took nothing of its answer.
+    pub fn stalled(&self) {
+        self.stalls.inc();
     }
 
     pub fn logged_in(&self) {

@@ -11,6 +11,8 @@ pub struct Snapshot {
     pub phase: Phase,
     /// `PAUSE` of everything.
     pub paused: bool,
+    /// `SUSPEND`.
+    pub suspended: bool,
     /// Whether the server could be reached when it was last tried.
     pub upstream_reachable: bool,
     pub clients: ClientCounts,
@@ -206,6 +208,8 @@ pub struct AuthoritySnapshot {
     pub hindrance: Option<crate::sql::Bypass>,
     /// Age of the guard's last proof.
     pub proof_age: Option<Duration>,
+    /// Transactions of others that were seen writing, since the process began.
+    pub foreign_writers: u64,
     /// Relations in the catalogue's picture.
     pub relations: usize,
     /// Guards lost since the start.

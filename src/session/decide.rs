@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Session;
 use super::analysis::Analysis;
+use super::rules::Look;
 use super::shared::JudgementKey;
 use super::state::Pin;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
@@ -40,6 +41,8 @@ pub struct ReadPlan {
     pub terms: Terms,
     /// [`ReadFacts::columns`].
     pub columns: u64,
+    /// Execute's row limit; 0 is none.
+    pub max_rows: u32,
 }
 
 impl Session {
@@ -99,6 +102,7 @@ impl Session {
         meaning: &Meaning,
         parameter_types: &[u32],
         bind: Option<&Bind<'_>>,
+        look: Look,
     ) -> Result<ReadPlan, Bypass> {
         if self.config.cache.mode == CacheMode::Off {
             return Err(Bypass::CacheOff);
@@ -139,7 +143,7 @@ impl Session {
         {
             return Err(Bypass::ClockValue);
         }
-        let rule = self.rule(read, analysis);
+        let rule = self.rule(read, analysis, look);
         if rule.is_some_and(|rule| rule.cache == Some(false)) {
             return Err(Bypass::Rule);
         }
@@ -169,6 +173,7 @@ impl Session {
         };
         let key = self.key(analysis, read, parameter_types, bind);
         Ok(ReadPlan {
+            max_rows: 0,
             columns: read.columns,
             key,
             picture: meaning.picture,
@@ -180,6 +185,20 @@ impl Session {
                 catalogue,
             },
         })
+    }
+
+    /// The same read, of `max_rows` rows at most; a plan has one limit for good.
+    pub(super) fn limited(&self, mut plan: ReadPlan, max_rows: u32) -> ReadPlan {
+        if plan.max_rows != max_rows {
+            let limit = [b"r", &max_rows.to_be_bytes()[..]].concat();
+            plan.key = plan.key.with_field(&limit, self.shared.cache.secret());
+            plan.max_rows = max_rows;
+            if plan.order != Order::Total {
+                // Which rows come first is not determined.
+                plan.order = Order::Undetermined;
+            }
+        }
+        plan
     }
 
     /// What in the session itself forbids the cache.
@@ -219,28 +238,6 @@ impl Session {
             return Err(Bypass::Encoding);
         }
         Ok(())
-    }
-
-    fn rule(&self, read: &ReadFacts, analysis: &Analysis) -> Option<&CacheRule> {
-        self.config.cache.rules.iter().find(|rule| {
-            (rule.users.is_empty() || rule.users.iter().any(|user| wildcard(user, &self.user)))
-                && (rule.databases.is_empty()
-                    || rule
-                        .databases
-                        .iter()
-                        .any(|name| wildcard(name, &self.database.name)))
-                && rule
-                    .shape
-                    .as_ref()
-                    .is_none_or(|shape| *shape == analysis.shape.to_string())
-                && (rule.tables.is_empty()
-                    || (!read.relation_names.is_empty()
-                        && read.relation_names.iter().all(|relation| {
-                            rule.tables
-                                .iter()
-                                .any(|pattern| names_relation(pattern, relation))
-                        })))
-        })
     }
 
     fn key(
@@ -303,29 +300,6 @@ fn labels(analysis: &Analysis, rule: Option<&CacheRule>) -> SmallVec<[Box<str>; 
         .collect()
 }
 
-/// `*` stands for any run of characters.
-fn wildcard(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, tail)) => {
-            text.starts_with(head)
-                && (head.len()..=text.len())
-                    .filter(|at| text.is_char_boundary(*at))
-                    .any(|at| wildcard(tail, &text[at..]))
-        }
-    }
-}
-
-/// A pattern without a schema means the relation of that name in any schema.
-fn names_relation(pattern: &str, relation: &str) -> bool {
-    if pattern.contains('.') {
-        wildcard(pattern, relation)
-    } else {
-        let name = relation.split_once('.').map_or(relation, |(_, name)| name);
-        wildcard(pattern, name)
-    }
-}
-
 fn takes_advisory_lock(facts: &Facts) -> bool {
     facts.functions.iter().any(|function| {
         function.name.name.starts_with("pg_advisory")
@@ -370,21 +344,5 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
         effects,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wildcards_match_whole_names() {
-        assert!(wildcard("a*c", "abc"));
-        assert!(wildcard("*", ""));
-        assert!(wildcard("a*b*c", "a_b_b_c"));
-        assert!(!wildcard("a*c", "abcd"));
-        assert!(names_relation("orders", "public.orders"));
-        assert!(names_relation("audit.*", "audit.log"));
-        assert!(!names_relation("orders", "public.orders_old"));
     }
 }

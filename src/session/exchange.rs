@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::fill::Fill;
+use super::fill::{Fill, Planned};
 use super::statements::Statement;
 use crate::notify::Speakers;
 use crate::wire::{
@@ -145,7 +145,14 @@ pub struct Exchange {
     /// The server waits for CopyData.
     pub copy_in: bool,
     pub outcome: Outcome,
+    /// Portals that were bound in this unit, and not executed yet, whose answers may be kept.
+    pub planned: Vec<Planned>,
     pub fills: Vec<Fill>,
+    /// What the fills have collected so far, in bytes, and how much that may be.
+    fill_bytes: usize,
+    pub fill_bytes_max: usize,
+    /// Something was executed that may change what a read of the same unit answers.
+    pub more_than_reads: bool,
     /// Bytes of a long message from the server that are passed on as they come.
     passing: usize,
     /// Bytes of a long CopyData from the client, likewise.
@@ -317,7 +324,11 @@ impl Exchange {
                 self.note_command(backend::command_tag(body)?);
                 self.executed();
             }
-            tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED => {
+            tag::PORTAL_SUSPENDED => {
+                self.collect(frame);
+                self.executed();
+            }
+            tag::EMPTY_QUERY => {
                 self.spoil_fill();
                 self.executed();
             }
@@ -459,8 +470,15 @@ impl Exchange {
     }
 
     fn collect(&mut self, frame: &[u8]) {
+        let bytes = self.fill_bytes + frame.len();
+        let room = bytes <= self.fill_bytes_max;
         if let Some(fill) = self.current_fill() {
-            fill.push(frame);
+            if room {
+                fill.push(frame);
+                self.fill_bytes = bytes;
+            } else {
+                fill.outgrow();
+            }
         }
     }
 

@@ -323,7 +323,7 @@ impl Session {
         };
         let taken = mailbox.take(&mut self.client.output);
         let (end, report) = match taken {
-            Ok(()) => return self.client.flush().await.map_err(|_| Ending::ClientGone),
+            Ok(()) => return self.send_or_end().await,
             Err(Trouble::Lost) => (
                 ListenerEnd::Lost,
                 ErrorReport::fatal(

@@ -11,17 +11,27 @@ mod exchange;
 mod fill;
 mod forward;
 pub mod greeting;
+mod known;
+mod lease;
 mod listening;
 mod open;
+mod prepare;
 pub mod registry;
 pub mod report;
 mod request;
+mod rules;
+mod send;
 mod serve;
+mod settle;
 pub mod shared;
+mod stage;
 pub mod state;
 mod statements;
+mod suspension;
+mod touch;
 mod transaction;
 mod translate;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -30,8 +40,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 pub use open::{Ended, Refused, open, search_path};
+pub use rules::RuleCounts;
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
+pub use suspension::Suspension;
 
 use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
@@ -46,12 +58,13 @@ use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
 use listening::Listening;
-use registry::{Activity, Registration};
+use registry::{Activity, Registration, SessionHandle};
 use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
 use serve::Served;
 use state::{CustomNames, Pin};
 use statements::{ClientStatements, Reading, Statement};
+use suspension::UnderWay;
 use transaction::Transaction;
 
 /// Why a session ends.
@@ -119,6 +132,8 @@ pub struct Session {
     loads: bool,
 
     lease: Option<Lease>,
+    /// Since when the transaction has an upstream connection.
+    upstream_since: Option<Instant>,
     /// The statement that is the unnamed one on the leased connection.
     unnamed_upstream: Option<u64>,
 
@@ -141,20 +156,44 @@ impl Session {
     /// Serves the client until one side ends the session.
     pub async fn run(&mut self) -> Ending {
         loop {
-            let unit = match self.next_unit().await {
-                Ok(unit) => unit,
-                Err(ending) => return ending,
-            };
-            self.config = self.shared.config.load_full();
-            self.registration.handle.note_request();
-            let done = match unit {
-                Unit::Terminate => return Ending::ClientGone,
-                Unit::Query(frame) => self.query(&frame).await,
-                Unit::FunctionCall(frame) => self.function_call(&frame).await,
-                Unit::Extended { frames, end } => self.extended(&frames, end).await,
-            };
-            if let Err(ending) = done {
+            if let Err(ending) = self.run_unit().await {
                 return ending;
+            }
+        }
+    }
+
+    /// Waits for the client's next unit and answers it.
+    async fn run_unit(&mut self) -> Result<(), Ending> {
+        let unit = self.next_unit().await?;
+        let handle = self.registration.handle.clone();
+        let _under_way = self.enter_unit(&handle).await?;
+        self.config = self.shared.config.load_full();
+        handle.note_request();
+        match unit {
+            Unit::Terminate => return Err(Ending::ClientGone),
+            Unit::Query(frame) => self.query(&frame).await?,
+            Unit::FunctionCall(frame) => self.function_call(&frame).await?,
+            Unit::Extended { frames, end } => self.extended(&frames, end).await?,
+        }
+        handle.note_statements(self.statements.named_len());
+        Ok(())
+    }
+
+    /// Begins a unit; while the pooler is suspended, after RESUME.
+    async fn enter_unit(&self, handle: &Arc<SessionHandle>) -> Result<UnderWay, Ending> {
+        loop {
+            let under_way = UnderWay::begin(handle);
+            if !self.shared.suspension.is_on() {
+                return Ok(under_way);
+            }
+            drop(under_way);
+            let mut phase = self.shared.phase.clone();
+            tokio::select! {
+                () = self.shared.suspension.over() => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {
+                    return Err(Ending::Fatal(shut_down()));
+                }
+                () = handle.kill.notified() => return Err(Ending::Fatal(shut_down())),
             }
         }
     }
@@ -204,6 +243,7 @@ impl Session {
 
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
         self.renew_defaults().await;
+        self.count_parses(frames);
         let mut report = UnitReport::new();
         if let Some((out, statement)) = self.listen_unit(frames, end).await {
             report.here = true;
@@ -230,6 +270,15 @@ impl Session {
             self.record(&report, &statement.analysis, &statement.sql);
         }
         Ok(())
+    }
+
+    /// Only those with a name, as PgBouncer counts.
+    fn count_parses(&self, frames: &[wire::Frame]) {
+        for frame in frames {
+            if frame.tag() == wire::tag::frontend::PARSE && frame.body().first() != Some(&0) {
+                self.metrics.client_parse();
+            }
+        }
     }
 
     /// Whether what sessions begin with may have changed since this one asked.
@@ -269,9 +318,9 @@ impl Session {
         }
         report.bytes += out.len() as u64;
         let sending = Instant::now();
-        let flushed = self.client.flush().await;
+        let sent = self.send_or_end().await;
         report.sending += sending.elapsed();
-        flushed.map_err(|_| Ending::ClientGone)
+        sent
     }
 
     /// Waits for the client's next unit; what the server says meanwhile on a
@@ -290,30 +339,21 @@ impl Session {
             if now == Phase::Stopping
                 || (now == Phase::Draining && self.tx.status == TransactionStatus::Idle)
             {
-                return Err(Ending::Fatal(ErrorReport::fatal(
-                    SqlState::ADMIN_SHUTDOWN,
-                    "terminating connection due to administrator command",
-                )));
+                return Err(Ending::Fatal(shut_down()));
             }
             let deadline = self.idle_deadline(idle_since);
             let holds = self.lease.is_some();
             tokio::select! {
-                read = self.client.fill() => {
-                    if !matches!(read, Ok(n) if n > 0) {
-                        return Err(Ending::ClientGone);
-                    }
-                }
+                read = self.client.fill() => match read {
+                    Ok(length @ 1..) => self.metrics.received(length as u64),
+                    _ => return Err(Ending::ClientGone),
+                },
                 read = fill_lease(&mut self.lease), if holds => self.overhear(read).await?,
                 () = self.listening.arrived(), if self.tx.status == TransactionStatus::Idle => {
                     self.deliver().await?;
                 }
                 _ = phase.changed() => {}
-                () = handle.kill.notified() => {
-                    return Err(Ending::Fatal(ErrorReport::fatal(
-                        SqlState::ADMIN_SHUTDOWN,
-                        "terminating connection due to administrator command",
-                    )));
-                }
+                () = handle.kill.notified() => return Err(Ending::Fatal(shut_down())),
                 () = tokio::time::sleep_until(deadline.0.into()), if deadline.1.is_some() => {
                     return Err(Ending::Fatal(deadline.1.unwrap_or_else(|| {
                         ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout")
@@ -384,7 +424,7 @@ impl Session {
         let heard = exchange.interpret(&mut connection.input, &mut sides, &mut self.client.output);
         let lost = !matches!(read, Ok(n) if n > 0) || heard.is_err();
         if exchange.outcome.fatal {
-            let _ = self.client.flush().await;
+            let _ = self.send(None).await;
             return Err(Ending::Closed);
         }
         if lost {
@@ -393,7 +433,7 @@ impl Session {
                 "the upstream connection was lost",
             )));
         }
-        self.client.flush().await.map_err(|_| Ending::ClientGone)
+        self.send_or_end().await
     }
 
     fn analyse(&self, sql: &[u8]) -> Analysis {
@@ -576,6 +616,12 @@ impl Session {
         }
         Ended { report }
     }
+}
+
+/// As PostgreSQL says it.
+fn shut_down() -> ErrorReport {
+    let message = "terminating connection due to administrator command";
+    ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message)
 }
 
 /// How long a goodbye may take.

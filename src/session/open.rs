@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::greeting::{self, Greeting, GreetingKey};
-use super::registry::Identity;
+use super::registry::{Identity, Origin};
 use super::request::{Assembler, Limits};
 use super::state::{self, CustomNames, Pin};
 use super::statements::ClientStatements;
@@ -154,7 +154,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
     let identity = Identity {
         user: login.user.clone(),
         database: login.database.clone(),
-        peer: login.connection.peer.to_string(),
+        origin: Origin::of(&login.connection.stream),
         application_name,
     };
     let registration = match shared
@@ -217,6 +217,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         touched_sequences: false,
         loads: false,
         lease: None,
+        upstream_since: None,
         unnamed_upstream: None,
         commit_inside: false,
         single_control: false,

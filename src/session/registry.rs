@@ -2,8 +2,9 @@
 //! each one's statement runs at this moment, for CancelRequest and the console.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::state::Pin;
+use crate::client::Stream;
 use crate::metrics::Cancel;
 use crate::upstream::CancelHandle;
 
@@ -27,13 +29,37 @@ pub enum Activity {
     InTransaction,
 }
 
+/// Where a client comes from, as it was at login.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// `192.0.2.1:4711`; `unix` for a Unix socket.
+    pub peer: String,
+    /// Our end; absent on a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// On a Unix socket, where the system tells; else zero.
+    pub peer_pid: u32,
+    /// Protocol and cipher; empty in clear.
+    pub tls: String,
+}
+
+impl Origin {
+    pub fn of(stream: &Stream) -> Self {
+        Self {
+            peer: stream.peer().to_string(),
+            local: stream.local(),
+            peer_pid: stream.peer_pid(),
+            tls: stream.tls_text(),
+        }
+    }
+}
+
 /// What others may know of a session and ask of it.
 pub struct SessionHandle {
     pub number: u32,
     key: Bytes,
     pub user: String,
     pub database: String,
-    pub peer: String,
+    pub origin: Origin,
     pub application_name: Mutex<String>,
     pub connected_at: SystemTime,
     activity: AtomicU8,
@@ -46,6 +72,10 @@ pub struct SessionHandle {
     /// Told when the session is to end.
     pub kill: Notify,
     pub pins: Mutex<Vec<Pin>>,
+    /// A unit was begun and is not answered yet.
+    pub(super) under_way: AtomicBool,
+    /// Statements that the client has prepared by name.
+    statements: AtomicUsize,
 }
 
 impl SessionHandle {
@@ -60,6 +90,15 @@ impl SessionHandle {
             2 => Activity::Waiting,
             _ => Activity::InTransaction,
         }
+    }
+
+    pub fn note_statements(&self, count: usize) {
+        self.statements.store(count, Ordering::Relaxed);
+    }
+
+    /// How many statements the client has prepared by name.
+    pub fn statements(&self) -> usize {
+        self.statements.load(Ordering::Relaxed)
     }
 
     pub fn note_request(&self) {
@@ -98,7 +137,7 @@ struct Inner {
 pub struct Identity {
     pub user: String,
     pub database: String,
-    pub peer: String,
+    pub origin: Origin,
     pub application_name: String,
 }
 
@@ -149,7 +188,7 @@ impl Registry {
             key: key.into(),
             user: identity.user,
             database: identity.database,
-            peer: identity.peer,
+            origin: identity.origin,
             application_name: Mutex::new(identity.application_name),
             connected_at: SystemTime::now(),
             activity: AtomicU8::new(0),
@@ -159,6 +198,8 @@ impl Registry {
             cancelled: Notify::new(),
             kill: Notify::new(),
             pins: Mutex::new(Vec::new()),
+            under_way: AtomicBool::new(false),
+            statements: AtomicUsize::new(0),
         });
         inner.sessions.insert(number, handle.clone());
         drop(inner);
@@ -171,7 +212,7 @@ impl Registry {
     /// Cancels what the session of this number and key is doing. A wrong key is
     /// answered as PostgreSQL does: not at all.
     pub async fn cancel(&self, number: u32, key: &[u8]) -> Cancel {
-        let (target, activity) = {
+        let (target, under_way) = {
             let inner = self.inner.lock();
             let Some(handle) = inner.sessions.get(&number) else {
                 return Cancel::Unknown;
@@ -179,24 +220,22 @@ impl Registry {
             if !constant_time_eq(&handle.key, key) {
                 return Cancel::Unknown;
             }
-            let activity = handle.activity();
             handle.cancelled.notify_waiters();
-            (handle.cancel_target.lock().clone(), activity)
-        };
-        let Some(target) = target else {
-            return match activity {
-                Activity::Waiting => Cancel::Local,
-                Activity::Idle | Activity::Active | Activity::InTransaction => Cancel::Idle,
-            };
+            let target = handle.cancel_target.lock().clone();
+            (target, handle.under_way.load(Ordering::SeqCst))
         };
         // The handle is good for one lease only: a cancel that comes late cancels nobody.
-        match target.cancel().await {
-            Ok(true) => Cancel::Forwarded,
-            Ok(false) => Cancel::Idle,
-            Err(error) => {
-                tracing::debug!(%error, "a cancel request did not reach the server");
-                Cancel::Failed
-            }
+        match target {
+            Some(target) => match target.cancel().await {
+                Ok(true) => Cancel::Forwarded,
+                Ok(false) => Cancel::Idle,
+                Err(error) => {
+                    tracing::debug!(%error, "a cancel request did not reach the server");
+                    Cancel::Failed
+                }
+            },
+            None if under_way => Cancel::Local,
+            None => Cancel::Idle,
         }
     }
 

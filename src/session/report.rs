@@ -190,7 +190,7 @@ impl Session {
             database: &handle.database,
             user: &self.user,
             application_name: &application_name,
-            client: &handle.peer,
+            client: &handle.origin.peer,
             shape: analysis.shape,
             outcome,
             timing,

@@ -14,7 +14,9 @@ use super::analysis::Analyser;
 use super::greeting::{Greeting, GreetingKey};
 use super::registry::Registry;
 use super::report::ShadowCounts;
+use super::rules::RuleCounts;
 use super::statements::StatementTexts;
+use super::suspension::Suspension;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
 use crate::catalog::{CatalogVersion, Judgement};
@@ -52,6 +54,8 @@ pub struct Shared {
     pub phase: watch::Receiver<Phase>,
     pub databases: Databases,
     pub shadow: ShadowCounts,
+    pub rules: RuleCounts,
+    pub suspension: Suspension,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.

@@ -163,4 +163,9 @@ impl ClientStatements {
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
+
+    /// Without the unnamed one.
+    pub fn named_len(&self) -> usize {
+        self.by_name.len() - usize::from(self.by_name.contains_key(&b""[..]))
+    }
 }

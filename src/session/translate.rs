@@ -1,30 +1,18 @@
 //! A client's frames → the frames that go upstream, with statement names as
 //! the connection knows them, and what each may touch noted before it leaves.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use bytes::{Bytes, BytesMut};
 
 use super::Session;
-use super::analysis::Analysis;
 use super::decide::Meaning;
 use super::exchange::{Alias, Exchange, Expect, NameChange};
-use super::fill::Fill;
+use super::prepare::no_statement;
 use super::serve::Miss;
-use super::state::Pin;
-use super::statements::{Statement, UPSTREAM_PREFIX, told_apart, upstream_name};
-use crate::cache::{Moment, Picture};
-use crate::catalog::{Effects, Footprint};
+use super::statements::told_apart;
+use super::touch::{begins_or_ends_nothing, leaves_reads_alone};
 use crate::sql::Kind;
 use crate::upstream::Connection;
-use crate::wire::{
-    ErrorReport, Frame, SqlState, TransactionStatus, WireError, backend, frontend,
-    tag::frontend as tag,
-};
-
-/// Named statements that one client may have at once.
-const CLIENT_STATEMENTS_MAX: usize = 100_000;
+use crate::wire::{Frame, TransactionStatus, WireError, backend, frontend, tag::frontend as tag};
 
 impl Session {
     /// Queues a Query.
@@ -33,12 +21,13 @@ impl Session {
         frame: &Frame,
         meaning: &Meaning,
         unsynced: bool,
+        connection: &Connection,
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) {
         self.touch(meaning);
         self.effects = self.effects.union(meaning.effects);
-        let fill = self.begin_fill(0, exchange, miss);
+        let fill = self.begin_query_fill(connection, exchange, miss);
         // A Query ends the unnamed statement.
         self.statements.remove(b"");
         self.unnamed_upstream = None;
@@ -61,60 +50,6 @@ impl Session {
             fill: None,
             unsynced,
         });
-    }
-
-    /// SQL that names statements of the protocol (EXECUTE, DEALLOCATE) finds them on the connection
-    /// under the names that the client gave them.
-    pub(super) fn lend_names(&self, names: &[String], exchange: &mut Exchange) {
-        let mut lent = false;
-        for name in names {
-            if let Some(statement) = self.statements.get(name.as_bytes()) {
-                frontend::parse(
-                    &mut exchange.outgoing,
-                    name.as_bytes(),
-                    &statement.sql,
-                    &statement.parameter_types,
-                );
-                lent = true;
-            }
-        }
-        if lent {
-            frontend::sync(&mut exchange.outgoing);
-            exchange
-                .expects
-                .push_back(Expect::Hidden { may_fail: true });
-        }
-    }
-
-    /// The end of [`Session::lend_names`].
-    pub(super) fn take_names_back(&self, names: &[String], exchange: &mut Exchange) {
-        for name in names {
-            frontend::close(
-                &mut exchange.outgoing,
-                frontend::Target::Statement,
-                name.as_bytes(),
-            );
-        }
-        if !names.is_empty() {
-            frontend::sync(&mut exchange.outgoing);
-            exchange
-                .expects
-                .push_back(Expect::Hidden { may_fail: true });
-        }
-    }
-
-    /// The statements of the protocol that this SQL names.
-    pub(super) fn named_in_sql(&self, analysis: &Analysis, names: &mut Vec<String>) {
-        for facts in analysis.statements.iter() {
-            if let Kind::Execute { name }
-            | Kind::Prepare { name }
-            | Kind::Deallocate { name: Some(name) } = &facts.kind
-                && self.statements.get(name.as_bytes()).is_some()
-                && !names.contains(name)
-            {
-                names.push(name.clone());
-            }
-        }
     }
 
     /// Queues one message of the extended protocol, or one that comes while a unit is open.
@@ -187,9 +122,9 @@ impl Session {
     ) -> Result<(), WireError> {
         match frame.tag() {
             tag::PARSE => self.translate_parse(frame, connection, exchange)?,
-            tag::BIND => self.translate_bind(frame, connection, exchange)?,
+            tag::BIND => self.translate_bind(frame, connection, exchange, miss)?,
             tag::DESCRIBE => self.translate_describe(frame, connection, exchange)?,
-            tag::EXECUTE => self.translate_execute(frame, connection, exchange, miss)?,
+            tag::EXECUTE => self.translate_execute(frame, connection, exchange)?,
             tag::CLOSE => self.translate_close(frame, exchange)?,
             tag::SYNC => {
                 exchange.synced();
@@ -203,7 +138,8 @@ impl Session {
                 let analysis = self.analyse(query.sql);
                 let meaning = self.meaning(&analysis);
                 self.commit_inside |= meaning.may_commit_inside;
-                self.translate_query(frame, &meaning, true, exchange, &mut Miss::default());
+                let mut miss = Miss::default();
+                self.translate_query(frame, &meaning, true, connection, exchange, &mut miss);
                 self.before_commit(exchange);
                 exchange.open = false;
             }
@@ -241,186 +177,12 @@ impl Session {
         Ok(())
     }
 
-    fn translate_parse(
-        &mut self,
-        frame: &Frame,
-        connection: &mut Connection,
-        exchange: &mut Exchange,
-    ) -> Result<(), WireError> {
-        let parse = frontend::Parse::read(frame.body())?;
-        if !self.is_text(parse.name) {
-            return Err(WireError::Truncated);
-        }
-        let mut statement = if self.is_shareable() {
-            self.intern(parse.sql, &parse.parameter_types)
-        } else {
-            self.private_statement(parse.sql, &parse.parameter_types)
-        };
-        let name = Bytes::copy_from_slice(parse.name);
-        let change = NameChange {
-            name: name.clone(),
-            before: self.statements.get(&name).cloned(),
-        };
-        if name.is_empty() {
-            exchange.outgoing.extend_from_slice(frame.bytes());
-            exchange.expects.push_back(Expect::Parse {
-                statement: None,
-                visible: true,
-                change: Some(change),
-            });
-            self.unnamed_upstream = Some(statement.id);
-        } else if change.before.is_some() {
-            // The server complains of the text first, if there is reason to.
-            frontend::parse(
-                &mut exchange.outgoing,
-                b"",
-                parse.sql,
-                &parse.parameter_types,
-            );
-            exchange.expects.push_back(Expect::Parse {
-                statement: None,
-                visible: false,
-                change: None,
-            });
-            self.unnamed_upstream = None;
-            let name = String::from_utf8_lossy(&name);
-            let message = format!("prepared statement \"{name}\" already exists");
-            exchange.fail(&ErrorReport::error(SqlState::DUPLICATE_STATEMENT, message));
-            return Ok(());
-        } else if self.statements.len() >= CLIENT_STATEMENTS_MAX {
-            exchange.fail(
-                &ErrorReport::error(
-                    SqlState::PROGRAM_LIMIT_EXCEEDED,
-                    "too many prepared statements in one session",
-                )
-                .with_hint("Close those that are no longer used."),
-            );
-            return Ok(());
-        } else if self.may_be_prepared_in_sql(&name) {
-            // The server says so if PREPARE has taken the name.
-            frontend::parse(
-                &mut exchange.outgoing,
-                &name,
-                parse.sql,
-                &parse.parameter_types,
-            );
-            exchange.expects.push_back(Expect::Parse {
-                statement: None,
-                visible: true,
-                change: Some(change),
-            });
-            frontend::close(&mut exchange.outgoing, frontend::Target::Statement, &name);
-            exchange.expects.push_back(Expect::Close {
-                visible: false,
-                evicted: None,
-            });
-            self.prepare_upstream(&statement, connection, exchange, None);
-        } else if connection.prepared.contains(statement.id) && self.is_read_alike() {
-            let mut complete = BytesMut::new();
-            backend::parse_complete(&mut complete);
-            exchange.expects.push_back(Expect::Given {
-                bytes: complete.freeze(),
-                change: Some(change),
-            });
-        } else {
-            if self.statements.holds(statement.id) {
-                // The table may have changed since: the other name keeps what it was prepared as.
-                statement = self.private_statement(parse.sql, &parse.parameter_types);
-            }
-            self.prepare_upstream(&statement, connection, exchange, Some(change));
-        }
-        self.statements.insert(&name, statement);
-        Ok(())
-    }
-
-    /// A Parse now would come to what an earlier one with the same context and catalogue came to.
-    fn is_read_alike(&self) -> bool {
-        let authority = &self.database.authority;
-        authority.catalog().is_some()
-            && authority.may_serve(Moment::now()).is_ok()
-            && self.may_use_descriptions()
-    }
-
-    /// Sends a Parse of `statement` under the name that upstream connections know it by;
-    /// the client sees the reply to it if it changes one of the client's names.
-    fn prepare_upstream(
-        &mut self,
-        statement: &Arc<Statement>,
-        connection: &mut Connection,
-        exchange: &mut Exchange,
-        change: Option<NameChange>,
-    ) {
-        // One that was read before a table changed must go, and one of which an error left
-        // unclear whether it is there as well; there is no harm if it is not.
-        let mut close = |id, evicted| {
-            frontend::close(
-                &mut exchange.outgoing,
-                frontend::Target::Statement,
-                upstream_name(id).as_bytes(),
-            );
-            exchange.expects.push_back(Expect::Close {
-                visible: false,
-                evicted,
-            });
-        };
-        if !connection.prepared.contains(statement.id)
-            && let Some(evicted) = connection.prepared.insert(statement.id)
-        {
-            close(evicted, Some(evicted));
-        }
-        close(statement.id, None);
-        frontend::parse(
-            &mut exchange.outgoing,
-            statement.upstream_name().as_bytes(),
-            &statement.sql,
-            &statement.parameter_types,
-        );
-        exchange.pending_parses.push(statement.id);
-        exchange.expects.push_back(Expect::Parse {
-            statement: Some(statement.id),
-            visible: change.is_some(),
-            change,
-        });
-    }
-
-    /// The connection knows what the client calls `name`; gives its name there.
-    /// `None`: the client has no such statement, and the server will say so.
-    fn ensure_prepared(
-        &mut self,
-        name: &[u8],
-        connection: &mut Connection,
-        exchange: &mut Exchange,
-    ) -> Option<(Arc<Statement>, Vec<u8>)> {
-        let statement = self.statements.get(name)?.clone();
-        if name.is_empty() {
-            if self.unnamed_upstream != Some(statement.id) {
-                frontend::parse(
-                    &mut exchange.outgoing,
-                    b"",
-                    &statement.sql,
-                    &statement.parameter_types,
-                );
-                exchange.expects.push_back(Expect::Parse {
-                    statement: None,
-                    visible: false,
-                    change: None,
-                });
-                self.unnamed_upstream = Some(statement.id);
-            }
-            return Some((statement, Vec::new()));
-        }
-        if !connection.prepared.contains(statement.id) {
-            self.prepare_upstream(&statement, connection, exchange, None);
-        }
-        let upstream = statement.upstream_name().into_bytes();
-        Some((statement, upstream))
-    }
-
     fn translate_bind(
         &mut self,
         frame: &Frame,
         connection: &mut Connection,
         exchange: &mut Exchange,
+        miss: &mut Miss,
     ) -> Result<(), WireError> {
         let bind = frontend::Bind::read(frame.body())?;
         if !self.is_text(bind.statement) {
@@ -431,9 +193,11 @@ impl Session {
         let mut alias = None;
         match known {
             Some((statement, upstream)) => {
+                self.plan_fill(&statement, &bind, connection, exchange, miss);
                 frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
                 self.portals.insert(portal, Some(statement));
                 if !upstream.is_empty() {
+                    self.metrics.bind();
                     alias = Some(Alias {
                         upstream,
                         client: Bytes::copy_from_slice(bind.statement),
@@ -441,6 +205,7 @@ impl Session {
                 }
             }
             None if self.may_be_prepared_in_sql(bind.statement) => {
+                Self::unplan_fill(bind.portal, exchange);
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 self.portals.insert(portal, None);
             }
@@ -451,14 +216,6 @@ impl Session {
         }
         exchange.expects.push_back(Expect::Bind { alias });
         Ok(())
-    }
-
-    /// A name that the protocol does not know may be one of PREPARE. It is never one of
-    /// another session, and never one of ours.
-    pub(super) fn may_be_prepared_in_sql(&self, name: &[u8]) -> bool {
-        let prepares =
-            self.pins.contains(&Pin::SqlPrepare) || self.effects.intersects(Effects::PREPARED);
-        prepares && !name.is_empty() && !name.starts_with(UPSTREAM_PREFIX.as_bytes())
     }
 
     fn translate_describe(
@@ -504,7 +261,6 @@ impl Session {
         frame: &Frame,
         connection: &mut Connection,
         exchange: &mut Exchange,
-        miss: &mut Miss,
     ) -> Result<(), WireError> {
         let execute = frontend::Execute::read(frame.body())?;
         let statement = self
@@ -542,9 +298,14 @@ impl Session {
         }
         match &statement {
             // A portal that SQL declared, or none at all.
-            None => self.touch_everything(),
+            None => {
+                exchange.more_than_reads = true;
+                self.touch_everything();
+            }
             Some(statement) => {
                 let meaning = self.meaning(&statement.analysis);
+                exchange.more_than_reads |=
+                    !leaves_reads_alone(statement.analysis.kind(), &meaning);
                 self.touch(&meaning);
                 self.effects = self.effects.union(meaning.effects);
                 self.commit_inside |= meaning.may_commit_inside;
@@ -556,12 +317,9 @@ impl Session {
                 }
             }
         }
-        let fill = if execute.max_rows == 0 {
-            let place = self.executes_sent;
-            self.begin_fill(place, exchange, miss)
-        } else {
-            None
-        };
+        // Less than one row is no limit, too.
+        let max_rows = u32::try_from(execute.max_rows).unwrap_or(0);
+        let fill = self.begin_fill(execute.portal, max_rows, exchange);
         self.executes_sent += 1;
         exchange.outgoing.extend_from_slice(frame.bytes());
         exchange.expects.push_back(Expect::Execute { fill });
@@ -576,6 +334,7 @@ impl Session {
         match close.target {
             frontend::Target::Portal => {
                 self.portals.remove(told_apart(close.name));
+                Self::unplan_fill(close.name, exchange);
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Close {
                     visible: true,
@@ -609,105 +368,6 @@ impl Session {
         }
         Ok(())
     }
-
-    /// Begins to collect the answer of the Execute at `place`, if it was planned.
-    fn begin_fill(
-        &mut self,
-        place: usize,
-        exchange: &mut Exchange,
-        miss: &mut Miss,
-    ) -> Option<usize> {
-        let at = miss
-            .plans
-            .iter()
-            .position(|(planned, _)| *planned == place)?;
-        let (_, mut plan) = miss.plans.swap_remove(at);
-        if self.tx.wrote {
-            return None;
-        }
-        // Before the bytes leave: the snapshot is taken at Bind.
-        plan.options.read_at = Moment::now();
-        let stamp = self
-            .database
-            .tags
-            .stamp(&plan.options.relations, plan.picture);
-        let leader = if place == 0 { miss.leader.take() } else { None };
-        if let Some(leader) = &leader {
-            leader.sent(&stamp);
-        }
-        let bytes_max = self.shared.cache.entry_bytes_max();
-        let mut fill = Fill::new(
-            plan.key,
-            stamp,
-            plan.options,
-            leader,
-            bytes_max,
-            Instant::now(),
-        );
-        fill.shadow = miss.shadow.take().map(|entry| (entry, plan.order));
-        exchange.fills.push(fill);
-        Some(exchange.fills.len() - 1)
-    }
-
-    /// Notes what a statement may touch, before it leaves.
-    pub(super) fn touch(&mut self, meaning: &Meaning) {
-        self.note_meaning(meaning);
-        if !meaning.footprint.is_nothing() {
-            self.touch_footprint(&meaning.footprint, meaning.picture);
-        }
-    }
-
-    fn touch_everything(&mut self) {
-        let picture = self.database.tags.picture();
-        self.tx.wrote = true;
-        self.tx.locked = true;
-        self.commit_inside = true;
-        self.effects = self.effects.union(Effects::ALL);
-        let footprint = Footprint {
-            shared_catalogue: true,
-            ..Footprint::catalogue()
-        };
-        self.touch_footprint(&footprint, picture);
-    }
-
-    fn touch_footprint(&mut self, footprint: &Footprint, picture: Picture) {
-        let database = &self.database;
-        let writer = self.writer.get_or_insert_with(|| database.tags.writer());
-        database.authority.touch(writer, footprint, picture);
-    }
-
-    /// Marks what this transaction touched, if what was just queued may commit it.
-    pub(super) fn before_commit(&mut self, exchange: &Exchange) {
-        let implicit = self.tx.status == TransactionStatus::Idle && self.tx.unsent_begin.is_none();
-        // COPY commits after CopyDone, which comes through here again.
-        if exchange.copy_in {
-            return;
-        }
-        if implicit || self.commit_inside {
-            self.mark_now();
-        }
-    }
-
-    pub(super) fn mark_now(&mut self) {
-        if let Some(writer) = &mut self.writer {
-            self.database.authority.mark(writer);
-        }
-    }
-}
-
-/// BEGIN and ROLLBACK make nothing visible.
-fn begins_or_ends_nothing(kind: Option<&Kind>) -> bool {
-    matches!(kind, Some(Kind::Begin { .. } | Kind::Rollback { .. }))
-}
-
-fn no_statement(name: &[u8]) -> ErrorReport {
-    let message = if name.is_empty() {
-        "unnamed prepared statement does not exist".to_owned()
-    } else {
-        let name = String::from_utf8_lossy(name);
-        format!("prepared statement \"{name}\" does not exist")
-    };
-    ErrorReport::error(SqlState::INVALID_STATEMENT_NAME, message)
 }
 
 /// Portal, statement and the rest of a Bind whose rest makes no sense.

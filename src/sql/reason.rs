@@ -57,7 +57,7 @@ reasons! {
     SettingsUnknown = "settings_unknown", "The session's settings are not completely known.";
     LocalSettings = "local_settings", "The transaction has settings of its own (SET LOCAL).";
     CustomSetting = "custom_setting", "It reads a custom setting whose name is not a constant, or that the session has not set.";
-    RowLimit = "row_limit", "Execute with a row limit leaves a portal open on the server.";
+    RowLimit = "row_limit", "Execute with a row limit, in a transaction or with more behind it, leaves a portal open on the server.";
     OpenPortal = "open_portal", "The portal was bound in an earlier unit, so its snapshot is older.";
     Streamed = "streamed", "The client flushes without Sync or sends more than `listen.unit_buffer_size` before it.";
     FunctionCall = "function_call", "A FunctionCall message may do anything.";

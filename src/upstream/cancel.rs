@@ -138,6 +138,11 @@ impl CancelGate {
         }
     }
 
+    /// How many are under way.
+    pub fn under_way(&self) -> usize {
+        self.state.lock().under_way
+    }
+
     fn begin(self: &Arc<Self>, lease: u64) -> Option<UnderWay> {
         let mut state = self.state.lock();
         if state.lease != lease {

@@ -106,6 +106,13 @@ impl Connection {
         self.stream.is_encrypted()
     }
 
+    /// Tells `SHOW SERVERS` how many statements are prepared here.
+    pub fn note_statements(&self) {
+        if let Some(standing) = &self.standing {
+            standing.record.note_statements(self.prepared.len());
+        }
+    }
+
     /// Gives the connection up: it is closed as soon as it is let go.
     pub fn break_it(&mut self) {
         self.broken = true;

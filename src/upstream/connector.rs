@@ -72,7 +72,10 @@ impl Blueprint {
         let plan = self.plan.load_full();
         let generation = self.generation.load(Ordering::Relaxed);
         let mut connection = Connection::connect(&plan.target, &plan.options).await?;
-        let record = Arc::new(ServerRecord::new(self.info(&connection, &plan)));
+        let record = Arc::new(ServerRecord::new(
+            self.info(&connection, &plan, generation),
+            Arc::clone(&connection.gate),
+        ));
         slot.record(Arc::clone(&record));
         let now = Instant::now();
         connection.standing = Some(Standing {
@@ -92,7 +95,7 @@ impl Blueprint {
         Ok(connection)
     }
 
-    fn info(&self, connection: &Connection, plan: &Plan) -> ServerInfo {
+    fn info(&self, connection: &Connection, plan: &Plan, generation: u64) -> ServerInfo {
         let (local, remote) = connection.stream.addresses().unzip();
         ServerInfo {
             database: self.database.clone(),
@@ -106,6 +109,10 @@ impl Blueprint {
             remote,
             address: plan.target.address(),
             tls: connection.stream.tls_text(),
+            generation,
+            close_needed: false,
+            statements: 0,
+            cancels: 0,
         }
     }
 }

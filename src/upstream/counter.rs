@@ -160,6 +160,7 @@ impl Pool {
             Passage::Barred => held.retire(),
             Passage::Busy => return self.wait_for_cancels(held),
         }
+        held.note_statements();
         if let (Some(standing), Some(name)) = (&held.standing, held.applied.get("application_name"))
         {
             standing.record.set_application(name);
@@ -185,6 +186,9 @@ impl Pool {
             self.count_back();
             return;
         };
+        if let Some(standing) = &held.standing {
+            standing.record.set_state(ServerState::BeingCancelled);
+        }
         runtime.spawn(async move {
             let wait = pool.limits.load().cancel_wait;
             let passage = timeout(wait, held.gate.passage()).await;

@@ -33,7 +33,7 @@ pub use introduction::{Admission, Introduction};
 pub use lease::Lease;
 pub use orders::PoolStats;
 pub use pool::{Condition, Pool, Wish};
-pub use pools::{Pools, PoolsError};
+pub use pools::{ANY_DATABASE, OrderError, Pools, PoolsError};
 pub use prepared::PreparedSet;
 pub use settings::{Settings, SettingsError, restore_sql};
 pub use standing::{ServerInfo, ServerState};

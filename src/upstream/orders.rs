@@ -11,7 +11,7 @@ use super::counter::Worn;
 use super::error::LeaseError;
 use super::limits::Limits;
 use super::pool::{Condition, Desk, Pool};
-use super::standing::ServerInfo;
+use super::standing::{ServerInfo, ServerState};
 use crate::config::PoolMode;
 
 /// One line of `SHOW POOLS`, and totals since the pool exists.
@@ -25,8 +25,12 @@ pub struct PoolStats {
     pub cl_waiting: usize,
     /// How long the first of them has waited.
     pub maxwait: Duration,
+    /// Cancel requests that were sent on and are not done; each has a connection of its own.
+    pub cancels: usize,
     /// Leased, pinned ones too.
     pub sv_active: usize,
+    /// Kept back until a cancel of what ran there is over.
+    pub sv_being_canceled: usize,
     /// Idle and used a moment ago.
     pub sv_idle: usize,
     /// Idle for longer.
@@ -155,6 +159,9 @@ impl Pool {
         let limits = self.limits.load();
         let sv_used = self.bb8.lock().state().idle_connections;
         let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let servers = self.room.servers();
+        let is_cancelled = |server: &&ServerInfo| server.state == ServerState::BeingCancelled;
+        let sv_being_canceled = servers.iter().filter(is_cancelled).count();
         let desk = self.desk.lock();
         PoolStats {
             database: self.database().to_owned(),
@@ -166,7 +173,9 @@ impl Pool {
                 .shelf
                 .first_waits_since()
                 .map_or(Duration::ZERO, |since| since.elapsed()),
-            sv_active: desk.leased,
+            cancels: servers.iter().map(|server| server.cancels).sum(),
+            sv_active: desk.leased.saturating_sub(sv_being_canceled),
+            sv_being_canceled,
             sv_idle: desk.shelf.idle_len(),
             sv_used: usize::try_from(sv_used).unwrap_or(usize::MAX),
             sv_login: desk.opening,
@@ -183,7 +192,12 @@ impl Pool {
 
     /// One line per open connection, in the order of their opening.
     pub fn servers(&self) -> Vec<ServerInfo> {
-        self.room.servers()
+        let generation = self.blueprint.generation.load(Ordering::Relaxed);
+        let mut servers = self.room.servers();
+        for server in &mut servers {
+            server.close_needed = server.generation != generation;
+        }
+        servers
     }
 
     /// A reload: sizes take effect at once, another target or age limit lets

@@ -1,6 +1,6 @@
 //! All pools, by database and user, made when they are first asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use crate::wire::{ErrorReport, SqlState};
 /// More pools than this is somebody trying out names.
 const POOLS_MAX: usize = 1000;
 /// The `[[databases]]` entry that stands for every name that has none.
-const ANY_DATABASE: &str = "*";
+pub const ANY_DATABASE: &str = "*";
 
 /// Why there is no pool.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -34,6 +34,9 @@ pub enum PoolsError {
     /// The process ends.
     #[error("shutting down")]
     ShuttingDown,
+    /// DISABLE: 57P03.
+    #[error("database \"{0}\" is disabled")]
+    Disabled(String),
 }
 
 impl PoolsError {
@@ -43,6 +46,7 @@ impl PoolsError {
             Self::UnknownDatabase(_) => SqlState::NO_SUCH_DATABASE,
             Self::TooMany => SqlState::TOO_MANY_CONNECTIONS,
             Self::ShuttingDown => SqlState::ADMIN_SHUTDOWN,
+            Self::Disabled(_) => SqlState::CANNOT_CONNECT_NOW,
         };
         ErrorReport::fatal(code, self.to_string())
     }
@@ -60,6 +64,35 @@ struct Map {
     pools: HashMap<(String, String), Arc<Pool>>,
     rooms: HashMap<String, Weak<DatabaseRoom>>,
     shut: bool,
+    orders: Orders,
+}
+
+/// What operators have ordered; it holds for pools that are yet to be made, too.
+/// Databases go by the names that clients ask for.
+#[derive(Default)]
+struct Orders {
+    all_paused: bool,
+    paused: HashSet<String>,
+    disabled: HashSet<String>,
+}
+
+impl Orders {
+    fn is_paused(&self, database: &str) -> bool {
+        self.all_paused || self.paused.contains(database)
+    }
+}
+
+/// Why an order was not carried out; PgBouncer's words.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OrderError {
+    #[error("no such database: {0}")]
+    UnknownDatabase(String),
+    #[error("already suspended/paused")]
+    AlreadyPaused,
+    #[error("pooler is not paused/suspended")]
+    NotPaused,
+    #[error("database {0} is not paused")]
+    DatabaseNotPaused(String),
 }
 
 /// One configuration and what was made of it.
@@ -91,6 +124,9 @@ impl Pools {
     /// See [`PoolsError`].
     pub fn get(&self, database: &str, user: &str) -> Result<Arc<Pool>, PoolsError> {
         let mut map = self.map.lock();
+        if map.orders.disabled.contains(database) {
+            return Err(PoolsError::Disabled(database.to_owned()));
+        }
         let key = (database.to_owned(), user.to_owned());
         if let Some(pool) = map.pools.get(&key) {
             return Ok(Arc::clone(pool));
@@ -117,6 +153,9 @@ impl Pools {
             introduction,
         );
         room.join(&pool);
+        if map.orders.is_paused(database) {
+            pool.pause();
+        }
         map.pools.insert(key, Arc::clone(&pool));
         Ok(pool)
     }
@@ -142,6 +181,118 @@ impl Pools {
         let mut pools = self.all();
         pools.retain(|pool| pool.database() == database);
         pools
+    }
+
+    /// The pools of one database, or all of them.
+    ///
+    /// # Errors
+    /// [`OrderError::UnknownDatabase`].
+    pub fn named(&self, database: Option<&str>) -> Result<Vec<Arc<Pool>>, OrderError> {
+        let Some(name) = database else {
+            return Ok(self.all());
+        };
+        let found = self.of_database(name);
+        if found.is_empty() && !self.knows(name) {
+            return Err(OrderError::UnknownDatabase(name.to_owned()));
+        }
+        Ok(found)
+    }
+
+    /// Whether clients may ask for a database of this name.
+    fn knows(&self, database: &str) -> bool {
+        self.target(database, "").is_ok()
+    }
+
+    /// PAUSE: leases wait until [`resume`](Self::resume), also those of pools to come. Returns
+    /// the pools, of which some may still be busy.
+    ///
+    /// # Errors
+    /// Everything is paused already, or nobody knows the database.
+    pub fn pause(&self, database: Option<&str>) -> Result<Vec<Arc<Pool>>, OrderError> {
+        self.named(database)?;
+        {
+            let orders = &mut self.map.lock().orders;
+            if orders.all_paused {
+                return Err(OrderError::AlreadyPaused);
+            }
+            match database {
+                Some(name) => drop(orders.paused.insert(name.to_owned())),
+                None => orders.all_paused = true,
+            }
+        }
+        // Whatever pool is made from now on is paused from the start.
+        let pools = self.named(database)?;
+        pools.iter().for_each(|pool| pool.pause());
+        Ok(pools)
+    }
+
+    /// RESUME, after PAUSE or KILL. Resuming all leaves those alone that were paused by name.
+    ///
+    /// # Errors
+    /// It was not paused, or nobody knows the database.
+    pub fn resume(&self, database: Option<&str>) -> Result<(), OrderError> {
+        self.named(database)?;
+        let mut map = self.map.lock();
+        match database {
+            Some(name) if !map.orders.paused.remove(name) => {
+                return Err(OrderError::DatabaseNotPaused(name.to_owned()));
+            }
+            None if !std::mem::take(&mut map.orders.all_paused) => {
+                return Err(OrderError::NotPaused);
+            }
+            _ => {}
+        }
+        for ((of, _), pool) in &map.pools {
+            if database.is_none_or(|database| database == of) && !map.orders.is_paused(of) {
+                pool.resume();
+            }
+        }
+        Ok(())
+    }
+
+    /// KILL: who waits is refused, what is idle is closed; what comes then waits as after PAUSE.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub fn kill(&self, database: Option<&str>) -> Result<(), OrderError> {
+        for pool in self.pause(database)? {
+            pool.kill();
+            pool.pause();
+        }
+        Ok(())
+    }
+
+    /// DISABLE and ENABLE: whether new clients may ask for the database.
+    ///
+    /// # Errors
+    /// [`OrderError::UnknownDatabase`].
+    pub fn set_disabled(&self, database: &str, disabled: bool) -> Result<(), OrderError> {
+        self.named(Some(database))?;
+        let orders = &mut self.map.lock().orders;
+        match disabled {
+            true => orders.disabled.insert(database.to_owned()),
+            false => orders.disabled.remove(database),
+        };
+        Ok(())
+    }
+
+    /// PAUSE or KILL holds for the database, or for all.
+    pub fn is_paused(&self, database: Option<&str>) -> bool {
+        let orders = &self.map.lock().orders;
+        match database {
+            Some(name) => orders.is_paused(name),
+            None => orders.all_paused,
+        }
+    }
+
+    pub fn is_disabled(&self, database: &str) -> bool {
+        self.map.lock().orders.disabled.contains(database)
+    }
+
+    /// Databases that are paused by name or disabled, whether or not they have a pool.
+    pub fn under_orders(&self) -> Vec<String> {
+        let orders = &self.map.lock().orders;
+        orders.paused.union(&orders.disabled).cloned().collect()
     }
 
     /// A reload. New sizes count at once; connections to another place are

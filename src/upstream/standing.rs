@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::cancel::CancelGate;
 use super::introduction::Introduction;
 use super::pool::Pool;
 
@@ -191,6 +192,8 @@ pub enum ServerState {
     Active,
     /// Active, and not counted while it is.
     Pinned,
+    /// Nobody's, until a cancel of what ran there is over.
+    BeingCancelled,
 }
 
 impl ServerState {
@@ -199,6 +202,7 @@ impl ServerState {
             Self::Idle => "idle",
             Self::Active => "active",
             Self::Pinned => "pinned",
+            Self::BeingCancelled => "being_canceled",
         }
     }
 }
@@ -221,6 +225,14 @@ pub struct ServerInfo {
     pub address: String,
     /// Protocol and cipher; empty in clear.
     pub tls: String,
+    /// The pool's generation when it was opened.
+    pub generation: u64,
+    /// It is of an older generation, and will be closed when it comes back.
+    pub close_needed: bool,
+    /// Statements that are prepared there, as of the end of the last unit.
+    pub statements: usize,
+    /// Cancels of what runs there that are under way.
+    pub cancels: usize,
 }
 
 pub(crate) struct ServerRecord {
@@ -229,16 +241,24 @@ pub(crate) struct ServerRecord {
     state: AtomicU8,
     requested_ms: AtomicU64,
     application: Mutex<String>,
+    statements: AtomicUsize,
+    gate: Arc<CancelGate>,
 }
 
 impl ServerRecord {
-    pub fn new(at_login: ServerInfo) -> Self {
+    pub fn new(at_login: ServerInfo, gate: Arc<CancelGate>) -> Self {
         Self {
             at_login,
             state: AtomicU8::new(0),
             requested_ms: AtomicU64::new(0),
             application: Mutex::default(),
+            statements: AtomicUsize::new(0),
+            gate,
         }
+    }
+
+    pub fn note_statements(&self, count: usize) {
+        self.statements.store(count, Ordering::Relaxed);
     }
 
     pub fn leased(&self) {
@@ -263,6 +283,7 @@ impl ServerRecord {
         let state = match self.state.load(Ordering::Relaxed) {
             1 => ServerState::Active,
             2 => ServerState::Pinned,
+            3 => ServerState::BeingCancelled,
             _ => ServerState::Idle,
         };
         let requested_ms = self.requested_ms.load(Ordering::Relaxed);
@@ -271,6 +292,8 @@ impl ServerRecord {
             state,
             requested_at: requested.filter(|_| requested_ms > 0),
             application: self.application.lock().clone(),
+            statements: self.statements.load(Ordering::Relaxed),
+            cancels: self.gate.under_way(),
             ..self.at_login.clone()
         }
     }

@@ -85,14 +85,7 @@ impl Stream {
         let Self::Tls(stream) = self else {
             return String::new();
         };
-        let session = stream.get_ref().1;
-        match (
-            session.protocol_version(),
-            session.negotiated_cipher_suite(),
-        ) {
-            (Some(version), Some(suite)) => format!("{version:?}/{:?}", suite.suite()),
-            _ => "TLS".to_owned(),
-        }
+        crate::tls::describe(stream.get_ref().1)
     }
 
     /// Our address and the server's; `None` on a Unix socket.

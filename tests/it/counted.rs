@@ -23,18 +23,23 @@ fn pins_are_counted_when_they_begin() {
     let (_postgres, pgditto) = servers();
     let mut wire = Wire::connect(pgditto.port);
     for _ in 0..2 {
-        wire.query("LISTEN a");
+        wire.query("SELECT pg_advisory_lock(1)");
         counts(
             &pgditto,
             "pgditto_pinned_sessions",
-            &[("reason", "listen")],
+            &[("reason", "advisory_locks")],
             1.0,
         );
-        wire.query("LISTEN b");
-        wire.query("UNLISTEN *");
+        wire.query("SELECT pg_advisory_lock(2)");
+        wire.query("SELECT pg_advisory_unlock_all()");
         counts(&pgditto, "pgditto_pinned_sessions", &[], 0.0);
     }
-    counts(&pgditto, "pgditto_pins_total", &[("reason", "listen")], 2.0);
+    counts(
+        &pgditto,
+        "pgditto_pins_total",
+        &[("reason", "advisory_locks")],
+        2.0,
+    );
     counts(&pgditto, "pgditto_pins_total", &[], 2.0);
 }
 

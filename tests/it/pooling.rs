@@ -2,7 +2,9 @@
 
 use std::thread;
 
-use crate::fixture::{Frames, Options, Pgditto, Postgres, Wait, Wire, error_code, eventually};
+use crate::fixture::{
+    Frames, Options, Pgditto, Postgres, Wait, Wire, error_code, eventually, psql,
+};
 
 fn servers(configure: impl Fn(&mut Options)) -> (Postgres, Pgditto) {
     let postgres = Postgres::start(&[]);
@@ -286,4 +288,53 @@ fn session_pooling_keeps_the_connection() {
         assert_eq!(one.value("SELECT pg_backend_pid()"), pids[0]);
         assert_eq!(two.value("SELECT pg_backend_pid()"), pids[1]);
     }
+}
+
+/// Asks for far more than any buffer holds, and reads nothing of it.
+fn stalled(pgditto: &Pgditto) -> Wire {
+    let mut wire = Wire::connect(pgditto.port);
+    let sql = "SELECT repeat('x', 1000000) FROM generate_series(1, 1000)";
+    wire.send(Frames::new().query(sql).bytes());
+    wire
+}
+
+#[test]
+fn a_client_that_reads_nothing_can_be_ended_and_frees_its_connection() {
+    let postgres = Postgres::start(&[]);
+    let ended = |key: &str, value: &str, order: Option<&str>| {
+        let pgditto = Pgditto::start(&postgres, |options| {
+            options
+                .set("pool.default_pool_size", 1)
+                .set("auth.admin_users", "app")
+                .set(key, value);
+        });
+        let mut wire = stalled(&pgditto);
+        if let Some(order) = order {
+            eventually("the answer is stuck", || {
+                let sql = "SELECT count(*) FROM pg_stat_activity \
+                           WHERE wait_event = 'ClientWrite' AND query LIKE '%repeat%'";
+                postgres.psql(sql) == "1"
+            });
+            let output = psql(&pgditto.url("app", "pgbouncer"), &["-c", order], "");
+            assert!(output.success, "{output:?}");
+        }
+        eventually("its statement is over", || {
+            let sql = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE state = 'active' AND query LIKE '%repeat%' AND pid <> pg_backend_pid()";
+            postgres.psql(sql) == "0"
+        });
+        if let Some("KILL app") = order {
+            psql(&pgditto.url("app", "pgbouncer"), &["-c", "RESUME app"], "");
+        }
+        let mut other = Wire::connect(pgditto.port);
+        assert_eq!(other.value("SELECT 1"), "1");
+        // What had come before the end can still be read, and then there is nothing more.
+        while let Some(message) = wire.read() {
+            assert!(b"TDE".contains(&message.tag), "{message:?}");
+        }
+        pgditto.metrics().sum("pgditto_client_stalls_total", &[])
+    };
+    assert_eq!(ended("listen.client_write_timeout", "300ms", None), 1.0);
+    assert_eq!(ended("upstream.query_timeout", "300ms", None), 0.0);
+    assert_eq!(ended("log.level", "info", Some("KILL app")), 0.0);
 }

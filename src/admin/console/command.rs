@@ -14,7 +14,11 @@ pub(super) enum Command {
     Show(Show),
     Pause(Option<String>),
     Resume(Option<String>),
+    Suspend,
+    Disable(String),
+    Enable(String),
     Reconnect(Option<String>),
+    WaitClose(Option<String>),
     Kill(Option<String>),
     KillClient(u64),
     Reload,
@@ -45,6 +49,14 @@ impl Command {
             "PAUSE" => optional_name(arguments).map(Command::Pause),
             "RESUME" => optional_name(arguments).map(Command::Resume),
             "RECONNECT" => optional_name(arguments).map(Command::Reconnect),
+            "SUSPEND" if arguments.is_empty() => Some(Command::Suspend),
+            "DISABLE" | "ENABLE" if arguments.is_empty() => {
+                let required = "a database is required";
+                return Err(ErrorReport::error(SqlState::SYNTAX_ERROR, required));
+            }
+            "DISABLE" => one_text(arguments).map(|name| Command::Disable(name.to_owned())),
+            "ENABLE" => one_text(arguments).map(|name| Command::Enable(name.to_owned())),
+            "WAIT_CLOSE" => optional_name(arguments).map(Command::WaitClose),
             "KILL" => optional_name(arguments).map(Command::Kill),
             "KILL_CLIENT" => one_text(arguments)
                 .and_then(|id| id.parse().ok())
@@ -53,13 +65,6 @@ impl Command {
             "SHUTDOWN" => shutdown(arguments).map(Command::Shutdown),
             "SET" => set(arguments),
             "CACHE" => cache(arguments).map(Command::CacheFlush),
-            "DISABLE" | "ENABLE" | "SUSPEND" | "WAIT_CLOSE" => {
-                return Err(ErrorReport::error(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    format!("{verb} is not supported"),
-                )
-                .with_hint("Use PAUSE and RESUME, or RECONNECT."));
-            }
             _ => None,
         };
         let known = known.or_else(|| driver::courtesy(&sentence.tokens).map(Command::Courtesy));
@@ -91,7 +96,11 @@ impl Command {
             Command::Help | Command::Show(_) | Command::Courtesy(_) => false,
             Command::Pause(_)
             | Command::Resume(_)
+            | Command::Suspend
+            | Command::Disable(_)
+            | Command::Enable(_)
             | Command::Reconnect(_)
+            | Command::WaitClose(_)
             | Command::Kill(_)
             | Command::KillClient(_)
             | Command::Reload
@@ -101,13 +110,31 @@ impl Command {
         }
     }
 
+    /// The database that it is about, and what it would do to it.
+    pub fn database(&self) -> Option<(&'static str, &str)> {
+        let (verb, name) = match self {
+            Command::Pause(name) => ("pause", name.as_deref()),
+            Command::Reconnect(name) => ("reconnect", name.as_deref()),
+            Command::WaitClose(name) => ("wait in", name.as_deref()),
+            Command::Kill(name) => ("kill", name.as_deref()),
+            Command::Disable(name) => ("disable", Some(name.as_str())),
+            Command::Enable(name) => ("enable", Some(name.as_str())),
+            _ => return None,
+        };
+        Some((verb, name?))
+    }
+
     /// As CommandComplete has it; PgBouncer's words.
     pub fn tag(&self) -> String {
         match self {
             Command::Help | Command::Show(_) => "SHOW".into(),
             Command::Pause(_) => "PAUSE".into(),
             Command::Resume(_) => "RESUME".into(),
+            Command::Suspend => "SUSPEND".into(),
+            Command::Disable(_) => "DISABLE".into(),
+            Command::Enable(_) => "ENABLE".into(),
             Command::Reconnect(_) => "RECONNECT".into(),
+            Command::WaitClose(_) => "WAIT_CLOSE".into(),
             Command::Kill(_) => "KILL".into(),
             Command::KillClient(_) => "KILL_CLIENT".into(),
             Command::Reload => "RELOAD".into(),

@@ -96,9 +96,19 @@ impl Console<'_> {
 }
 
 async fn change(house: &dyn House, command: &Command) -> Result<Vec<ErrorReport>, CommandError> {
+    if let Some((verb, name)) = command.database()
+        && super::DATABASES.contains(&name)
+    {
+        let database = name.to_owned();
+        return Err(CommandError::AdminDatabase { verb, database });
+    }
     match command {
         Command::Pause(database) => house.pause(database.as_deref()).await?,
         Command::Resume(database) => house.resume(database.as_deref()).await?,
+        Command::Suspend => house.suspend().await?,
+        Command::Disable(database) => house.disable(database).await?,
+        Command::Enable(database) => house.enable(database).await?,
+        Command::WaitClose(database) => house.wait_close(database.as_deref()).await?,
         Command::Reconnect(database) => house.reconnect(database.as_deref()).await?,
         Command::Kill(database) => house.kill(database.as_deref()).await?,
         Command::KillClient(id) => house.kill_client(*id).await?,
@@ -142,8 +152,8 @@ fn help() -> ErrorReport {
         detail.push_str(show.as_str());
     }
     detail.push_str(
-        "\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>]\n\tRESUME [<db>]\n\tRECONNECT [<db>]\n\tKILL [<db>]\
-         \n\tKILL_CLIENT <id>\n\tSHUTDOWN [WAIT_FOR_CLIENTS|WAIT_FOR_SERVERS]\
+        "\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>]\n\tRESUME [<db>]\n\tDISABLE <db>\n\tENABLE <db>\
+         \n\tRECONNECT [<db>]\n\tWAIT_CLOSE [<db>]\n\tKILL [<db>]\n\tKILL_CLIENT <id>\n\tSUSPEND\n\tSHUTDOWN [WAIT_FOR_CLIENTS|WAIT_FOR_SERVERS]\
          \n\tCACHE FLUSH [TABLE <table>|TAG <tag>|SHAPE <shape>]",
     );
     let code = SqlState::SUCCESSFUL_COMPLETION;
@@ -157,9 +167,11 @@ fn report(error: &CommandError) -> ErrorReport {
         | CommandError::UnknownKey { .. }
         | CommandError::NoSuchTable(_)
         | CommandError::NoSuchShape(_) => SqlState::UNDEFINED_OBJECT,
-        CommandError::AlreadyPaused | CommandError::NotPaused => {
-            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
-        }
+        CommandError::AlreadyPaused
+        | CommandError::NotPaused
+        | CommandError::DatabaseNotPaused(_)
+        | CommandError::DatabasesPaused
+        | CommandError::AdminDatabase { .. } => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
         CommandError::InvalidValue { .. } => SqlState::INVALID_PARAMETER_VALUE,
         CommandError::NeedsRestart(_) => SqlState::CANNOT_CHANGE_PARAMETER,
         CommandError::NotReloaded(_) => SqlState::CONFIG_FILE_ERROR,

@@ -99,11 +99,11 @@ pub(super) const STATE: &[Column] = &[text("key"), text("value")];
 pub(super) fn state(house: &dyn House) -> Vec<Vec<Cell>> {
     let snapshot = house.snapshot();
     let word = |flag: bool| if flag { "yes" } else { "no" };
-    let active = snapshot.phase == Phase::Serving && !snapshot.paused;
+    let active = snapshot.phase == Phase::Serving && !snapshot.paused && !snapshot.suspended;
     vec![
         row!["active", word(active)],
         row!["paused", word(snapshot.paused)],
-        row!["suspended", "no"],
+        row!["suspended", word(snapshot.suspended)],
         row!["draining", word(snapshot.phase != Phase::Serving)],
         row!["upstream_reachable", word(snapshot.upstream_reachable)],
     ]

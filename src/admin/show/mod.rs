@@ -50,6 +50,8 @@ shows! {
     Pools = "POOLS", pools::POOLS, pools::pools;
     Clients = "CLIENTS", connections::CLIENTS, connections::clients;
     Servers = "SERVERS", connections::SERVERS, connections::servers;
+    Sockets = "SOCKETS", connections::SOCKETS, connections::sockets;
+    ActiveSockets = "ACTIVE_SOCKETS", connections::SOCKETS, connections::active_sockets;
     Users = "USERS", pools::USERS, pools::users;
     Lists = "LISTS", pools::LISTS, pools::lists;
     Mem = "MEM", config::MEM, config::mem;

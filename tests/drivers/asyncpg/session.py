@@ -52,6 +52,16 @@ async def reads_repeat_and_see_writes(db, other):
         expect("a simple query", await other.execute("SELECT name FROM drv_asyncpg.item"), "SELECT 2")
 
 
+async def one_row_of_many(db, other):
+    select = "SELECT id FROM drv_asyncpg.item ORDER BY id"
+    for _ in range(3):
+        expect("the first of many", await db.fetchval(select), 1)
+        expect("all of them", [row[0] for row in await other.fetch(select)], [1, 2])
+    async with db.transaction():
+        expect("the first of many in a transaction", await db.fetchval(select), 1)
+        expect("all of them in a transaction", len(await db.fetch(select)), 2)
+
+
 async def transactions(db, other):
     count = "SELECT count(*) FROM drv_asyncpg.item"
     before = await other.fetchval(count)
@@ -220,6 +230,7 @@ async def main():
     for session in (
         prepare_tables,
         reads_repeat_and_see_writes,
+        one_row_of_many,
         transactions,
         prepared_statements,
         cursors,

@@ -26,6 +26,7 @@ public class Session {
         steps.put("preparedStatements", Session::preparedStatements);
         steps.put("batches", Session::batches);
         steps.put("fetchSize", Session::fetchSize);
+        steps.put("maxRows", Session::maxRows);
         steps.put("copies", Session::copies);
         steps.put("errors", Session::errors);
         steps.put("cancelAndTimeouts", Session::cancelAndTimeouts);
@@ -222,6 +223,25 @@ public class Session {
             expect("rows of a portal", wanted, 101);
         }
         db.commit();
+        db.setAutoCommit(true);
+    }
+
+    static void maxRows(Connection db, Connection other) throws SQLException {
+        execute(db, "CREATE TABLE drv_jdbc.series AS SELECT generate_series(1, 9) AS n");
+        for (boolean autoCommit : List.of(true, false)) {
+            db.setAutoCommit(autoCommit);
+            try (PreparedStatement statement = db.prepareStatement("SELECT n FROM drv_jdbc.series ORDER BY n")) {
+                for (int limit : new int[] {1, 4, 0, 9, 1, 20, 4, 0}) {
+                    statement.setMaxRows(limit);
+                    int rows = 0;
+                    try (ResultSet result = statement.executeQuery()) {
+                        while (result.next()) expect("a row", result.getInt(1), ++rows);
+                    }
+                    expect("rows of at most " + limit, rows, limit == 0 ? 9 : Math.min(limit, 9));
+                }
+            }
+            if (!autoCommit) db.commit();
+        }
         db.setAutoCommit(true);
     }
 

@@ -128,6 +128,8 @@ async fn every_show_begins_with_pgbouncers_own_columns() {
             "POOLS",
             "CLIENTS",
             "SERVERS",
+            "SOCKETS",
+            "ACTIVE_SOCKETS",
             "USERS",
             "LISTS",
             "MEM",

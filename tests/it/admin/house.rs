@@ -129,6 +129,7 @@ impl House for Played {
                 database: "shop".into(),
                 hindrance: None,
                 proof_age: Some(Duration::from_millis(20)),
+                foreign_writers: 3,
                 relations: 12,
                 ..AuthoritySnapshot::default()
             }],
@@ -261,6 +262,22 @@ impl House for Played {
 
     async fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
         self.of_database("resume", database)
+    }
+
+    async fn suspend(&self) -> Result<(), CommandError> {
+        self.note("suspend")
+    }
+
+    async fn disable(&self, database: &str) -> Result<(), CommandError> {
+        self.of_database("disable", Some(database))
+    }
+
+    async fn enable(&self, database: &str) -> Result<(), CommandError> {
+        self.of_database("enable", Some(database))
+    }
+
+    async fn wait_close(&self, database: Option<&str>) -> Result<(), CommandError> {
+        self.of_database("wait_close", database)
     }
 
     async fn reconnect(&self, database: Option<&str>) -> Result<(), CommandError> {

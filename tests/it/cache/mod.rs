@@ -11,6 +11,7 @@ mod keys;
 mod privileges;
 mod purity;
 mod redis;
+mod row_limits;
 mod rules;
 mod shadow;
 mod soak;

@@ -145,20 +145,11 @@ fn parameters_that_mean_the_clock() {
 }
 
 #[test]
-fn cursors_and_row_limits() {
+fn cursors_and_suspended_portals() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
     let sql = "SELECT id FROM t ORDER BY id";
     pair.becomes_hit(sql);
-    let mut limited = Batch::default();
-    limited
-        .parse("", sql, &[])
-        .bind("", "", &[], &[], &[])
-        .execute("", 1)
-        .sync();
-    for _ in 0..3 {
-        assert_ne!(pair.look_batch(&limited), super::Served::Hit);
-    }
     pair.both("BEGIN");
     let mut open = Batch::default();
     open.parse("", sql, &[])

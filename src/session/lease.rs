@@ -1,0 +1,141 @@
+//! The upstream connection of a session: taken from the pool, brought up to the session's settings, handed on.
+
+use std::time::Instant;
+
+use super::forward::{cancelled, statement_error};
+use super::registry::Activity;
+use super::upkeep::CONTROL_TIMEOUT;
+use super::{Session, UnitReport, shut_down};
+use crate::upstream::{Lease, UpstreamError, Wish, restore_sql};
+use crate::wire::{self, ErrorReport, TransactionStatus};
+
+impl Session {
+    /// The connection that this session holds, or one from the pool with the session's settings on it.
+    pub(super) async fn take_lease(
+        &mut self,
+        report: &mut UnitReport,
+    ) -> Result<Lease, ErrorReport> {
+        if let Some(lease) = self.lease.take() {
+            return Ok(lease);
+        }
+        let handle = self.registration.handle.clone();
+        handle.set_activity(Activity::Waiting);
+        let started = Instant::now();
+        let deadline = started + self.config.pool.query_wait_timeout;
+        let lease = loop {
+            let wish = Wish {
+                session: u64::from(handle.number),
+                settings: self.settings.clone(),
+                defaults: None,
+            };
+            let lease = tokio::select! {
+                lease = self.pool.lease(&wish, deadline.into()) => lease,
+                () = handle.cancelled.notified() => return Err(cancelled()),
+                () = handle.kill.notified() => return Err(shut_down()),
+            };
+            report.waited = started.elapsed();
+            let mut lease = lease.map_err(|error| statement_error(error.report()))?;
+            if !self.is_proven(&lease) && Instant::now() < deadline {
+                // It leads to where the guard stood before, or came in before there was one.
+                lease.finish(false);
+                continue;
+            }
+            match self.restore(&mut lease).await {
+                Ok(()) => break lease,
+                Err(error @ UpstreamError::Server { .. }) => {
+                    lease.finish(false);
+                    return Err(statement_error(error.report()));
+                }
+                // The connection died while it was idle: the next one is as good.
+                Err(error) => {
+                    lease.finish(false);
+                    if Instant::now() >= deadline {
+                        return Err(statement_error(error.report()));
+                    }
+                }
+            }
+        };
+        self.unnamed_upstream = None;
+        Ok(lease)
+    }
+
+    /// While a guard stands, only connections that were proved to lead to its server are used.
+    pub(super) fn is_proven(&self, lease: &Lease) -> bool {
+        match self.database.authority.proof_now() {
+            Some(proof) => lease.admission.generation == Some(proof.generation),
+            None => true,
+        }
+    }
+
+    /// Brings the session's settings onto the connection, and what it reports to the client.
+    pub(super) async fn restore(&mut self, lease: &mut Lease) -> Result<(), UpstreamError> {
+        if let Some(sql) = restore_sql(&lease.applied, &self.settings) {
+            // Where only a part of it took effect, nobody else gets the connection.
+            let deadline = Instant::now() + CONTROL_TIMEOUT;
+            lease.simple(&sql, deadline.into()).await?;
+            lease.applied = self.settings.clone();
+        }
+        self.report_parameters(lease);
+        if self.tx.unsent_begin.is_none() {
+            let cancel = lease.cancel_handle();
+            self.registration.handle.set_cancel_target(Some(cancel));
+        }
+        Ok(())
+    }
+
+    /// Tells the client of parameters that are other on this connection than on the last.
+    pub(super) fn report_parameters(&mut self, lease: &Lease) {
+        if self.reported == lease.parameters {
+            return;
+        }
+        for (name, value) in &lease.parameters {
+            if self.reported.get(name) != Some(value) {
+                wire::backend::parameter_status_message(
+                    &mut self.client.output,
+                    name.as_bytes(),
+                    value.as_bytes(),
+                );
+            }
+        }
+        self.reported.clone_from(&lease.parameters);
+    }
+
+    /// Lets operators see the pins, and counts those that are new.
+    pub(super) fn tell_pins(&self) {
+        let mut told = self.registration.handle.pins.lock();
+        if self.pins.iter().eq(told.iter()) {
+            return;
+        }
+        for pin in self.pins.iter().filter(|pin| !told.contains(pin)) {
+            self.shared.metrics.pinned(pin.as_str());
+        }
+        *told = self.pins.iter().copied().collect();
+    }
+
+    /// Keeps the connection while the transaction or a pin needs it; else the pool gets it.
+    pub(super) fn hand_on(&mut self, mut lease: Lease) {
+        if self.tx.status == TransactionStatus::Idle
+            && let Some(since) = self.upstream_since.take()
+        {
+            self.metrics.transaction(since.elapsed());
+        }
+        lease.note_statements();
+        self.tell_pins();
+        let handle = &self.registration.handle;
+        if self.tx.status != TransactionStatus::Idle {
+            handle.set_activity(Activity::InTransaction);
+            self.lease = Some(lease);
+        } else if !self.pins.is_empty() {
+            handle.set_activity(Activity::Idle);
+            handle.set_cancel_target(Some(lease.cancel_handle()));
+            lease.pin();
+            self.lease = Some(lease);
+        } else {
+            handle.set_cancel_target(None);
+            handle.set_activity(Activity::Idle);
+            lease.unpin();
+            lease.finish(true);
+            self.unnamed_upstream = None;
+        }
+    }
+}

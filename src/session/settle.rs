@@ -1,0 +1,148 @@
+//! What a unit leaves behind once the server has answered all of it: versions and marks, descriptions, answers to keep.
+
+use std::time::Instant;
+
+use super::exchange::Exchange;
+use super::shared::{Description, DescriptionKey};
+use super::{Session, UnitReport};
+use crate::cache::Fit;
+use crate::metrics::Invalidation;
+use crate::sql::Bypass;
+use crate::upstream::Lease;
+use crate::wire::TransactionStatus;
+
+impl Session {
+    /// The end of §3: before ReadyForQuery passes, versions move and marks come off.
+    pub(super) fn settle(&mut self, status: TransactionStatus, failed: bool, last_tag: &[u8]) {
+        let authority = &self.database.authority;
+        if status != TransactionStatus::Idle {
+            // A transaction goes on; what it wrote stays pending. Where the unit
+            // held a commit point as well, a part of it may have happened.
+            if let Some(writer) = &mut self.writer
+                && writer.is_marked()
+            {
+                authority.release(writer, self.commit_inside);
+            }
+            return;
+        }
+        let Some(mut writer) = self.writer.take() else {
+            return;
+        };
+        let rolled_back = last_tag == b"ROLLBACK" && !failed;
+        // A statement on its own or a pipeline without transaction control that
+        // failed; or a COMMIT or ROLLBACK on its own that the server answers with ROLLBACK.
+        let surely_aborted = failed && !self.commit_inside || rolled_back && self.single_control;
+        let touched = writer.touched();
+        authority.mark(&mut writer);
+        if let Some(gid) = self.prepared_gid.take().filter(|_| !failed && !rolled_back) {
+            // Whoever decides it, and when: the marks stay until it is decided.
+            authority.follow_prepared(writer.keep(), gid);
+            return;
+        }
+        authority.settle(writer, !surely_aborted);
+        if surely_aborted {
+            return;
+        }
+        self.shared.metrics.invalidated(match &touched {
+            touched if touched.catalogue => Invalidation::Catalogue,
+            touched if touched.everything => Invalidation::Everything,
+            _ => Invalidation::Write,
+        });
+        if touched.shared_catalogue {
+            self.shared.catalogues_changed(&self.database);
+        }
+    }
+
+    /// Statement descriptions that came along are good for everybody with the same settings.
+    pub(super) fn keep_descriptions(&mut self, exchange: &mut Exchange) {
+        let descriptions = std::mem::take(&mut exchange.outcome.descriptions);
+        let parsed = std::mem::take(&mut exchange.outcome.parsed);
+        if (descriptions.is_empty() && parsed.is_empty()) || !self.may_use_descriptions() {
+            return;
+        }
+        let Some(catalog) = self.database.authority.catalog() else {
+            return;
+        };
+        if self.catalog_at_start != Some(catalog.version) {
+            return;
+        }
+        for statement in parsed {
+            let key = DescriptionKey {
+                context: self.context.clone(),
+                statement,
+            };
+            self.database.known_good.insert(key, catalog.version);
+        }
+        for (statement, parameters, row) in descriptions {
+            if !statement.analysis.understood {
+                continue;
+            }
+            let key = DescriptionKey {
+                context: self.context.clone(),
+                statement: statement.id,
+            };
+            let description = Description {
+                catalog: catalog.version,
+                parameters,
+                row,
+            };
+            self.database.descriptions.insert(key, description.into());
+        }
+    }
+
+    pub(super) fn keep_fills(
+        &mut self,
+        exchange: &mut Exchange,
+        status: TransactionStatus,
+        report: &mut UnitReport,
+    ) {
+        let failed = exchange.outcome.error.is_some() || exchange.outcome.hidden_error;
+        let now = Instant::now();
+        for fill in std::mem::take(&mut exchange.fills) {
+            report.too_large |= fill.is_too_large();
+            let sound = !failed && status != TransactionStatus::Failed && !self.tx.wrote;
+            if !sound {
+                continue;
+            }
+            report.planned = true;
+            // However it came: it was looked at like any other.
+            report.bypass = report.bypass.filter(|reason| *reason != Bypass::Streamed);
+            let Some(finished) = fill.finish(now) else {
+                continue;
+            };
+            if let Some((entry, order)) = &finished.shadow {
+                let holds = self.database.tags.fit(&entry.stamp) == Fit::Fresh;
+                report.shadow(entry, &finished.answer, *order, holds);
+            }
+            let entry = self.shared.cache.store(
+                &finished.key,
+                finished.stamp,
+                finished.answer,
+                finished.options,
+                &self.database.tags,
+            );
+            if let Some(leader) = finished.leader {
+                leader.finish(Some(entry));
+            }
+        }
+    }
+
+    /// Marks of a transaction of which nobody knows whether it happened stay until
+    /// the authority has found out; true if there are any.
+    pub(super) fn keep_unknown(&mut self, lease: &Lease) -> bool {
+        let Some(writer) = self.writer.take() else {
+            return false;
+        };
+        if !writer.is_marked() {
+            writer.settle(false);
+            return false;
+        }
+        self.shared
+            .metrics
+            .invalidated(Invalidation::UnknownOutcome);
+        self.database
+            .authority
+            .resolve_unknown(writer.keep(), lease.pid, self.prepared_gid.take());
+        true
+    }
+}

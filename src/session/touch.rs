@@ -1,0 +1,84 @@
+//! What statements may touch, noted before they leave, and marked before they may commit.
+
+use super::Session;
+use super::decide::Meaning;
+use super::exchange::Exchange;
+use crate::cache::Picture;
+use crate::catalog::{Effects, Footprint};
+use crate::sql::{Isolation, Kind};
+use crate::wire::TransactionStatus;
+
+impl Session {
+    /// What the meaning of a forwarded statement says for the rest of the transaction.
+    fn note_meaning(&mut self, meaning: &Meaning) {
+        if !meaning.footprint.is_nothing() {
+            self.tx.wrote = true;
+        }
+        self.tx.locked |= meaning.locks;
+    }
+
+    /// Notes what a statement may touch, before it leaves.
+    pub(super) fn touch(&mut self, meaning: &Meaning) {
+        self.note_meaning(meaning);
+        if !meaning.footprint.is_nothing() {
+            self.touch_footprint(&meaning.footprint, meaning.picture);
+        }
+    }
+
+    pub(super) fn touch_everything(&mut self) {
+        let picture = self.database.tags.picture();
+        self.tx.wrote = true;
+        self.tx.locked = true;
+        self.commit_inside = true;
+        self.effects = self.effects.union(Effects::ALL);
+        let footprint = Footprint {
+            shared_catalogue: true,
+            ..Footprint::catalogue()
+        };
+        self.touch_footprint(&footprint, picture);
+    }
+
+    fn touch_footprint(&mut self, footprint: &Footprint, picture: Picture) {
+        let database = &self.database;
+        let writer = self.writer.get_or_insert_with(|| database.tags.writer());
+        database.authority.touch(writer, footprint, picture);
+    }
+
+    /// Marks what this transaction touched, if what was just queued may commit it.
+    pub(super) fn before_commit(&mut self, exchange: &Exchange) {
+        let implicit = self.tx.status == TransactionStatus::Idle && self.tx.unsent_begin.is_none();
+        // COPY commits after CopyDone, which comes through here again.
+        if exchange.copy_in {
+            return;
+        }
+        if implicit || self.commit_inside {
+            self.mark_now();
+        }
+    }
+
+    pub(super) fn mark_now(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            self.database.authority.mark(writer);
+        }
+    }
+}
+
+/// What is read after it in the same unit is what it would be without it.
+pub(super) fn leaves_reads_alone(kind: Option<&Kind>, meaning: &Meaning) -> bool {
+    match kind {
+        Some(Kind::Select) => {
+            meaning.footprint.is_nothing() && meaning.effects.is_empty() && !meaning.locks
+        }
+        Some(Kind::Begin { isolation, .. }) => matches!(
+            isolation,
+            None | Some(Isolation::ReadCommitted | Isolation::ReadUncommitted)
+        ),
+        Some(Kind::Empty) => true,
+        _ => false,
+    }
+}
+
+/// BEGIN and ROLLBACK make nothing visible.
+pub(super) fn begins_or_ends_nothing(kind: Option<&Kind>) -> bool {
+    matches!(kind, Some(Kind::Begin { .. } | Kind::Rollback { .. }))
+}

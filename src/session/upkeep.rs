@@ -1,0 +1,295 @@
+//! What pgditto asks the server by itself, lest a session loses its own state or meets another's.
+
+use std::time::{Duration, Instant};
+
+use super::analysis::Analysis;
+use super::forward::{Work, statement_error};
+use super::state::{self, Pin};
+use super::{Session, decide};
+use crate::catalog::{Effects, SettingNames};
+use crate::sql::Kind;
+use crate::upstream::{Lease, Settings, UpstreamError, restore_sql};
+use crate::wire::{ErrorReport, SqlState, TransactionStatus, frontend, tag};
+
+/// How long control statements of our own may take.
+pub(super) const CONTROL_TIMEOUT: Duration = Duration::from_secs(15);
+
+impl Session {
+    /// Asks the server what the connection holds, if something may have been left on it.
+    /// False when the server gave no answer.
+    pub(super) async fn read_back(&mut self, lease: &mut Lease) -> bool {
+        let effects = self.effects;
+        let relevant = Effects::SETTINGS
+            .union(Effects::ADVISORY_LOCKS)
+            .union(Effects::LISTEN)
+            .union(Effects::TEMPORARY)
+            .union(Effects::PREPARED)
+            .union(Effects::CURSORS)
+            .union(Effects::LOAD);
+        // A pin is looked at again whenever something ran that may have ended it.
+        let pinned = self
+            .pins
+            .iter()
+            .any(|pin| !matches!(pin, Pin::SessionPooling));
+        let may_have_ended = pinned && self.ran_ddl;
+        if !(effects.intersects(relevant) || may_have_ended) {
+            self.effects = Effects::NONE;
+            return true;
+        }
+        if effects.contains(Effects::SETTINGS) && std::mem::take(&mut self.hidden_code) {
+            // Whatever ran may have called any of them.
+            if let Some(catalog) = self.database.authority.catalog() {
+                self.note_names(catalog.setting_names());
+            }
+        }
+        if effects.contains(Effects::LOAD) && self.loads {
+            self.pins.insert(Pin::Load);
+        }
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        let mut found = match self.ask_state(lease, deadline).await {
+            Ok(found) => found,
+            Err(_) => return false,
+        };
+        // RESET goes back to what the client asked for at login, not to the server's default.
+        let mut wanted = found.settings.clone();
+        for (name, value) in self.baseline.iter() {
+            if found.settings.get(name).is_none()
+                && let Ok(with) = wanted.with(name, value)
+            {
+                wanted = with;
+            }
+        }
+        if let Some(sql) = restore_sql(&found.settings, &wanted) {
+            if uncancelled(lease, &sql, deadline).await.is_err() {
+                return false;
+            }
+            found.settings = wanted;
+        }
+        self.listens_by_itself(&found.channels).await;
+        self.pins = state::pins_after(&self.pins, &found.pins);
+        if self.custom_lost {
+            self.pins.insert(Pin::Setting);
+        }
+        self.tell_pins();
+        lease.applied = found.settings.clone();
+        self.report_parameters(lease);
+        self.adopt_settings(found.settings);
+        self.effects = Effects::NONE;
+        true
+    }
+
+    /// RESET within a transaction goes back to what the client asked for at login, too.
+    /// False when the server gave no answer.
+    pub(super) async fn return_to_baseline(&mut self, lease: &mut Lease) -> bool {
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        let sql = state::reset_sql(self.baseline.iter().map(|(name, _)| name));
+        let Ok(rows) = lease.simple(&sql, deadline.into()).await else {
+            return false;
+        };
+        let mut wanted = Settings::default();
+        for name in rows.iter().filter_map(|row| row.first()?.as_deref()) {
+            if let Some(value) = self.baseline.get(name)
+                && let Ok(with) = wanted.with(name, value)
+            {
+                wanted = with;
+            }
+        }
+        match restore_sql(&Settings::default(), &wanted) {
+            Some(sql) => lease.simple(&sql, deadline.into()).await.is_ok(),
+            None => true,
+        }
+    }
+
+    pub(super) async fn ask_state(
+        &self,
+        lease: &mut Lease,
+        deadline: Instant,
+    ) -> Result<state::ReadBack, UpstreamError> {
+        let sql = state::read_back_sql(&self.custom);
+        match uncancelled(lease, &sql, deadline).await {
+            Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {
+                // The session's own statement_timeout is too short even for this.
+                let own = uncancelled(lease, "SHOW statement_timeout", deadline).await?;
+                let sql = format!("SET LOCAL statement_timeout = 0; {sql}");
+                let mut found = state::read_back(&uncancelled(lease, &sql, deadline).await?);
+                if let Some(Some(value)) = own.first().and_then(|row| row.first()) {
+                    let own = found.settings.with("statement_timeout", value);
+                    found.settings = own.unwrap_or(found.settings);
+                }
+                Ok(found)
+            }
+            rows => Ok(state::read_back(&rows?)),
+        }
+    }
+
+    /// `currval` and `lastval` must meet the state of this session, never another's.
+    pub(super) async fn check_sequences(
+        &mut self,
+        work: &Work<'_>,
+        lease: &mut Lease,
+    ) -> Result<(), ErrorReport> {
+        let me = u64::from(self.registration.handle.number);
+        if lease.holds_state_of == Some(me)
+            || (lease.holds_state_of.is_none() && !self.touched_sequences)
+            || !self.any_statement(work, |analysis| {
+                analysis.statements.iter().any(decide::reads_sequence_state)
+            })
+        {
+            return Ok(());
+        }
+        if self.touched_sequences {
+            if self.pins.insert(Pin::Sequence) {
+                self.shared.metrics.pinned(Pin::Sequence.as_str());
+            }
+            self.touched_sequences = false;
+            return Err(ErrorReport::error(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the sequence state of this session was lost with its upstream connection",
+            )
+            .with_detail("Another session used a sequence on the connection that held it.")
+            .with_hint("Use RETURNING, or call nextval again; from now on this session keeps its connection."));
+        }
+        // Another session's state: it must not be seen here.
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        lease
+            .simple("DISCARD SEQUENCES", deadline.into())
+            .await
+            .map_err(|error| statement_error(error.report()))?;
+        lease.holds_state_of = None;
+        Ok(())
+    }
+
+    /// `pg_listening_channels` must see what the session listens to on the shared connection.
+    pub(super) async fn check_channels(
+        &mut self,
+        work: &Work<'_>,
+        lease: &mut Lease,
+    ) -> Result<(), ErrorReport> {
+        if !self.any_statement(work, |analysis| self.asks_for_channels(analysis)) {
+            return Ok(());
+        }
+        if self.tx.status != TransactionStatus::Idle && self.tx.unsent_begin.is_none() {
+            return Err(ErrorReport::error(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "pg_listening_channels is not known inside a transaction that has reached the server",
+            )
+            .with_hint("Ask before the transaction, or as its first statement."));
+        }
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        self.listen_on(lease, deadline)
+            .await
+            .map_err(|error| statement_error(error.report()))?;
+        self.effects = self.effects.union(Effects::LISTEN);
+        Ok(())
+    }
+
+    /// Whether a statement that the unit parses, binds or runs is of this sort.
+    pub(super) fn any_statement(&self, work: &Work<'_>, is: impl Fn(&Analysis) -> bool) -> bool {
+        match work {
+            Work::Query { analysis, .. } => is(analysis),
+            Work::FunctionCall(_) => false,
+            Work::Extended { frames, .. } => frames.iter().any(|frame| match frame.tag() {
+                tag::frontend::PARSE => frontend::Parse::read(frame.body()).is_ok_and(|parse| {
+                    is(&self.intern(parse.sql, &parse.parameter_types).analysis)
+                }),
+                tag::frontend::BIND => frontend::Bind::read(frame.body()).is_ok_and(|bind| {
+                    self.statements
+                        .get(bind.statement)
+                        .is_some_and(|statement| is(&statement.analysis))
+                }),
+                _ => false,
+            }),
+        }
+    }
+
+    /// What the kinds of these statements say beyond their meaning, before they leave.
+    pub(super) fn note_statements(&mut self, analysis: &Analysis) {
+        self.note_listening(analysis);
+        self.single_control = matches!(
+            analysis.kind(),
+            Some(Kind::Commit { .. } | Kind::Rollback { .. })
+        );
+        for facts in analysis.statements.iter() {
+            if matches!(facts.kind, Kind::Do | Kind::Unknown) {
+                let mut names = SettingNames::default();
+                names.add(&String::from_utf8_lossy(&analysis.key_text));
+                self.note_names(&names);
+            }
+            self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
+            match &facts.kind {
+                Kind::Begin { isolation, .. } if self.tx.status == TransactionStatus::Idle => {
+                    self.tx.isolation = *isolation;
+                }
+                Kind::SetTransaction => self.tx.local_settings = true,
+                Kind::Set { name, .. } => {
+                    // It may be SET … TO DEFAULT.
+                    self.resets |= self.baseline.get(name).is_some();
+                    self.tx.local_settings = true;
+                    self.note_custom_name(name);
+                }
+                Kind::Reset { name } => {
+                    self.resets |= match name {
+                        Some(name) => self.baseline.get(name).is_some(),
+                        None => !self.baseline.is_none(),
+                    };
+                    self.tx.local_settings = true;
+                }
+                Kind::DiscardAll => {
+                    self.resets |= !self.baseline.is_none();
+                    self.ran_ddl = true;
+                }
+                Kind::Deallocate { name: None } => self.ran_ddl = true,
+                Kind::Deallocate { name: Some(name) } => self.deallocates.push(name.clone()),
+                Kind::PrepareTransaction { gid } => self.prepared_gid = Some(gid.clone()),
+                Kind::Load => self.loads = true,
+                Kind::Ddl
+                | Kind::TemporaryDdl
+                | Kind::Do
+                | Kind::Call
+                | Kind::Unknown
+                | Kind::DiscardOther => {
+                    self.ran_ddl = true;
+                }
+                _ => {}
+            }
+            for function in &facts.functions {
+                if function.name.name == "set_config" {
+                    match function.literal_arguments.first() {
+                        Some(Some(name)) => self.note_custom_name(&name.to_ascii_lowercase()),
+                        // It may be a custom setting, which the server does not list.
+                        _ => self.custom_lost = true,
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn note_names(&mut self, names: &SettingNames) {
+        self.custom_lost |= names.unnamed;
+        for name in &names.names {
+            self.note_custom_name(name);
+        }
+    }
+
+    pub(super) fn note_custom_name(&mut self, name: &str) {
+        if name.contains('.') && !self.custom.insert(name) {
+            self.custom_lost = true;
+        }
+    }
+}
+
+/// Runs a control statement again if a cancel that was meant for the client's strikes it.
+async fn uncancelled(
+    lease: &mut Lease,
+    sql: &str,
+    deadline: Instant,
+) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        match lease.simple(sql, deadline.into()).await {
+            Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {}
+            answer => return answer,
+        }
+    }
+    lease.simple(sql, deadline.into()).await
+}
