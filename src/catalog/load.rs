@@ -93,6 +93,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         query(queries::SUPERUSERS),
         query(queries::RELATIONS),
         query(queries::SERIALS),
+        query(queries::CURRENT_VALUES),
         query(queries::INHERITANCE),
         query(queries::FOREIGN_KEYS),
         query(queries::TRIGGERS),
@@ -110,34 +111,36 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
     );
     all.0?;
     let serials: HashSet<u32> = rows(all.4, |row| row.try_get(0))?.into_iter().collect();
+    let current: HashSet<u32> = rows(all.5, |row| row.try_get(0))?.into_iter().collect();
     let mut relations: Vec<Relation> = rows(all.3, relation)?.into_iter().flatten().collect();
-    relations
-        .iter_mut()
-        .for_each(|r| r.draws_sequence |= serials.contains(&r.oid));
+    for relation in &mut relations {
+        relation.draws_sequence |= serials.contains(&relation.oid);
+        relation.reads_sequence = current.contains(&relation.oid);
+    }
     let picture = Picture {
         schemas: rows(all.1, schema)?,
         superusers: rows(all.2, |row| row.try_get(0))?,
         relations,
-        inheritance: rows(all.5, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?,
-        foreign_keys: rows(all.6, foreign_key)?,
-        triggers: rows(all.7, |row| {
+        inheritance: rows(all.6, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?,
+        foreign_keys: rows(all.7, foreign_key)?,
+        triggers: rows(all.8, |row| {
             Ok(Trigger {
                 relation: row.try_get(0)?,
                 function: row.try_get(1)?,
             })
         })?,
-        event_triggers: rows(all.8, |row| row.try_get(0))?,
-        rules: rows(all.9, |row| row.try_get(0))?,
-        functions: rows(all.10, function)?,
-        builtins: rows(all.11, builtin)?,
-        operators: rows(all.12, operator)?,
-        casts: rows(all.13, cast)?,
-        builtin_types: rows(all.14, |row| row.try_get(0))?,
-        types: rows(all.15, user_type)?,
-        references: rows(all.16, reference)?.into_iter().flatten().collect(),
-        ordered_by_users: rows(all.17, |row| row.try_get(0))?,
+        event_triggers: rows(all.9, |row| row.try_get(0))?,
+        rules: rows(all.10, |row| row.try_get(0))?,
+        functions: rows(all.11, function)?,
+        builtins: rows(all.12, builtin)?,
+        operators: rows(all.13, operator)?,
+        casts: rows(all.14, cast)?,
+        builtin_types: rows(all.15, |row| row.try_get(0))?,
+        types: rows(all.16, user_type)?,
+        references: rows(all.17, reference)?.into_iter().flatten().collect(),
+        ordered_by_users: rows(all.18, |row| row.try_get(0))?,
     };
-    all.18?;
+    all.19?;
     Ok(picture)
 }
 
@@ -175,6 +178,7 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
         row_security: row.try_get(5)?,
         columns: columns.collect(),
         draws_sequence: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
+        reads_sequence: false,
         definition: row.try_get(9)?,
     }))
 }

@@ -132,6 +132,13 @@ JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.r
     AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
 JOIN pg_catalog.pg_sequence s ON s.seqrelid = p.refobjid";
 
+/// Relations with a default or check that calls `currval` or `lastval`, by the numbers that these have everywhere.
+/// `pg_depend` does not know of built-in functions.
+pub(super) const CURRENT_VALUES: &str = r"
+SELECT adrelid FROM pg_catalog.pg_attrdef WHERE adbin::text ~ ':funcid (1575|2559) '
+UNION
+SELECT conrelid FROM pg_catalog.pg_constraint WHERE contype = 'c' AND conrelid <> 0 AND conbin::text ~ ':funcid (1575|2559) '";
+
 pub(super) const INHERITANCE: &str = r"
 SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
