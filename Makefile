@@ -2,10 +2,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test unit fuzz soak soak-planted lint fmt deny audit deps-demo deps-test clean
+.PHONY: help demo build test unit fuzz soak soak-planted conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: deps-demo ## Watch pgditto in front of a throwaway PostgreSQL (SECONDS_OF_LOAD=20 CLIENTS=64 KEEP=1)
 	@scripts/demo.sh
@@ -29,6 +29,12 @@ soak: deps-test ## Check what many clients read while servers and connections fa
 soak-planted: deps-test ## See that the soak finds what each step of the cache's protocol prevents (STEP=… SECONDS_OF_SOAK=120)
 	@scripts/soak.sh planted
 
+conformance: deps-conformance ## Run PostgreSQL's own tests directly and through pgditto, and compare (half an hour)
+	@scripts/conformance/run.sh
+
+conformance-quick: deps-conformance ## The same for ten of its files
+	@scripts/conformance/run.sh quick
+
 lint: ## Check the format and the lints
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -48,6 +54,9 @@ deps-demo: ## Install the Debian packages that the demo lacks
 
 deps-test: ## Install the Debian packages that the tests lack
 	@scripts/deps.sh test
+
+deps-conformance: ## Install the Debian packages that PostgreSQL's own tests lack
+	@scripts/deps.sh conformance
 
 clean: ## Remove what was built
 	cargo clean

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by package name, what the demo or the tests lack on Debian; does nothing when all is there.
-# usage: scripts/deps.sh demo|test
+# usage: scripts/deps.sh demo|test|conformance
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,6 +36,15 @@ if [ "${1:-}" = test ]; then
     need default-jdk-headless have javac
     need libpostgresql-jdbc-java have_file /usr/share/java/postgresql.jar
     need systemd have systemd-analyze
+fi
+if [ "${1:-}" = conformance ]; then
+    need make have make
+    need patch have patch
+    need dpkg-dev have dpkg-source
+    need bzip2 have bzip2
+    need pkg-config have pkg-config
+    need libxml2-dev have_file /usr/include/libxml2
+    need python3 have python3
 fi
 
 as_root() {

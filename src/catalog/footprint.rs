@@ -111,6 +111,12 @@ impl Effects {
     /// `nextval`, `setval`, an INSERT into a serial column: the state of `currval` and `lastval`.
     pub const SEQUENCE: Effects = Effects(1 << 7);
     pub const ALL: Effects = Effects(0xff);
+    /// Not left behind, but relied upon: code that the statement runs unseen calls `currval` or `lastval`.
+    pub const SEQUENCE_READ: Effects = Effects(1 << 8);
+
+    pub fn without(self, other: Effects) -> Effects {
+        Effects(self.0 & !other.0)
+    }
 
     pub fn union(self, other: Effects) -> Effects {
         Effects(self.0 | other.0)

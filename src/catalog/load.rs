@@ -87,13 +87,37 @@ impl Loader {
 
 async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error> {
     let query = |sql: &'static str| client.query_typed(sql, &[]);
-    let all = tokio::join!(
+    let (
+        begun,
+        schemas,
+        superusers,
+        relations,
+        serials,
+        current_values,
+        inheritance,
+        foreign_keys,
+        triggers,
+        event_triggers,
+        rules,
+        functions,
+        builtins,
+        operators,
+        casts,
+        builtin_types,
+        types,
+        references,
+        ordered_by_users,
+        keys,
+        texts,
+        ended,
+    ) = tokio::join!(
         biased;
         client.batch_execute(queries::BEGIN),
         query(queries::SCHEMAS),
         query(queries::SUPERUSERS),
         query(queries::RELATIONS),
         query(queries::SERIALS),
+        query(queries::CURRENT_VALUES),
         query(queries::INHERITANCE),
         query(queries::FOREIGN_KEYS),
         query(queries::TRIGGERS),
@@ -111,43 +135,47 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         query(queries::TEXTS),
         client.batch_execute("COMMIT"),
     );
-    all.0?;
-    let serials: HashSet<u32> = rows(all.4, |row| row.try_get(0))?.into_iter().collect();
-    let mut relations: Vec<Relation> = rows(all.3, relation)?.into_iter().flatten().collect();
-    relations
-        .iter_mut()
-        .for_each(|r| r.draws_sequence |= serials.contains(&r.oid));
-    add_keys(&mut relations, rows(all.18, key)?);
-    let operators = rows(all.12, operator)?;
-    let texts: Vec<(bool, bool)> = rows(all.19, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
+    begun?;
+    let serials: HashSet<u32> = rows(serials, |row| row.try_get(0))?.into_iter().collect();
+    let current_values: HashSet<u32> = rows(current_values, |row| row.try_get(0))?
+        .into_iter()
+        .collect();
+    let mut relations: Vec<Relation> = rows(relations, relation)?.into_iter().flatten().collect();
+    for relation in &mut relations {
+        relation.draws_sequence |= serials.contains(&relation.oid);
+        relation.reads_sequence = current_values.contains(&relation.oid);
+    }
+    add_keys(&mut relations, rows(keys, key)?);
+    let operators = rows(operators, operator)?;
+    let texts: Vec<(bool, bool)> = rows(texts, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
     let picture = Picture {
-        schemas: rows(all.1, schema)?,
-        superusers: rows(all.2, |row| row.try_get(0))?,
+        schemas: rows(schemas, schema)?,
+        superusers: rows(superusers, |row| row.try_get(0))?,
         relations,
-        inheritance: rows(all.5, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?,
-        foreign_keys: rows(all.6, foreign_key)?,
-        triggers: rows(all.7, |row| {
+        inheritance: rows(inheritance, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?,
+        foreign_keys: rows(foreign_keys, foreign_key)?,
+        triggers: rows(triggers, |row| {
             Ok(Trigger {
                 relation: row.try_get(0)?,
                 function: row.try_get(1)?,
                 early: row.try_get(2)?,
             })
         })?,
-        event_triggers: rows(all.8, |row| row.try_get(0))?,
-        rules: rows(all.9, |row| row.try_get(0))?,
-        functions: rows(all.10, function)?,
-        builtins: rows(all.11, builtin)?,
+        event_triggers: rows(event_triggers, |row| row.try_get(0))?,
+        rules: rows(rules, |row| row.try_get(0))?,
+        functions: rows(functions, function)?,
+        builtins: rows(builtins, builtin)?,
         compared_by_users: compared_by_users(&operators),
         operators,
         is_utf8: texts.iter().any(|(utf8, _)| *utf8),
         has_nondeterministic_collations: texts.iter().any(|(_, any)| *any),
-        casts: rows(all.13, cast)?,
-        builtin_types: rows(all.14, |row| row.try_get(0))?,
-        types: rows(all.15, user_type)?,
-        references: rows(all.16, reference)?.into_iter().flatten().collect(),
-        ordered_by_users: rows(all.17, |row| row.try_get(0))?,
+        casts: rows(casts, cast)?,
+        builtin_types: rows(builtin_types, |row| row.try_get(0))?,
+        types: rows(types, user_type)?,
+        references: rows(references, reference)?.into_iter().flatten().collect(),
+        ordered_by_users: rows(ordered_by_users, |row| row.try_get(0))?,
     };
-    all.20?;
+    ended?;
     Ok(picture)
 }
 
@@ -201,6 +229,7 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
         keys: Vec::new(),
         referencing: Columns::new(),
         draws_sequence: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
+        reads_sequence: false,
         definition: row.try_get(9)?,
     }))
 }

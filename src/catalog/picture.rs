@@ -68,6 +68,8 @@ pub struct Relation {
     pub(crate) referencing: Columns,
     /// Some column's default draws from a sequence (serial or identity).
     pub draws_sequence: bool,
+    /// Some column's default or check reads what was drawn (`currval`, `lastval`).
+    pub reads_sequence: bool,
     /// The text of a view or materialised view, with every name outside pg_catalog qualified.
     pub(crate) definition: Option<String>,
 }

@@ -138,6 +138,13 @@ JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.r
     AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
 JOIN pg_catalog.pg_sequence s ON s.seqrelid = p.refobjid";
 
+/// Relations with a default or check that calls `currval` or `lastval`, by the numbers that these have everywhere.
+/// `pg_depend` does not know of built-in functions.
+pub(super) const CURRENT_VALUES: &str = r"
+SELECT adrelid FROM pg_catalog.pg_attrdef WHERE adbin::text ~ ':funcid (1575|2559) '
+UNION
+SELECT conrelid FROM pg_catalog.pg_constraint WHERE contype = 'c' AND conrelid <> 0 AND conbin::text ~ ':funcid (1575|2559) '";
+
 /// Columns of unique and foreign keys: (relation, columns, sort), primary keys first.
 pub(super) const KEYS: &str = r"
 SELECT i.indrelid, (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1],

@@ -253,7 +253,12 @@ impl Catalog {
         {
             if self.index.builtin(name).is_some() {
                 known = true;
-                reach.add(functions::builtin_outcome(name));
+                let outcome = functions::builtin_outcome(name);
+                reach.add(Outcome {
+                    // In the statement's own text it is seen.
+                    effects: outcome.effects.without(Effects::SEQUENCE_READ),
+                    ..outcome
+                });
             }
             known |= builtin::is_syntax(name) || self.index.is_builtin_type(name);
         }
@@ -295,6 +300,9 @@ impl Catalog {
         });
         if relation.draws_sequence && !ops.truncate {
             reach.effects = reach.effects.union(Effects::SEQUENCE);
+        }
+        if relation.reads_sequence && !ops.truncate {
+            reach.effects = reach.effects.union(Effects::SEQUENCE_READ);
         }
         if self.index.has_rules(oid) {
             reach.everything();

@@ -380,6 +380,10 @@ impl Session {
             if self.effects.intersects(Effects::SEQUENCE) {
                 lease.holds_state_of = Some(u64::from(self.registration.handle.number));
                 self.touched_sequences = true;
+                if self.effects.contains(Effects::SEQUENCE_READ) {
+                    // Code that the client does not see relies on it.
+                    self.pin_sequences();
+                }
             }
             // What the client asked for is done: a cancel comes too late from now on.
             self.registration.handle.set_cancel_target(None);

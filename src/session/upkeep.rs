@@ -131,16 +131,34 @@ impl Session {
         let me = u64::from(self.registration.handle.number);
         if lease.holds_state_of == Some(me)
             || (lease.holds_state_of.is_none() && !self.touched_sequences)
-            || !self.any_statement(work, |analysis| {
-                analysis.statements.iter().any(decide::reads_sequence_state)
-            })
+            || self.tx.status == TransactionStatus::Failed
         {
             return Ok(());
         }
-        if self.touched_sequences {
-            if self.pins.insert(Pin::Sequence) {
-                self.shared.metrics.pinned(Pin::Sequence.as_str());
-            }
+        let reads = self.any_statement(work, |analysis| {
+            analysis.statements.iter().any(decide::reads_sequence_state)
+                || self
+                    .meaning(analysis)
+                    .effects
+                    .contains(Effects::SEQUENCE_READ)
+        });
+        let draws = || {
+            self.any_statement(work, |analysis| {
+                self.meaning(analysis).effects.intersects(Effects::SEQUENCE)
+            })
+        };
+        // What cannot be seen, or not yet, may do either.
+        let unseen = matches!(
+            work,
+            Work::FunctionCall(_) | Work::Extended { open: true, .. }
+        );
+        if !(reads || lease.holds_state_of.is_some() && (unseen || draws())) {
+            return Ok(());
+        }
+        // What this transaction has drawn is still there.
+        let lost = self.touched_sequences && !self.effects.intersects(Effects::SEQUENCE);
+        if reads && lost {
+            self.pin_sequences();
             self.touched_sequences = false;
             return Err(ErrorReport::error(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -149,7 +167,10 @@ impl Session {
             .with_detail("Another session used a sequence on the connection that held it.")
             .with_hint("Use RETURNING, or call nextval again; from now on this session keeps its connection."));
         }
-        // Another session's state: it must not be seen here.
+        if lease.holds_state_of.is_none() {
+            return Ok(());
+        }
+        // Another session's state: it must not be seen here, nor mixed with this session's.
         let deadline = Instant::now() + CONTROL_TIMEOUT;
         lease
             .simple("DISCARD SEQUENCES", deadline.into())
@@ -157,6 +178,13 @@ impl Session {
             .map_err(|error| statement_error(error.report()))?;
         lease.holds_state_of = None;
         Ok(())
+    }
+
+    pub(super) fn pin_sequences(&mut self) {
+        if self.pins.insert(Pin::Sequence) {
+            self.shared.metrics.pinned(Pin::Sequence.as_str());
+            *self.registration.handle.pins.lock() = self.pins.iter().copied().collect();
+        }
     }
 
     /// `pg_listening_channels` must see what the session listens to on the shared connection.

@@ -256,6 +256,55 @@ fn a_pinned_session_that_ends_gives_its_connection_up() {
     assert_eq!(pair.one.error("SELECT * FROM mine"), "42P01");
 }
 
+/// What was drawn on the connection before is another session's.
+#[test]
+fn a_session_sees_no_sequence_that_another_has_drawn_from() {
+    let mut pair = pair();
+    pair.postgres
+        .psql_as("app", "CREATE SEQUENCE s; CREATE SEQUENCE u");
+    assert_eq!(pair.two.value("SELECT nextval('s')"), "1");
+    assert_eq!(pair.one.value("SELECT nextval('u')"), "1");
+    assert_eq!(pair.one.error("SELECT currval('s')"), "55000");
+    assert_eq!(pair.one.value("SELECT currval('u')"), "1");
+
+    pair.assert_shared();
+    assert_eq!(pair.two.value("SELECT nextval('s')"), "2");
+    pair.one.query("BEGIN");
+    assert_eq!(pair.one.value("SELECT nextval('u')"), "2");
+    assert_eq!(pair.one.value("SELECT currval('u')"), "2");
+    assert_eq!(pair.one.error("SELECT currval('s')"), "55000");
+    pair.one.query("ROLLBACK");
+}
+
+#[test]
+fn defaults_that_read_a_sequence_see_their_sessions_own() {
+    let postgres = Postgres::start(&[]);
+    postgres.psql_as(
+        "app",
+        "CREATE SEQUENCE s; \
+         CREATE FUNCTION drawn() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN lastval(); END'; \
+         CREATE TABLE t (x int DEFAULT nextval('s'), y int DEFAULT -currval('s')); \
+         CREATE TABLE v (x int DEFAULT nextval('s'), y int DEFAULT drawn())",
+    );
+    let pgditto = Pgditto::start(&postgres, |options| {
+        options.set("pool.default_pool_size", 1);
+    });
+    let mut other = Wire::connect(pgditto.port);
+    crate::fixture::eventually("the catalogue is known", || {
+        other.rows("SELECT x FROM t");
+        (pgditto.metrics().sum("pgditto_hits_total", &[]) > 0.0).then_some(())
+    });
+    for table in ["t", "v"] {
+        let mut one = Wire::connect(pgditto.port);
+        let given = format!("INSERT INTO {table} (x) VALUES (7) RETURNING abs(y)");
+        other.value("SELECT nextval('s')");
+        assert_eq!(one.error(&given), "55000", "{table}");
+        let drawn = one.value(&format!("INSERT INTO {table} DEFAULT VALUES RETURNING x"));
+        assert_ne!(other.value("SELECT nextval('s')"), drawn);
+        assert_eq!(one.value(&given), drawn, "{table}");
+    }
+}
+
 #[test]
 fn sequence_state_is_the_sessions_own() {
     let mut pair = pair();

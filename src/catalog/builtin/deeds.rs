@@ -56,11 +56,12 @@ pub(crate) fn changes_catalogue(name: &str) -> bool {
         )
 }
 
-/// What a call of a built-in leaves behind on its connection.
+/// What a call of a built-in leaves behind on its connection, or relies upon there.
 pub(crate) fn effects(name: &str) -> Effects {
     match name {
         "set_config" | "setseed" => Effects::SETTINGS,
         "nextval" | "setval" => Effects::SEQUENCE,
+        "currval" | "lastval" => Effects::SEQUENCE_READ,
         "pg_advisory_lock"
         | "pg_advisory_lock_shared"
         | "pg_try_advisory_lock"

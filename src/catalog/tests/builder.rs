@@ -44,6 +44,7 @@ impl Builder {
             ("current_setting", false, true),
             ("set_config", true, false),
             ("nextval", true, false),
+            ("currval", true, false),
             ("query_to_xml", true, false),
             ("pg_advisory_lock", true, false),
             ("pg_sleep", true, false),
@@ -117,6 +118,7 @@ impl Builder {
             keys: Vec::new(),
             referencing: Columns::new(),
             draws_sequence: false,
+            reads_sequence: false,
             definition: None,
         });
         oid

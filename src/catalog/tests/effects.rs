@@ -53,6 +53,8 @@ fn of_built_in_functions() {
     assert_eq!(of("pg_advisory_lock"), Effects::ADVISORY_LOCKS);
     assert_eq!(of("query_to_xml"), Effects::ALL);
     assert_eq!(of("lower"), Effects::NONE);
+    // The session sees it in the text.
+    assert_eq!(of("currval"), Effects::NONE);
 }
 
 #[test]
@@ -64,6 +66,23 @@ fn of_serial_columns() {
     assert_eq!(
         effects(&catalog, &facts(Kind::Insert).writes_to("users")),
         Effects::SEQUENCE
+    );
+}
+
+#[test]
+fn of_unseen_reads_of_a_sequence() {
+    let mut b = Builder::new();
+    let users = b.table("users");
+    b.of(users).reads_sequence = true;
+    b.plpgsql("drawn", "begin return lastval(); end");
+    let catalog = b.build();
+    assert_eq!(
+        effects(&catalog, &facts(Kind::Insert).writes_to("users")),
+        Effects::SEQUENCE_READ
+    );
+    assert_eq!(
+        effects(&catalog, &facts(Kind::Select).calls("drawn", &[])),
+        Effects::SEQUENCE_READ
     );
 }
 
