@@ -63,6 +63,11 @@ pub fn upstream_name(id: u64) -> String {
     format!("{UPSTREAM_PREFIX}{id}")
 }
 
+/// The statement that upstream connections know as `name`; `None` if it is none of ours.
+pub fn upstream_id(name: &str) -> Option<u64> {
+    name.strip_prefix(UPSTREAM_PREFIX)?.parse().ok()
+}
+
 /// What the server goes by when it reads a text: two texts that differ in it
 /// may mean different things, so they are different statements.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -184,6 +189,12 @@ impl ClientStatements {
 
     pub fn clear(&mut self) {
         self.by_name.clear();
+    }
+
+    /// What DEALLOCATE ALL leaves: the unnamed one, and those that have been prepared since.
+    pub fn deallocate_all_but(&mut self, kept: impl Fn(u64) -> bool) {
+        self.by_name
+            .retain(|name, statement| name.is_empty() || kept(statement.id));
     }
 
     pub fn len(&self) -> usize {

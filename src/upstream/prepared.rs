@@ -44,6 +44,13 @@ impl PreparedSet {
         self.ids.pop(&id).is_some()
     }
 
+    /// Forgets those that are not kept; true if there were any.
+    pub fn retain(&mut self, kept: impl Fn(u64) -> bool) -> bool {
+        let gone: Vec<u64> = self.ids.iter().map(|(id, ())| *id).collect();
+        let gone = gone.into_iter().filter(|id| !kept(*id));
+        gone.fold(false, |_, id| self.remove(id))
+    }
+
     /// Forgets all, as after DISCARD ALL or DEALLOCATE ALL.
     pub fn clear(&mut self) {
         self.ids.clear();
