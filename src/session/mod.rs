@@ -8,6 +8,7 @@
 pub mod analysis;
 mod decide;
 mod exchange;
+mod expect;
 mod fill;
 mod forward;
 pub mod greeting;
