@@ -16,6 +16,7 @@ use super::transaction::Transaction;
 use super::{Session, UnitReport};
 use crate::metrics::Tier;
 use crate::sql::{Bypass, Isolation, Kind};
+use crate::upstream::Shape;
 use crate::wire::{self, Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
 
 /// The parts of a transaction that serving a unit changes.
@@ -90,7 +91,10 @@ impl Session {
     fn commit_staged(&mut self, staged: Staged) {
         for (name, statement) in staged.names {
             match statement {
-                Some(statement) => self.statements.insert(&name, statement),
+                Some(statement) => {
+                    let prepared = self.as_prepared_now(statement);
+                    self.statements.insert(&name, prepared);
+                }
                 None => drop(self.statements.remove(&name)),
             }
         }
@@ -309,6 +313,11 @@ impl Session {
         };
         if described && let Some(description) = &entry.answer.row_description {
             staged.out.extend_from_slice(description);
+            if statement.told.get().is_none()
+                && let Ok(shape) = Shape::of_row(description)
+            {
+                statement.told.set(shape);
+            }
         }
         staged.out.extend_from_slice(&entry.answer.body);
         staged.hits += 1;

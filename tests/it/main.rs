@@ -24,4 +24,5 @@ mod running;
 mod servers;
 mod session_state;
 mod soak;
+mod statements;
 mod upstream;
