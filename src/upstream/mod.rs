@@ -22,6 +22,7 @@ mod pools;
 mod prepared;
 mod settings;
 mod shelf;
+mod spare;
 mod standing;
 mod stream;
 mod target;
