@@ -4,15 +4,15 @@
 use std::time::{Duration, SystemTime};
 
 use crate::admin::{
-    CacheRuleRow, CacheTableRow, ClientRow, ClientState, ConfigRow, PinRow, ServerRow, ServerState,
-    UserRow,
+    CacheRuleRow, CacheTableRow, ClientRow, ClientState, ConfigRow, MismatchRow, PinRow, ServerRow,
+    ServerState, UserRow,
 };
 use crate::cache::Moment;
 use crate::config::keys::{Effect, KEYS};
 use crate::config::{Config, DatabaseConfig};
 use crate::metrics::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
-    PoolSnapshot, RedisSnapshot, RedisState, Snapshot,
+    PoolSnapshot, RedisSnapshot, RedisState, Snapshot, VerifySnapshot,
 };
 use crate::session;
 use crate::session::registry::{Activity, SessionHandle};
@@ -150,6 +150,11 @@ impl House {
             shadow_hits: shadow.hits.load(Relaxed),
             shadow_matches: shadow.matches.load(Relaxed),
             shadow_mismatches: shadow.mismatches.load(Relaxed),
+            verify: VerifySnapshot {
+                results: self.shared.verifier.counts(),
+                waiting: self.shared.verifier.waiting(),
+                shapes_off: self.shared.verifier.off.len(),
+            },
         }
     }
 
@@ -301,6 +306,28 @@ impl House {
         rules
             .into_iter()
             .map(|(rule, matched)| CacheRuleRow { rule, matched })
+            .collect()
+    }
+
+    pub(super) fn mismatch_rows(&self) -> Vec<MismatchRow> {
+        let row = |found: session::Mismatch| MismatchRow {
+            database: found.database,
+            shape: found.shape.to_string(),
+            found_at: found.found_at,
+            entry_age: found.entry_age,
+            cached_rows: found.cached_rows,
+            cached_hash: found.cached_hash,
+            server_rows: found.server_rows,
+            server_hash: found.server_hash,
+            relations: found.relations,
+            statement: found.statement,
+        };
+        self.shared
+            .verifier
+            .off
+            .all()
+            .into_iter()
+            .map(row)
             .collect()
     }
 

@@ -6,7 +6,7 @@ use super::hidden::{Hidden, HiddenFile};
 use super::table::keys;
 pub use super::table::{Effect, Key};
 use super::units::{Size, TIME, TIME_OR_ZERO};
-use super::value::{CaFile, Count, Maybe, Name, Names, OneOf, Path, Shape, Text};
+use super::value::{CaFile, Count, Maybe, Name, Names, OneOf, Path, Shape, Share, Text};
 use super::{CacheRule, Config, DatabaseConfig, UserConfig};
 
 const GIB: u64 = 1 << 30;
@@ -31,6 +31,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     (
         "cache",
         "What is answered from memory, and how fresh it is.",
+    ),
+    (
+        "cache.verify",
+        "Asks the server again, beside a client's hit, whether it was right. One proven mistake takes the statement out of the cache.",
     ),
     (
         "redis",
@@ -188,6 +192,15 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "How long a statement waits for the same statement already under way, before it asks the server itself. 0 is not at all.";
     cache.single_flight_waiters => cache.single_flight_waiters, Count(0, 1_000_000), Restart,
         "How many may wait so for one statement.";
+
+    cache.verify.sample => cache.verify.sample, Share, Reload,
+        "The share of hits that are checked, such as 0.01. Each costs the server two reads, on a connection that leaves another one free. 0 is none.";
+    cache.verify.concurrency => cache.verify.concurrency, Count(1, 1000), Reload,
+        "How many are checked at once.";
+    cache.verify.queue => cache.verify.queue, Count(0, 100_000), Reload,
+        "How many wait to be checked; more hits are not.";
+    cache.verify.timeout => cache.verify.timeout, TIME, Reload,
+        "How long one check may take; then its read is cancelled.";
 
     redis.url => redis.url, Hidden, Restart,
         "redis:// or rediss:// URL.";

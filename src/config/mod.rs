@@ -416,7 +416,31 @@ pub struct CacheConfig {
     /// `single_flight_timeout`, `single_flight_waiters`: bounds for coalesced misses.
     pub single_flight_timeout: Duration,
     pub single_flight_waiters: usize,
+    pub verify: VerifyConfig,
     pub rules: Vec<CacheRule>,
+}
+
+/// `[cache.verify]`: hits that are compared with the server's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifyConfig {
+    /// The share of hits, from 0 to 1.
+    pub sample: f64,
+    /// `concurrency`, `queue`: how many are compared at once, and how many wait for that.
+    pub concurrency: usize,
+    pub queue: usize,
+    /// Of one comparison.
+    pub timeout: Duration,
+}
+
+impl Default for VerifyConfig {
+    fn default() -> Self {
+        Self {
+            sample: 0.0,
+            concurrency: 1,
+            queue: 100,
+            timeout: Duration::from_secs(5),
+        }
+    }
 }
 
 impl Default for CacheConfig {
@@ -432,6 +456,7 @@ impl Default for CacheConfig {
             catalog_watch_interval: Duration::from_secs(1),
             single_flight_timeout: Duration::from_secs(5),
             single_flight_waiters: 1000,
+            verify: VerifyConfig::default(),
             rules: Vec::new(),
         }
     }

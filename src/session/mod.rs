@@ -32,6 +32,7 @@ mod touch;
 mod transaction;
 mod translate;
 mod upkeep;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use rules::RuleCounts;
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
 pub use suspension::Suspension;
+pub use verify::{Mismatch, Verifier};
 
 use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};

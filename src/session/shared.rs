@@ -17,6 +17,7 @@ use super::report::ShadowCounts;
 use super::rules::RuleCounts;
 use super::statements::StatementTexts;
 use super::suspension::Suspension;
+use super::verify::Verifier;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
 use crate::catalog::{CatalogVersion, Judgement};
@@ -56,6 +57,7 @@ pub struct Shared {
     pub shadow: ShadowCounts,
     pub rules: RuleCounts,
     pub suspension: Suspension,
+    pub verifier: Verifier,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.

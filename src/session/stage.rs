@@ -13,6 +13,7 @@ use super::rules::Look;
 use super::serve::{Miss, Served, begin_tag};
 use super::statements::Statement;
 use super::transaction::Transaction;
+use super::verify::Asked;
 use super::{Session, UnitReport};
 use crate::metrics::Tier;
 use crate::sql::{Bypass, Isolation, Kind};
@@ -299,6 +300,7 @@ impl Session {
         if !described && !self.has_columns_of_old(statement, &plan) {
             return Err(Miss::bypass(Bypass::CatalogStale));
         }
+        let check = plan.check();
         let (entry, tier) = if may_lead {
             let found = self.find(plan, described, report).await;
             found.map_err(|mut miss| {
@@ -311,6 +313,12 @@ impl Session {
             let entry = self.find_now(&plan, described).ok_or_else(Miss::default)?;
             (entry, Tier::Memory)
         };
+        let asked = Asked::Portal {
+            statement,
+            tail: bind.tail,
+            max_rows,
+        };
+        self.verify(&entry, check, &asked);
         if described && let Some(description) = &entry.answer.row_description {
             staged.out.extend_from_slice(description);
             if statement.told.get().is_none()

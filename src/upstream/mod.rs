@@ -23,6 +23,7 @@ mod prepared;
 mod settings;
 mod shape;
 mod shelf;
+mod spare;
 mod standing;
 mod stream;
 mod target;

@@ -16,6 +16,7 @@ mod row_limits;
 mod rules;
 mod shadow;
 mod transactions;
+mod verify;
 pub mod wire;
 mod writes;
 
