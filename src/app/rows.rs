@@ -92,14 +92,15 @@ impl House {
                 let none = DatabaseConfig::default();
                 let entry = entry.unwrap_or(&none);
                 let mine = || stats.iter().filter(|pool| pool.database == name);
+                // Where it leads is the same for every user.
+                let target = self.shared.pools.target(&name, "").ok();
+                let host = target.as_ref().map(|target| target.hosts.preferred());
+                let database = target.as_ref();
+                let database = database.and_then(|target| self.shared.databases.of_target(target));
                 DatabaseSnapshot {
-                    host: Some(
-                        entry
-                            .host
-                            .clone()
-                            .unwrap_or_else(|| config.upstream.host.clone()),
-                    ),
-                    port: entry.port.unwrap_or(config.upstream.port),
+                    host: host.map(|host| host.name.clone()),
+                    port: host.map_or(0, |host| host.port),
+                    authority: database.map(|database| database.name.to_string()),
                     dbname: entry.dbname.clone().unwrap_or_else(|| name.clone()),
                     pool_size: entry.pool_size.unwrap_or(config.pool.default_pool_size),
                     min_pool_size: config.pool.min_pool_size,
@@ -198,6 +199,7 @@ impl House {
                     key_bytes: tags.key_bytes,
                     key_bytes_limit: config.cache.key_memory,
                     guards_lost: stats.losses,
+                    server_changes: stats.moves,
                     catalogue_found: stats.catalogue_found,
                 }
             })

@@ -20,6 +20,7 @@ mod orders;
 mod pool;
 mod pools;
 mod prepared;
+mod search;
 mod settings;
 mod shape;
 mod shelf;

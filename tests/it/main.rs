@@ -14,6 +14,7 @@ mod counted;
 mod deploy;
 mod documents;
 mod drivers;
+mod failover;
 mod listening;
 mod notify;
 mod pooling;
