@@ -46,7 +46,7 @@ host    all             own         samehost             password
         (7, "10.1.2.77", "w12", "shop"),
         (0, "10.1.3.77", "w12", "shop"),
         (0, "10.1.2.77", "w", "shop"),
-        (8, "10.1.2.3", "own", "shop"),
+        (9, "10.1.2.3", "own", "shop"),
         (0, "10.1.2.4", "own", "shop"),
     ] {
         assert_eq!(
