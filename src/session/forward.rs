@@ -36,7 +36,7 @@ const OUTGOING_MAX: usize = 256 * 1024;
 /// The client is sent what has come once it is this much.
 const OUTPUT_MAX: usize = 64 * 1024;
 /// How long a statement of a client that has gone may take to say what became of it.
-const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the relay of a unit stopped before its end.
 enum Broken {

@@ -25,6 +25,7 @@ mod shelf;
 mod standing;
 mod stream;
 mod target;
+mod walsender;
 
 pub use cancel::{CancelHandle, cancel};
 pub use connection::{Connection, Pumped};
@@ -39,3 +40,4 @@ pub use settings::{Settings, SettingsError, restore_sql};
 pub use standing::{ServerInfo, ServerState};
 pub use stream::Stream;
 pub use target::{ConnectOptions, Target};
+pub use walsender::{Walsender, WalsenderError};

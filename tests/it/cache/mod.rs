@@ -12,6 +12,7 @@ mod keys;
 mod privileges;
 mod purity;
 mod redis;
+mod replication;
 mod row_limits;
 mod rules;
 mod shadow;
