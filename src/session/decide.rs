@@ -202,7 +202,7 @@ impl Session {
     ) {
         if let Ok(read) = &plan.judgement.read
             && !read.keys.is_empty()
-            && let Some(given) = self.given(analysis, plan.terms.catalogue, bound)
+            && let Some(given) = self.given(analysis, plan.terms.catalogue, &plan.judgement, bound)
         {
             plan.dependencies = read.keys.dependencies(&read.dependencies, &given);
         }
@@ -217,7 +217,7 @@ impl Session {
     ) {
         if let Some(judgement) = &meaning.single
             && let Some(narrow) = &judgement.narrow
-            && let Some(given) = self.given(analysis, meaning.catalogue, bound)
+            && let Some(given) = self.given(analysis, meaning.catalogue, judgement, bound)
         {
             meaning
                 .footprint
@@ -230,6 +230,7 @@ impl Session {
         &self,
         analysis: &'a Analysis,
         catalogue: u64,
+        judgement: &Judgement,
         bound: Option<(&'a Statement, &'a Bind<'_>)>,
     ) -> Option<Given<'a>> {
         if !analysis.understood || !self.standard_strings() {
@@ -239,7 +240,8 @@ impl Session {
         Some(Given {
             literals: sql::Literals::of(std::str::from_utf8(&analysis.key_text).ok()?),
             parameter_types: statement.map_or(&[], |statement| &statement.parameter_types),
-            inferred_now: statement.is_some_and(|known| known.reading.catalogue == catalogue),
+            inferred_now: statement
+                .is_some_and(|statement| self.has_types_of_old(statement, catalogue, judgement)),
             parameters: bind.map_or(&[], |bind| &bind.parameters),
             formats: bind.map_or(&[], |bind| &bind.parameter_formats),
             utf8: self.is_utf8(),

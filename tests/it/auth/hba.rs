@@ -119,8 +119,8 @@ fn rules_say_who_proves_what_and_who_stays_outside() {
 fn rules_are_read_again_and_a_mistake_changes_nothing() {
     let postgres = Postgres::start(&[]);
     let files = Files::new("host all app 127.0.0.1/32 scram-sha-256", "");
-    let mut options = |o: &mut Options| files.obey(o);
-    let pgditto = Pgditto::start(&postgres, &mut options);
+    let options = |o: &mut Options| files.obey(o);
+    let pgditto = Pgditto::start(&postgres, options);
     let login = || ask(pgditto.port, "app", "secret", "app", "SELECT 1").success;
     assert!(login());
     std::fs::write(files.hba(), "host all app 127.0.0.1/32 scram").expect("a file");
