@@ -55,12 +55,15 @@ pub(super) fn deed(sql: &[u8], status: TransactionStatus, analyser: &Analyser) -
             false => Deed::Commits,
         };
     }
-    let kinds = analysis.statements.iter().map(|facts| &facts.kind);
-    let gid = kinds.filter_map(|kind| match kind {
-        Kind::PrepareTransaction { gid } => Some(gid.clone()),
-        _ => None,
-    });
-    if let Some(gid) = gid.last() {
+    let last_gid = analysis
+        .statements
+        .iter()
+        .rev()
+        .find_map(|facts| match &facts.kind {
+            Kind::PrepareTransaction { gid } => Some(gid.clone()),
+            _ => None,
+        });
+    if let Some(gid) = last_gid {
         return Deed::Prepares(gid);
     }
     match analysis.kind() {
@@ -77,8 +80,8 @@ fn is_command(sql: &[u8]) -> bool {
     let len = sql.iter().take_while(|byte| is_part(byte)).count();
     // A letter of another alphabet would make it another word.
     let ends = sql.get(len).is_none_or(u8::is_ascii);
-    let is = |command: &&str| command.as_bytes().eq_ignore_ascii_case(&sql[..len]);
-    ends && COMMANDS.iter().any(|command| is(&command))
+    let is = |command: &str| command.as_bytes().eq_ignore_ascii_case(&sql[..len]);
+    ends && COMMANDS.iter().any(|command| is(command))
 }
 
 /// Whether both words are somewhere in it.
