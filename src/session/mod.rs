@@ -32,6 +32,7 @@ mod suspension;
 mod touch;
 mod transaction;
 mod translate;
+mod unnamed;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -68,6 +69,7 @@ use state::{CustomNames, Pin};
 use statements::{Bound, ClientStatements, Reading, Statement};
 use suspension::UnderWay;
 use transaction::Transaction;
+use unnamed::UnnamedPortal;
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -106,6 +108,7 @@ pub struct Session {
     statements: ClientStatements,
     /// Portals of the current transaction, by name; `None` where the statement is not known.
     portals: HashMap<Bytes, Option<Bound>>,
+    unnamed_portal: UnnamedPortal,
     tx: Transaction,
     writer: Option<Writer>,
 

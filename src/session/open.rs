@@ -176,6 +176,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         assembler: Assembler::default(),
         statements: ClientStatements::default(),
         portals: Default::default(),
+        unnamed_portal: Default::default(),
         tx: Transaction::none(),
         writer: None,
         settings: Settings::default(),

@@ -57,6 +57,9 @@ impl Session {
             let mut out = BytesMut::new();
             if self.answer_here(kind, sql, &mut out) {
                 self.statements.remove(b"");
+                if *kind != Kind::Empty {
+                    self.lose_unnamed();
+                }
                 return Served::Whole(out);
             }
         }
@@ -72,6 +75,7 @@ impl Session {
                 }
                 Ok((entry, tier)) => {
                     self.statements.remove(b"");
+                    self.lose_unnamed();
                     self.tx.served = self.tx.status != TransactionStatus::Idle;
                     let mut out = BytesMut::with_capacity(entry.answer.body.len() + 1024);
                     if let Some(description) = &entry.answer.row_description {
@@ -205,7 +209,7 @@ impl Session {
 
     pub(super) fn end_transaction_here(&mut self) {
         self.tx = Transaction::none();
-        self.portals.clear();
+        self.forget_portals();
         self.writer = None;
     }
 

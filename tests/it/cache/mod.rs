@@ -9,6 +9,7 @@ mod hits;
 mod invalidation;
 mod keyed;
 mod keys;
+mod portals;
 mod privileges;
 mod purity;
 mod redis;
