@@ -17,7 +17,7 @@ use crate::metrics::{
 use crate::session;
 use crate::session::registry::{Activity, SessionHandle};
 use crate::session::state::Pin;
-use crate::upstream::{self, ANY_DATABASE, Pool, PoolStats};
+use crate::upstream::{self, ANY_DATABASE, PoolStats};
 
 use super::House;
 
@@ -221,9 +221,11 @@ impl House {
         let mut rows = Vec::new();
         for pool in self.shared.pools.all() {
             for server in pool.servers() {
-                rows.push(server_row(&pool, server, holder));
+                rows.push(server_row(server, holder));
             }
         }
+        let walsenders = self.shared.pools.walsenders().into_iter();
+        rows.extend(walsenders.map(|server| server_row(server, holder)));
         rows
     }
 
@@ -424,7 +426,6 @@ fn client_row(session: &SessionHandle) -> ClientRow {
 }
 
 fn server_row<'a>(
-    pool: &Pool,
     server: upstream::ServerInfo,
     holder: impl Fn(u32) -> Option<&'a std::sync::Arc<SessionHandle>>,
 ) -> ServerRow {
@@ -436,8 +437,8 @@ fn server_row<'a>(
     let (local_addr, local_port) = local_end(server.local);
     ServerRow {
         id: u64::from(server.pid),
-        user: pool.user().to_owned(),
-        database: pool.database().to_owned(),
+        user: server.user,
+        database: server.database,
         state: match server.state {
             upstream::ServerState::Idle => ServerState::Idle,
             upstream::ServerState::Active | upstream::ServerState::Pinned => ServerState::Active,

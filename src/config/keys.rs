@@ -166,6 +166,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "Upstream connections of one database, over all its users. 0 is no limit.";
     pool.max_pinned_connections => pool.max_pinned_connections, Maybe("auto", Count(0, 100_000)), Reload,
         "Connections bound to one client (by temporary tables, LISTEN, session locks and the like) that do not count as part of the pool. \"auto\" is default_pool_size.";
+    pool.max_replication_connections => pool.max_replication_connections, Count(0, 100_000), Reload,
+        "Replication connections, over all users and databases. Each has an upstream connection of its own beside the pools. 0 refuses them.";
     pool.query_wait_timeout => pool.query_wait_timeout, TIME, Reload,
         "How long a client waits for an upstream connection before SQLSTATE 53300.";
     pool.server_lifetime => pool.server_lifetime, TIME_OR_ZERO, Reload,

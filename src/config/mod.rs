@@ -359,6 +359,8 @@ pub struct PoolConfig {
     pub max_db_connections: usize,
     /// `max_pinned_connections`: pinned beyond the pool's size; `None` is `default_pool_size`.
     pub max_pinned_connections: Option<usize>,
+    /// `max_replication_connections`: of the process, beside the pools; zero refuses them.
+    pub max_replication_connections: usize,
     pub query_wait_timeout: Duration,
     pub server_lifetime: Duration,
     pub server_idle_timeout: Duration,
@@ -376,6 +378,7 @@ impl Default for PoolConfig {
             reserve_pool_timeout: Duration::from_secs(5),
             max_db_connections: 0,
             max_pinned_connections: None,
+            max_replication_connections: 10,
             query_wait_timeout: Duration::from_secs(120),
             server_lifetime: Duration::from_secs(3600),
             server_idle_timeout: Duration::from_secs(600),

@@ -296,7 +296,8 @@ impl Session {
                 | Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
-                | Pin::SessionPooling => {}
+                | Pin::SessionPooling
+                | Pin::Replication => {}
             }
         }
         if !self.effects.is_empty() {

@@ -28,6 +28,7 @@ mod spare;
 mod standing;
 mod stream;
 mod target;
+mod walsender;
 
 pub use cancel::{CancelHandle, cancel};
 pub use connection::{Connection, Pumped};
@@ -43,3 +44,4 @@ pub use shape::{Shape, Told};
 pub use standing::{ServerInfo, ServerState};
 pub use stream::Stream;
 pub use target::{ConnectOptions, Target};
+pub use walsender::{Walsender, WalsenderError};

@@ -21,6 +21,7 @@ mod pooling;
 mod protocol;
 mod redis_tier;
 mod reload;
+mod replication;
 mod running;
 mod servers;
 mod session_state;
