@@ -36,7 +36,7 @@ const OUTGOING_MAX: usize = 256 * 1024;
 /// The client is sent what has come once it is this much.
 const OUTPUT_MAX: usize = 64 * 1024;
 /// How long a statement of a client that has gone may take to say what became of it.
-const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the relay of a unit stopped before its end.
 enum Broken {
@@ -156,6 +156,7 @@ impl Session {
                 self.named_in_sql(analysis, &mut names);
                 self.lend_names(&names, exchange);
                 let unsynced = self.begin_upstream(exchange);
+                self.replace_unnamed(analysis.kind());
                 self.translate_query(frame, &meaning, unsynced, lease, exchange, miss);
                 self.take_names_back(&names, exchange);
                 self.before_commit(exchange);
@@ -392,7 +393,7 @@ impl Session {
         }
         self.tx.observe(status);
         if status == TransactionStatus::Idle {
-            self.portals.clear();
+            self.forget_portals();
             if self.effects.intersects(Effects::SEQUENCE) {
                 lease.holds_state_of = Some(u64::from(self.registration.handle.number));
                 self.touched_sequences = true;
@@ -502,7 +503,7 @@ impl Session {
                     }));
                 }
                 self.tx = super::transaction::Transaction::none();
-                self.portals.clear();
+                self.forget_portals();
                 self.unnamed_upstream = None;
                 self.effects = Effects::NONE;
                 for change in exchange.reverted.into_iter().rev() {
@@ -559,7 +560,7 @@ pub(super) fn cancelled() -> ErrorReport {
     )
 }
 
-fn aborted() -> ErrorReport {
+pub(super) fn aborted() -> ErrorReport {
     ErrorReport::error(
         SqlState::IN_FAILED_SQL_TRANSACTION,
         "current transaction is aborted, commands ignored until end of transaction block",

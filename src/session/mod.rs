@@ -18,6 +18,7 @@ mod listening;
 mod open;
 mod prepare;
 pub mod registry;
+mod replication;
 pub mod report;
 mod request;
 mod rules;
@@ -32,7 +33,9 @@ mod suspension;
 mod touch;
 mod transaction;
 mod translate;
+mod unnamed;
 mod upkeep;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -41,10 +44,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 pub use open::{Ended, Refused, open, search_path};
+pub use replication::{ReplicationSession, replicate};
 pub use rules::RuleCounts;
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
 pub use suspension::Suspension;
+pub use verify::{Mismatch, Verifier};
 
 use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
@@ -67,6 +72,7 @@ use state::{CustomNames, Pin};
 use statements::{Bound, ClientStatement, ClientStatements, Reading, Statement};
 use suspension::UnderWay;
 use transaction::Transaction;
+use unnamed::UnnamedPortal;
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -105,6 +111,7 @@ pub struct Session {
     statements: ClientStatements,
     /// Portals of the current transaction, by name; `None` where the statement is not known.
     portals: HashMap<Bytes, Option<Bound>>,
+    unnamed_portal: UnnamedPortal,
     tx: Transaction,
     writer: Option<Writer>,
 
@@ -367,21 +374,9 @@ impl Session {
     /// When waiting for the client ends, and what it is told then.
     fn idle_deadline(&self, since: Instant) -> (Instant, Option<ErrorReport>) {
         let (timeout, report) = if self.tx.status == TransactionStatus::Idle {
-            (
-                self.config.listen.client_idle_timeout,
-                ErrorReport::fatal(
-                    SqlState::IDLE_SESSION_TIMEOUT,
-                    "terminating connection due to idle-session timeout",
-                ),
-            )
+            (self.config.listen.client_idle_timeout, idle_session())
         } else {
-            (
-                self.idle_transaction_timeout(),
-                ErrorReport::fatal(
-                    SqlState::IDLE_IN_TRANSACTION_TIMEOUT,
-                    "terminating connection due to idle-in-transaction timeout",
-                ),
-            )
+            (self.idle_transaction_timeout(), idle_in_transaction())
         };
         if timeout.is_zero() {
             (since, None)
@@ -647,6 +642,18 @@ impl Session {
 fn shut_down() -> ErrorReport {
     let message = "terminating connection due to administrator command";
     ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message)
+}
+
+/// As PostgreSQL says it.
+fn idle_session() -> ErrorReport {
+    let message = "terminating connection due to idle-session timeout";
+    ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, message)
+}
+
+/// As PostgreSQL says it.
+fn idle_in_transaction() -> ErrorReport {
+    let message = "terminating connection due to idle-in-transaction timeout";
+    ErrorReport::fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, message)
 }
 
 /// How long a goodbye may take.

@@ -33,6 +33,8 @@ pub enum Pin {
     Sequence,
     /// `pool_mode = session`.
     SessionPooling,
+    /// A replication connection.
+    Replication,
 }
 
 impl Pin {
@@ -47,6 +49,7 @@ impl Pin {
         Pin::Load,
         Pin::Sequence,
         Pin::SessionPooling,
+        Pin::Replication,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -61,6 +64,7 @@ impl Pin {
             Pin::Load => "load",
             Pin::Sequence => "sequence",
             Pin::SessionPooling => "session_pooling",
+            Pin::Replication => "replication",
         }
     }
 
@@ -68,7 +72,7 @@ impl Pin {
     fn is_read_back(self) -> bool {
         !matches!(
             self,
-            Pin::Setting | Pin::Load | Pin::Sequence | Pin::SessionPooling
+            Pin::Setting | Pin::Load | Pin::Sequence | Pin::SessionPooling | Pin::Replication
         )
     }
 }
@@ -263,7 +267,7 @@ pub fn startup_settings(parameters: &[(String, String)]) -> Result<Vec<(String, 
     let mut settings = Vec::new();
     for (name, value) in parameters {
         match name.as_str() {
-            "user" | "database" | "replication" => {}
+            "user" | "database" => {}
             "options" => parse_options(value, &mut settings)?,
             name if name.starts_with("_pq_.") => {}
             _ => settings.push((name.to_ascii_lowercase(), value.clone())),

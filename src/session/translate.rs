@@ -11,6 +11,7 @@ use super::prepare::{Copy, changed, no_statement};
 use super::serve::Miss;
 use super::statements::{Bound, told_apart};
 use super::touch::{begins_or_ends_nothing, leaves_reads_alone};
+use super::unnamed::UnnamedPortal;
 use crate::sql::Kind;
 use crate::upstream::Connection;
 use crate::wire::{Frame, TransactionStatus, WireError, backend, frontend, tag::frontend as tag};
@@ -160,6 +161,7 @@ impl Session {
                 let mut meaning = self.meaning(&analysis);
                 self.narrow(&mut meaning, &analysis, None);
                 self.commit_inside |= meaning.may_commit_inside;
+                self.replace_unnamed(analysis.kind());
                 let mut miss = Miss::default();
                 self.translate_query(frame, &meaning, true, connection, exchange, &mut miss);
                 self.before_commit(exchange);
@@ -211,6 +213,11 @@ impl Session {
             return Err(WireError::Truncated);
         }
         let known = self.ensure_prepared(bind.statement, connection, exchange);
+        if bind.portal.is_empty()
+            && (known.is_some() || self.may_be_prepared_in_sql(bind.statement))
+        {
+            self.unnamed_portal = UnnamedPortal::Upstream;
+        }
         let portal = Bytes::copy_from_slice(told_apart(bind.portal));
         let mut alias = None;
         match known {
@@ -258,6 +265,8 @@ impl Session {
             return Err(WireError::Truncated);
         }
         match describe.target {
+            frontend::Target::Portal
+                if describe.name.is_empty() && self.describe_unnamed(exchange) => {}
             frontend::Target::Portal => {
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::DescribePortal);
@@ -306,6 +315,9 @@ impl Session {
         exchange: &mut Exchange,
     ) -> Result<(), WireError> {
         let execute = frontend::Execute::read(frame.body())?;
+        if execute.portal.is_empty() && self.execute_unnamed(exchange) {
+            return Ok(());
+        }
         let bound = self
             .portals
             .get(told_apart(execute.portal))
@@ -347,6 +359,7 @@ impl Session {
                 self.touch_everything();
             }
             Some(statement) => {
+                self.end_unnamed(statement.analysis.kind());
                 let mut meaning = self.meaning(&statement.analysis);
                 let frame = bound.as_ref().and_then(|bound| bound.bind.as_ref());
                 let bind = frame.and_then(|frame| frontend::Bind::read(frame.body()).ok());
@@ -382,6 +395,9 @@ impl Session {
         match close.target {
             frontend::Target::Portal => {
                 self.portals.remove(told_apart(close.name));
+                if close.name.is_empty() {
+                    self.unnamed_portal = UnnamedPortal::Upstream;
+                }
                 Self::unplan_fill(close.name, exchange);
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Close {
