@@ -168,6 +168,7 @@ impl House {
             phase: phase_seen,
             shadow: Default::default(),
             suspension: Default::default(),
+            verifier: Default::default(),
             rules: RuleCounts::new(&config.cache.rules),
             databases: Databases::new(Box::new({
                 let config = config.clone();

@@ -7,7 +7,7 @@ use super::hosts::HostList;
 use super::table::keys;
 pub use super::table::{Effect, Key};
 use super::units::{Size, TIME, TIME_OR_ZERO};
-use super::value::{CaFile, Count, Maybe, Name, Names, OneOf, Path, Shape, Text};
+use super::value::{CaFile, Count, Maybe, Name, Names, OneOf, Path, Shape, Share, Text};
 use super::{CacheRule, Config, DatabaseConfig, UserConfig};
 
 const GIB: u64 = 1 << 30;
@@ -32,6 +32,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     (
         "cache",
         "What is answered from memory, and how fresh it is.",
+    ),
+    (
+        "cache.verify",
+        "Asks the server again, beside a client's hit, whether it was right. One proven mistake takes the statement out of the cache.",
     ),
     (
         "redis",
@@ -162,6 +166,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "Upstream connections of one database, over all its users. 0 is no limit.";
     pool.max_pinned_connections => pool.max_pinned_connections, Maybe("auto", Count(0, 100_000)), Reload,
         "Connections bound to one client (by temporary tables, LISTEN, session locks and the like) that do not count as part of the pool. \"auto\" is default_pool_size.";
+    pool.max_replication_connections => pool.max_replication_connections, Count(0, 100_000), Reload,
+        "Replication connections, over all users and databases. Each has an upstream connection of its own beside the pools. 0 refuses them.";
     pool.query_wait_timeout => pool.query_wait_timeout, TIME, Reload,
         "How long a client waits for an upstream connection before SQLSTATE 53300.";
     pool.server_lifetime => pool.server_lifetime, TIME_OR_ZERO, Reload,
@@ -191,6 +197,15 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "How long a statement waits for the same statement already under way, before it asks the server itself. 0 is not at all.";
     cache.single_flight_waiters => cache.single_flight_waiters, Count(0, 1_000_000), Restart,
         "How many may wait so for one statement.";
+
+    cache.verify.sample => cache.verify.sample, Share, Reload,
+        "The share of hits that are checked, such as 0.01. Each costs the server two reads, on a connection that leaves another one free. 0 is none.";
+    cache.verify.concurrency => cache.verify.concurrency, Count(1, 1000), Reload,
+        "How many are checked at once.";
+    cache.verify.queue => cache.verify.queue, Count(0, 100_000), Reload,
+        "How many wait to be checked; more hits are not.";
+    cache.verify.timeout => cache.verify.timeout, TIME, Reload,
+        "How long one check may take; then its read is cancelled.";
 
     redis.url => redis.url, Hidden, Restart,
         "redis:// or rediss:// URL.";

@@ -359,6 +359,8 @@ pub struct PoolConfig {
     pub max_db_connections: usize,
     /// `max_pinned_connections`: pinned beyond the pool's size; `None` is `default_pool_size`.
     pub max_pinned_connections: Option<usize>,
+    /// `max_replication_connections`: of the process, beside the pools; zero refuses them.
+    pub max_replication_connections: usize,
     pub query_wait_timeout: Duration,
     pub server_lifetime: Duration,
     pub server_idle_timeout: Duration,
@@ -376,6 +378,7 @@ impl Default for PoolConfig {
             reserve_pool_timeout: Duration::from_secs(5),
             max_db_connections: 0,
             max_pinned_connections: None,
+            max_replication_connections: 10,
             query_wait_timeout: Duration::from_secs(120),
             server_lifetime: Duration::from_secs(3600),
             server_idle_timeout: Duration::from_secs(600),
@@ -423,7 +426,31 @@ pub struct CacheConfig {
     /// `single_flight_timeout`, `single_flight_waiters`: bounds for coalesced misses.
     pub single_flight_timeout: Duration,
     pub single_flight_waiters: usize,
+    pub verify: VerifyConfig,
     pub rules: Vec<CacheRule>,
+}
+
+/// `[cache.verify]`: hits that are compared with the server's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifyConfig {
+    /// The share of hits, from 0 to 1.
+    pub sample: f64,
+    /// `concurrency`, `queue`: how many are compared at once, and how many wait for that.
+    pub concurrency: usize,
+    pub queue: usize,
+    /// Of one comparison.
+    pub timeout: Duration,
+}
+
+impl Default for VerifyConfig {
+    fn default() -> Self {
+        Self {
+            sample: 0.0,
+            concurrency: 1,
+            queue: 100,
+            timeout: Duration::from_secs(5),
+        }
+    }
 }
 
 impl Default for CacheConfig {
@@ -439,6 +466,7 @@ impl Default for CacheConfig {
             catalog_watch_interval: Duration::from_secs(1),
             single_flight_timeout: Duration::from_secs(5),
             single_flight_waiters: 1000,
+            verify: VerifyConfig::default(),
             rules: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::reason::Verification;
 use crate::config::{CacheMode, PoolMode};
 
 /// Everything that a gauge shows.
@@ -153,6 +154,18 @@ pub struct CacheSnapshot {
     pub shadow_hits: u64,
     pub shadow_matches: u64,
     pub shadow_mismatches: u64,
+    pub verify: VerifySnapshot,
+}
+
+/// Hits that were to be compared with the server's answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VerifySnapshot {
+    /// In the order of [`Verification::ALL`].
+    pub results: [u64; Verification::ALL.len()],
+    /// How many wait for it now.
+    pub waiting: usize,
+    /// Shapes that are out of the cache since one was wrong.
+    pub shapes_off: usize,
 }
 
 /// Concurrent misses of the same.

@@ -68,6 +68,9 @@ pub fn defaults(rows: &[Vec<Option<String>>]) -> Defaults {
     defaults
 }
 
+/// Connections that may be found dead before a login gives up.
+const LOST_MAX: usize = 10;
+
 /// Finds out from the server how a session with these startup settings begins.
 ///
 /// # Errors
@@ -84,6 +87,7 @@ pub async fn ask(
         settings: Settings::default(),
         defaults: None,
     };
+    let mut lost = 0;
     loop {
         let generation = *authority.generation().borrow();
         let mut lease = pool
@@ -107,7 +111,10 @@ pub async fn ask(
                 });
             }
             // The connection died while it was idle: the next one is as good.
-            Err(UpstreamError::Lost(_)) if in_time => lease.finish(false),
+            Err(UpstreamError::Lost(_)) if in_time && lost < LOST_MAX => {
+                lost += 1;
+                lease.finish(false);
+            }
             Err(error) => {
                 lease.finish(false);
                 // A setting that the server refuses ends the login, in the server's own words.
@@ -147,7 +154,7 @@ async fn on_connection(
         connection.simple(&sql, deadline.into()).await?;
     }
     let rows = connection
-        .simple(&state::read_back_sql(&custom), deadline.into())
+        .simple(&state::read_back_sql(&custom, false), deadline.into())
         .await?;
     let settings = state::read_back(&rows).settings;
     connection.applied = settings.clone();

@@ -17,13 +17,14 @@ use super::report::ShadowCounts;
 use super::rules::RuleCounts;
 use super::statements::StatementTexts;
 use super::suspension::Suspension;
+use super::verify::Verifier;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
-use crate::catalog::{CatalogVersion, Judgement};
+use crate::catalog::{CatalogVersion, Footprint, Judgement};
 use crate::config::Config;
 use crate::hosts::Hosts;
 use crate::insight::Insight;
-use crate::metrics::Metrics;
+use crate::metrics::{Invalidation, Metrics};
 use crate::notify::Hub;
 use crate::sql::ShapeId;
 use crate::upstream::{Pools, Target};
@@ -57,6 +58,7 @@ pub struct Shared {
     pub shadow: ShadowCounts,
     pub rules: RuleCounts,
     pub suspension: Suspension,
+    pub verifier: Verifier,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.
@@ -218,6 +220,18 @@ impl Shared {
     /// Functions of users that some rule vouches for, sorted.
     pub fn vouched_functions(&self) -> Vec<String> {
         self.config.load().cache.vouched_functions()
+    }
+
+    /// Counts what a write has invalidated, and tells the other databases if it concerns them.
+    pub(super) fn note_invalidated(&self, database: &Arc<Database>, touched: &Footprint) {
+        self.metrics.invalidated(match touched {
+            touched if touched.catalogue => Invalidation::Catalogue,
+            touched if touched.everything => Invalidation::Everything,
+            _ => Invalidation::Write,
+        });
+        if touched.shared_catalogue {
+            self.catalogues_changed(database);
+        }
     }
 
     /// What the databases of the server share has changed through `origin`:

@@ -73,6 +73,8 @@ pub struct Pool {
     pub(super) condition: watch::Sender<Condition>,
     /// Tells when the last lease came back.
     pub(super) quiet: Notify,
+    /// Tells when somebody begins to wait for a connection.
+    pub(super) queued: Notify,
     pub(super) counters: Counters,
 }
 
@@ -82,6 +84,8 @@ pub(super) struct Desk {
     pub condition: Condition,
     /// Connects under way.
     pub opening: usize,
+    /// One more connection is to be opened though nobody waits.
+    pub spare_wanted: bool,
     /// Connections that somebody has, pinned ones too.
     pub leased: usize,
     pub pinned: usize,
@@ -131,6 +135,7 @@ impl Pool {
                 shelf: Shelf::new(),
                 condition: Condition::Open,
                 opening: 0,
+                spare_wanted: false,
                 leased: 0,
                 pinned: 0,
                 starving: false,
@@ -140,6 +145,7 @@ impl Pool {
             }),
             condition: watch::Sender::new(Condition::Open),
             quiet: Notify::new(),
+            queued: Notify::new(),
             counters: Counters::default(),
         });
         tokio::spawn(keeper::keep(Arc::downgrade(&pool), room));
@@ -240,6 +246,7 @@ impl Pool {
         };
         drop(desk);
         self.room.bell.notify_one();
+        self.queued.notify_waiters();
         Ok(Answer::Wait(ticket, receiver))
     }
 

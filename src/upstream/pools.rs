@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::pool::Pool;
 use super::standing::DatabaseRoom;
 use super::target::{ConnectOptions, Target};
+use super::walsender::Walsenders;
 use crate::auth::{LoginSecret, Verifier};
 use crate::config::{Config, DatabaseConfig, Secret};
 use crate::hosts::Hosts;
@@ -65,6 +66,7 @@ pub struct Pools {
     introduction: Option<Arc<dyn Introduction>>,
     /// What logins of clients have taught, by database and user.
     learned: Mutex<LruCache<(String, String), LoginSecret>>,
+    pub(super) walsenders: Arc<Walsenders>,
 }
 
 #[derive(Default)]
@@ -140,6 +142,7 @@ impl Pools {
             map: Mutex::default(),
             introduction,
             learned: Mutex::new(LruCache::new(LEARNED_MAX)),
+            walsenders: Arc::default(),
         }))
     }
 
@@ -194,6 +197,25 @@ impl Pools {
         let settings = self.settings.load();
         let learned = self.learned(database, user);
         Ok(settings.resolve(database, user, learned)?.0.target)
+    }
+
+    /// How a replication connection is made, and how many there may be.
+    pub(super) fn walsender_plan(
+        &self,
+        database: &str,
+        user: &str,
+    ) -> Result<(Plan, Limits, usize), PoolsError> {
+        let settings = self.settings.load();
+        if self.map.lock().shut {
+            return Err(PoolsError::ShuttingDown);
+        }
+        let (plan, limits) = settings.resolve(database, user, self.learned(database, user))?;
+        let places = settings.config.pool.max_replication_connections;
+        Ok((plan, limits, places))
+    }
+
+    pub(super) fn introduction(&self) -> Option<&Arc<dyn Introduction>> {
+        self.introduction.as_ref()
     }
 
     /// A client has logged in: from now on its user can be logged in upstream with `secret`, where
