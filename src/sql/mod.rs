@@ -16,6 +16,7 @@ mod literal;
 mod literals;
 mod operators;
 mod reason;
+mod remedy;
 mod scan;
 mod shape;
 #[cfg(test)]
