@@ -18,6 +18,9 @@ use crate::upstream::Target;
 /// How long the server may take to tell what names mean.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// A rule with its position, as SHOW CACHE_RULES counts.
+type Rule<'a> = (usize, &'a CacheRule);
+
 /// For whom, and by what, a statement is judged.
 struct Viewpoint<'a> {
     config: &'a Config,
@@ -186,7 +189,7 @@ impl Viewpoint<'_> {
         &self,
         scan: &sql::Scan<'_>,
         judgement: &'a Judgement,
-    ) -> Result<(&'a ReadFacts, Option<(usize, &CacheRule)>), Bypass> {
+    ) -> Result<(&'a ReadFacts, Option<Rule<'_>>), Bypass> {
         if self.config.cache.mode == CacheMode::Off {
             return Err(Bypass::CacheOff);
         }
@@ -218,13 +221,13 @@ impl Viewpoint<'_> {
         Ok((read, rule))
     }
 
-    fn level(&self, scan: &sql::Scan<'_>, rule: Option<(usize, &CacheRule)>) -> Level {
+    fn level(&self, scan: &sql::Scan<'_>, rule: Option<Rule<'_>>) -> Level {
         let of_rule = rule.and_then(|(_, rule)| rule.level);
         let level = scan.hints.level.or(of_rule);
         level.unwrap_or(self.config.cache.level)
     }
 
-    fn terms(&self, text: &mut String, scan: &sql::Scan<'_>, rule: Option<(usize, &CacheRule)>) {
+    fn terms(&self, text: &mut String, scan: &sql::Scan<'_>, rule: Option<Rule<'_>>) {
         let of_rule = rule.and_then(|(_, rule)| rule.ttl);
         let ttl = scan.hints.ttl.or(of_rule).unwrap_or(self.config.cache.ttl);
         let level = match self.level(scan, rule) {

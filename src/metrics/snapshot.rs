@@ -103,8 +103,11 @@ pub struct PoolSnapshot {
 #[derive(Debug, Clone, Default)]
 pub struct DatabaseSnapshot {
     pub name: String,
+    /// Of several servers the one in use.
     pub host: Option<String>,
     pub port: u16,
+    /// [`AuthoritySnapshot::database`] of its authority, if there is one.
+    pub authority: Option<String>,
     /// Its name on the server.
     pub dbname: String,
     pub pool_size: usize,
@@ -234,6 +237,8 @@ pub struct AuthoritySnapshot {
     pub key_bytes_limit: u64,
     /// Guards lost since the start.
     pub guards_lost: u64,
+    /// Guards that stood on another server than the one before, or after a restart of it.
+    pub server_changes: u64,
     /// Changes of the catalogue by somebody else that were found since the start.
     pub catalogue_found: u64,
 }

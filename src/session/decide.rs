@@ -294,7 +294,8 @@ impl Session {
                 | Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
-                | Pin::SessionPooling => {}
+                | Pin::SessionPooling
+                | Pin::Replication => {}
             }
         }
         if !self.effects.is_empty() {

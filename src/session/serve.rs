@@ -58,6 +58,9 @@ impl Session {
             let mut out = BytesMut::new();
             if self.answer_here(kind, sql, &mut out) {
                 self.statements.remove(b"");
+                if *kind != Kind::Empty {
+                    self.lose_unnamed();
+                }
                 return Served::Whole(out);
             }
         }
@@ -86,6 +89,7 @@ impl Session {
             Ok((entry, tier)) => {
                 self.verify(&entry, check, &Asked::Query(sql));
                 self.statements.remove(b"");
+                self.lose_unnamed();
                 self.tx.served = self.tx.status != TransactionStatus::Idle;
                 let mut out = BytesMut::with_capacity(entry.answer.body.len() + 1024);
                 if let Some(description) = &entry.answer.row_description {
@@ -218,7 +222,7 @@ impl Session {
 
     pub(super) fn end_transaction_here(&mut self) {
         self.tx = Transaction::none();
-        self.portals.clear();
+        self.forget_portals();
         self.writer = None;
     }
 

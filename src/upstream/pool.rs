@@ -200,8 +200,12 @@ impl Pool {
             Err(_) => {
                 self.counters.timeouts.fetch_add(1, Ordering::Relaxed);
                 let desk = self.desk.lock();
-                match desk.condition {
-                    Condition::Paused => Err(LeaseError::Paused),
+                match (desk.condition, &desk.failure) {
+                    (Condition::Paused, _) => Err(LeaseError::Paused),
+                    // Nothing came free because nothing could be opened.
+                    (_, Some(failure)) if self.waits_out() && self.room.taken() <= desk.opening => {
+                        Err(failure.error.clone().into())
+                    }
                     _ => Err(LeaseError::Timeout {
                         waited,
                         pinned: desk.pinned,
@@ -228,6 +232,7 @@ impl Pool {
                     return Ok(Answer::Lease(lease.accept()));
                 }
                 if self.room.taken() == 0
+                    && !self.waits_out()
                     && let Some(failure) = desk.failure.as_ref().filter(|f| f.until > now)
                 {
                     return Err(failure.error.clone().into());
@@ -245,6 +250,11 @@ impl Pool {
         Ok(Answer::Wait(ticket, receiver))
     }
 
+    /// Whether one waits where no server can be used: of several another may soon take over.
+    fn waits_out(&self) -> bool {
+        !self.blueprint.plan.load().target.hosts.is_plain()
+    }
+
     /// A connect failed: its error goes to the one whose turn it is, and to
     /// everybody if there is no connection left that could serve the others.
     pub(super) fn failed(&self, error: UpstreamError) {
@@ -259,6 +269,7 @@ impl Pool {
             until,
         });
         let told = match self.room.taken() {
+            _ if self.waits_out() && error.may_pass() => Vec::new(),
             0 => desk.shelf.dismiss_all(),
             // The server is full, of us too: one of ours will come free.
             _ if error.sqlstate() == crate::wire::SqlState::TOO_MANY_CONNECTIONS => Vec::new(),

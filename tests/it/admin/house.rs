@@ -120,6 +120,7 @@ impl House for Played {
                 name: "shop".into(),
                 host: Some("db.internal".into()),
                 port: 5432,
+                authority: Some("shop".into()),
                 dbname: "shop".into(),
                 pool_size: 20,
                 server_lifetime: Duration::from_secs(3600),
