@@ -317,7 +317,10 @@ async fn code_of_users_is_found_in_standard_bodies() {
     .await;
     let catalog = load(&client).await;
     for (function, loud) in [("standard", true), ("quiet", false)] {
-        let everything = catalog.judge(&call(function), &scope()).footprint.everything;
+        let everything = catalog
+            .judge(&call(function), &scope())
+            .footprint
+            .everything;
         assert_eq!(everything, loud, "{function}");
         assert!(read(&catalog, &call(function)).is_err(), "{function}");
     }
