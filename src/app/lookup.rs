@@ -13,8 +13,8 @@ use tokio_postgres::error::SqlState as ServerState;
 use super::control_target;
 use crate::admin::console;
 use crate::authority::ControlError;
-use crate::client::{KnownUser, Lookup};
-use crate::config::{Config, Secret};
+use crate::client::{KnownUser, Lookup, PHYSICAL};
+use crate::config::{Config, DatabaseConfig, Secret};
 use crate::upstream::Pools;
 use crate::wire::{ErrorReport, SqlState};
 
@@ -77,6 +77,11 @@ impl AuthQuery {
             Some(name) => name,
             // The console is no database of the server's.
             None if console::DATABASES.contains(&database) => {
+                let user = upstream.user.as_deref();
+                upstream.dbname.as_deref().or(user).unwrap_or(&self.user)
+            }
+            // Nor is what physical replication asks for, unless an entry says otherwise.
+            None if database == PHYSICAL && !self.config.databases.iter().any(is_physical) => {
                 let user = upstream.user.as_deref();
                 upstream.dbname.as_deref().or(user).unwrap_or(&self.user)
             }
@@ -169,6 +174,11 @@ impl Lookup for AuthQuery {
         let key = (self.place(database).to_owned(), user.to_owned());
         self.answers.invalidate(&key);
     }
+}
+
+/// Whether it says where physical replication leads.
+fn is_physical(entry: &DatabaseConfig) -> bool {
+    entry.name == PHYSICAL
 }
 
 /// What the client is told: nothing of our own login.

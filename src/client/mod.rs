@@ -17,9 +17,9 @@ mod rules;
 mod stream;
 mod users;
 
-pub use connection::Connection;
+pub use connection::{Connection, Pumped};
 pub use error::ClientError;
-pub use greet::{Greeting, Login, Reception, greet};
+pub use greet::{Greeting, Login, PHYSICAL, Reception, greet};
 pub use lookup::Lookup;
 pub use peer::Peer;
 pub use rules::{Rules, RulesError};

@@ -8,7 +8,7 @@ use crate::auth::{
     md5_matches, random_bytes,
 };
 use crate::config::{AuthType, Secret};
-use crate::wire::{Frame, backend, frontend, tag, take_frame};
+use crate::wire::{Frame, Replication, backend, frontend, tag, take_frame};
 
 use super::connection::Connection;
 use super::error::ClientError;
@@ -25,6 +25,7 @@ const MESSAGE_LEN_MAX: usize = 64 << 10;
 pub(super) struct Claim<'a> {
     pub(super) user: &'a str,
     pub(super) database: &'a str,
+    pub(super) replication: Option<Replication>,
     /// What SCRAM may be bound to.
     pub(super) end_point: Option<Arc<[u8]>>,
 }
@@ -120,6 +121,7 @@ fn demand<'a>(
                 encrypted: connection.stream.is_encrypted(),
                 user: claim.user,
                 database: claim.database,
+                is_physical: claim.replication == Some(Replication::Physical),
                 is_own: &is_own,
                 own_networks: &own_networks,
             };
@@ -147,10 +149,16 @@ fn described(connection: &Connection, claim: &Claim<'_>) -> String {
         true => "SSL encryption",
         false => "no encryption",
     };
-    format!(
-        "host \"{host}\", user \"{}\", database \"{}\", {encryption}",
-        claim.user, claim.database
-    )
+    let user = claim.user;
+    match claim.replication {
+        Some(Replication::Physical) => {
+            format!("replication connection from host \"{host}\", user \"{user}\", {encryption}")
+        }
+        _ => format!(
+            "host \"{host}\", user \"{user}\", database \"{}\", {encryption}",
+            claim.database
+        ),
+    }
 }
 
 async fn by_password(

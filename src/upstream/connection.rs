@@ -202,6 +202,30 @@ impl Connection {
         pumped
     }
 
+    /// Writes some of `outgoing` and reads nothing: for who has no room for more.
+    ///
+    /// Cancel safe: what was written is off `outgoing`.
+    ///
+    /// # Errors
+    /// The connection is lost, and broken from then on.
+    pub async fn push(&mut self, outgoing: &mut BytesMut) -> io::Result<()> {
+        let pushed = poll_fn(|context| {
+            let written =
+                std::task::ready!(Pin::new(&mut self.stream).poll_write(context, outgoing))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            outgoing.advance(written);
+            self.unflushed = true;
+            // The next turn pushes on what the TLS layer still holds.
+            self.poll_flush(context)?;
+            Poll::Ready(Ok(()))
+        })
+        .await;
+        self.broken |= pushed.is_err();
+        pushed
+    }
+
     /// [`pump`](Self::pump) for one's own `poll_fn`.
     pub fn poll_pump(
         &mut self,

@@ -33,6 +33,8 @@ pub struct Visit<'a> {
     pub encrypted: bool,
     pub user: &'a str,
     pub database: &'a str,
+    /// Physical replication, which is of no database.
+    pub is_physical: bool,
     /// Whether an address is this machine's own, and the networks that it is part of: asked for
     /// only where a rule says samehost or samenet.
     pub is_own: &'a dyn Fn(IpAddr) -> bool,

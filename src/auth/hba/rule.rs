@@ -62,7 +62,7 @@ enum Name {
     All,
     /// The database that is named like the user.
     SameUser,
-    /// Replication connections, which end elsewhere.
+    /// Physical replication connections, for which no other name stands.
     Replication,
     Is(String),
     Matches(Regex),
@@ -163,7 +163,14 @@ impl Rule {
             (_, Some(address)) => self.address.contains(address, visit),
         };
         let any = |names: &[Name], value| names.iter().any(|name| name.is(value, visit.user));
-        connection && any(&self.databases, visit.database) && any(&self.users, visit.user)
+        let to_it = match visit.is_physical {
+            true => self
+                .databases
+                .iter()
+                .any(|name| matches!(name, Name::Replication)),
+            false => any(&self.databases, visit.database),
+        };
+        connection && to_it && any(&self.users, visit.user)
     }
 }
 

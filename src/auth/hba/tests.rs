@@ -12,6 +12,7 @@ fn decided(hba: &str, address: &str, user: &str, database: &str) -> usize {
         encrypted: false,
         user,
         database,
+        is_physical: database == "<physical>",
         is_own: &|address| address == IpAddr::from([10, 1, 2, 3]),
         own_networks: &|| vec![network("10.1.2.0", 24), network("::1", 128)],
     };
@@ -41,6 +42,10 @@ host    all             own         samehost             password
         (0, "11.0.0.1", "amy", "shop"),
         (4, "10.9.9.9", "eve", "eve"),
         (0, "192.0.2.1", "eve", "replication"),
+        (5, "192.0.2.1", "eve", "<physical>"),
+        (5, "::1", "all", "<physical>"),
+        (2, "local", "postgres", "replication"),
+        (0, "local", "postgres", "<physical>"),
         (6, "::1", "all", "shop"),
         (0, "::1", "eve", "shop"),
         (7, "10.1.2.77", "w12", "shop"),
@@ -65,6 +70,7 @@ fn rules_may_ask_for_encryption_or_for_none() {
             encrypted,
             user: "amy",
             database: "shop",
+            is_physical: false,
             is_own: &|_| false,
             own_networks: &Vec::new,
         };

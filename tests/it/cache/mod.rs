@@ -9,13 +9,16 @@ mod hits;
 mod invalidation;
 mod keyed;
 mod keys;
+mod portals;
 mod privileges;
 mod purity;
 mod redis;
+mod replication;
 mod row_limits;
 mod rules;
 mod shadow;
 mod transactions;
+mod verify;
 pub mod wire;
 mod writes;
 
