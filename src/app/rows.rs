@@ -4,15 +4,15 @@
 use std::time::{Duration, SystemTime};
 
 use crate::admin::{
-    CacheRuleRow, CacheTableRow, ClientRow, ClientState, ConfigRow, PinRow, ServerRow, ServerState,
-    UserRow,
+    CacheRuleRow, CacheTableRow, ClientRow, ClientState, ConfigRow, MismatchRow, PinRow, ServerRow,
+    ServerState, UserRow,
 };
 use crate::cache::Moment;
 use crate::config::keys::{Effect, KEYS};
 use crate::config::{Config, DatabaseConfig};
 use crate::metrics::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
-    PoolSnapshot, RedisSnapshot, RedisState, Snapshot,
+    PoolSnapshot, RedisSnapshot, RedisState, Snapshot, VerifySnapshot,
 };
 use crate::session;
 use crate::session::registry::{Activity, SessionHandle};
@@ -92,14 +92,15 @@ impl House {
                 let none = DatabaseConfig::default();
                 let entry = entry.unwrap_or(&none);
                 let mine = || stats.iter().filter(|pool| pool.database == name);
+                // Where it leads is the same for every user.
+                let target = self.shared.pools.target(&name, "").ok();
+                let host = target.as_ref().map(|target| target.hosts.preferred());
+                let database = target.as_ref();
+                let database = database.and_then(|target| self.shared.databases.of_target(target));
                 DatabaseSnapshot {
-                    host: Some(
-                        entry
-                            .host
-                            .clone()
-                            .unwrap_or_else(|| config.upstream.host.clone()),
-                    ),
-                    port: entry.port.unwrap_or(config.upstream.port),
+                    host: host.map(|host| host.name.clone()),
+                    port: host.map_or(0, |host| host.port),
+                    authority: database.map(|database| database.name.to_string()),
                     dbname: entry.dbname.clone().unwrap_or_else(|| name.clone()),
                     pool_size: entry.pool_size.unwrap_or(config.pool.default_pool_size),
                     min_pool_size: config.pool.min_pool_size,
@@ -150,6 +151,11 @@ impl House {
             shadow_hits: shadow.hits.load(Relaxed),
             shadow_matches: shadow.matches.load(Relaxed),
             shadow_mismatches: shadow.mismatches.load(Relaxed),
+            verify: VerifySnapshot {
+                results: self.shared.verifier.counts(),
+                waiting: self.shared.verifier.waiting(),
+                shapes_off: self.shared.verifier.off.len(),
+            },
         }
     }
 
@@ -193,6 +199,7 @@ impl House {
                     key_bytes: tags.key_bytes,
                     key_bytes_limit: config.cache.key_memory,
                     guards_lost: stats.losses,
+                    server_changes: stats.moves,
                     catalogue_found: stats.catalogue_found,
                 }
             })
@@ -303,6 +310,28 @@ impl House {
         rules
             .into_iter()
             .map(|(rule, matched)| CacheRuleRow { rule, matched })
+            .collect()
+    }
+
+    pub(super) fn mismatch_rows(&self) -> Vec<MismatchRow> {
+        let row = |found: session::Mismatch| MismatchRow {
+            database: found.database,
+            shape: found.shape.to_string(),
+            found_at: found.found_at,
+            entry_age: found.entry_age,
+            cached_rows: found.cached_rows,
+            cached_hash: found.cached_hash,
+            server_rows: found.server_rows,
+            server_hash: found.server_hash,
+            relations: found.relations,
+            statement: found.statement,
+        };
+        self.shared
+            .verifier
+            .off
+            .all()
+            .into_iter()
+            .map(row)
             .collect()
     }
 

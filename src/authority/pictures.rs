@@ -132,13 +132,15 @@ impl Core {
         };
         let began = Instant::now();
         let client = self.proven().await?;
+        let timeline = self.timeline();
         let snapshot = self.snapshot();
         let catalog = read(LOAD_PATIENCE, Loader::load(&client)).await;
         if matches!(catalog, Err(ControlError::Timeout)) {
             // It was left in the middle of something.
             end_itself(&client).await;
         }
-        let catalog = catalog?;
+        let mut catalog = catalog?;
+        catalog.version = timeline.tell_apart(catalog.version);
         let version = catalog.version;
         let mut state = self.pictures.state.lock();
         if state.epoch != epoch || state.changing > 0 {
@@ -203,7 +205,28 @@ impl Core {
 
     async fn read_version(&self) -> Result<CatalogVersion, ControlError> {
         let client = self.proven().await?;
-        read(STATEMENT_PATIENCE, Loader::version(&client)).await
+        let timeline = self.timeline();
+        let version = read(STATEMENT_PATIENCE, Loader::version(&client)).await?;
+        Ok(timeline.tell_apart(version))
+    }
+
+    fn timeline(&self) -> Timeline {
+        Timeline(self.counts.moves.load(Ordering::Acquire))
+    }
+}
+
+/// Counts the servers on which the guard has stood. Versions are made of transaction ids, which two servers give to
+/// different changes once one of them was promoted.
+#[derive(Clone, Copy)]
+struct Timeline(u64);
+
+impl Timeline {
+    fn tell_apart(self, version: CatalogVersion) -> CatalogVersion {
+        CatalogVersion(
+            version
+                .0
+                .wrapping_add(self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        )
     }
 }
 

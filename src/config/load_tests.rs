@@ -230,7 +230,7 @@ fn environment_that_contradicts_itself_is_an_error() {
 fn every_key_has_an_environment_override() {
     let defaults = Config::default();
     for key in keys::KEYS {
-        let name = format!("PGDITTO_{}__{}", key.section, key.name).to_ascii_uppercase();
+        let name = format!("PGDITTO_{}", key.full.replace('.', "__")).to_ascii_uppercase();
         let value = key.show(&defaults);
         let value = value.trim_matches(['"', '[', ']']);
         let source = bare_source(&[(&name, value), ("PGDITTO_AUTH__AUTH_TYPE", "trust")]);

@@ -25,10 +25,13 @@ use parking_lot::{Mutex, RwLock};
 use prometheus::{IntCounter, IntCounterVec, Registry, TextEncoder};
 
 pub use database::{Averages, DatabaseMetrics, DatabaseStats, Timing, Totals};
-pub use reason::{Cancel, ErrorOrigin, Invalidation, ListenerEnd, Outcome, Refusal, Tier};
+pub use reason::{
+    Cancel, ErrorOrigin, Invalidation, ListenerEnd, Outcome, Refusal, Tier, Verification,
+};
 pub use snapshot::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
-    PoolSnapshot, RedisSnapshot, RedisState, Snapshot, cache_mode_word, pool_mode_word,
+    PoolSnapshot, RedisSnapshot, RedisState, Snapshot, VerifySnapshot, cache_mode_word,
+    pool_mode_word,
 };
 
 use crate::wire::SqlState;

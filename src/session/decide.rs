@@ -11,6 +11,7 @@ use super::rules::Look;
 use super::shared::JudgementKey;
 use super::state::Pin;
 use super::statements::Statement;
+use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts};
 use crate::config::{CacheMode, CacheRule, Level};
@@ -47,6 +48,18 @@ pub struct ReadPlan {
     pub dependencies: SmallVec<[Dependency; 4]>,
     /// Execute's row limit; 0 is none.
     pub max_rows: u32,
+}
+
+impl ReadPlan {
+    /// How a hit of it can be checked.
+    pub(super) fn check(&self) -> Check {
+        Check {
+            order: self.order,
+            terms: self.terms,
+            writes: !self.judgement.footprint.is_nothing(),
+            leaves_traces: !self.judgement.effects.is_empty(),
+        }
+    }
 }
 
 impl Session {
@@ -146,6 +159,9 @@ impl Session {
                 .any(|value| sql::clock_text(value))
         {
             return Err(Bypass::ClockValue);
+        }
+        if self.shared.verifier.off.holds(analysis.shape) {
+            return Err(Bypass::Mismatch);
         }
         let rule = self.rule(read, analysis, look);
         if rule.is_some_and(|rule| rule.cache == Some(false)) {

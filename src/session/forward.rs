@@ -173,6 +173,7 @@ impl Session {
                 } else {
                     self.named_in_unit(frames)
                 };
+                exchange.lent = !names.is_empty();
                 self.lend_names(&names, exchange);
                 self.begin_upstream(exchange);
                 for frame in *frames {
@@ -236,8 +237,11 @@ impl Session {
             if let Progress::Done(status) = progress {
                 return Ok(status);
             }
-            if exchange.open && !client_gone {
+            if exchange.open && !(client_gone && exchange.awaits_client()) {
                 self.take_open(lease, exchange)?;
+                if self.writer.is_some() {
+                    self.database.announce_writes().await;
+                }
             }
             if client_gone {
                 self.client.output.clear();
@@ -259,7 +263,7 @@ impl Session {
                 return Err(Broken::Client);
             }
             let may_read_client = !client_gone
-                && if exchange.open {
+                && if exchange.awaits_client() && !exchange.holds() {
                     exchange.outgoing.len() < OUTGOING_MAX
                 } else {
                     self.client.input.len() < self.limits.unit_bytes_max
@@ -275,7 +279,7 @@ impl Session {
                         self.metrics.received(length as u64);
                     } else {
                         client_gone = true;
-                        if exchange.open {
+                        if exchange.awaits_client() {
                             // What was begun can never be finished.
                             return Err(Broken::Client);
                         }
@@ -293,7 +297,11 @@ impl Session {
     /// Takes what the client has sent since for a unit that is still open.
     fn take_open(&mut self, lease: &mut Lease, exchange: &mut Exchange) -> Result<(), Broken> {
         let mut nothing = Miss::default();
-        while exchange.open && exchange.outgoing.len() < OUTGOING_MAX {
+        while let Some(frame) = exchange.release() {
+            self.translate_next(&frame, lease, exchange, &mut nothing)
+                .map_err(Broken::Protocol)?;
+        }
+        while exchange.open && !exchange.holds() && exchange.outgoing.len() < OUTGOING_MAX {
             if exchange.client_passing > 0 {
                 let n = exchange.client_passing.min(self.client.input.len());
                 exchange.outgoing.extend_from_slice(&self.client.input[..n]);
@@ -343,9 +351,17 @@ impl Session {
         for id in exchange.pending_parses.drain(..) {
             lease.prepared.remove(id);
         }
-        for id in exchange.unclosed.drain(..) {
+        if !self.effects.intersects(Effects::PREPARED) {
+            // Otherwise reading back will tell what is gone.
+            for statement in exchange.outcome.suspects.drain(..) {
+                // The copy is gone or of an older shape: who comes next gets a new one.
+                lease.prepared.remove(statement.id);
+                self.shared.statements.retire(&statement);
+            }
+        }
+        for (id, copy) in exchange.unclosed.drain(..) {
             // The one that was to take its place did not come either.
-            let _ = lease.prepared.insert(id);
+            let _ = lease.prepared.insert(id, copy);
         }
         for change in exchange.reverted.drain(..).rev() {
             match change.before {
@@ -481,7 +497,7 @@ impl Session {
                     "the upstream connection was lost while the statement ran",
                 )
                 .with_hint("Whether it took effect is not known.");
-                if in_transaction || !self.pins.is_empty() || exchange.open {
+                if in_transaction || !self.pins.is_empty() || exchange.awaits_client() {
                     return Err(Ending::Fatal(ErrorReport {
                         severity: wire::Severity::Fatal,
                         ..lost

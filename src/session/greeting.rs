@@ -145,7 +145,7 @@ async fn on_connection(
         connection.simple(&sql, deadline.into()).await?;
     }
     let rows = connection
-        .simple(&state::read_back_sql(&custom), deadline.into())
+        .simple(&state::read_back_sql(&custom, false), deadline.into())
         .await?;
     let settings = state::read_back(&rows).settings;
     connection.applied = settings.clone();

@@ -34,6 +34,7 @@ mod transaction;
 mod translate;
 mod unnamed;
 mod upkeep;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub use rules::RuleCounts;
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
 pub use suspension::Suspension;
+pub use verify::{Mismatch, Verifier};
 
 use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
@@ -54,7 +56,7 @@ use crate::client;
 use crate::config::Config;
 use crate::metrics::{DatabaseMetrics, ErrorOrigin};
 use crate::sql::Isolation;
-use crate::upstream::{Lease, Pool, Settings};
+use crate::upstream::{Lease, Pool, Settings, Told};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
 use analysis::Analysis;
 use exchange::Exchange;
@@ -66,7 +68,7 @@ use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
 use serve::Served;
 use state::{CustomNames, Pin};
-use statements::{Bound, ClientStatements, Reading, Statement};
+use statements::{Bound, ClientStatement, ClientStatements, Reading, Statement};
 use suspension::UnderWay;
 use transaction::Transaction;
 use unnamed::UnnamedPortal;
@@ -140,7 +142,7 @@ pub struct Session {
     /// Since when the transaction has an upstream connection.
     upstream_since: Option<Instant>,
     /// The statement that is the unnamed one on the leased connection.
-    unnamed_upstream: Option<u64>,
+    unnamed_upstream: Option<(u64, Told)>,
 
     // What the unit in flight has done so far.
     commit_inside: bool,
@@ -463,6 +465,29 @@ impl Session {
             catalogue: catalog.map_or(0, |catalog| catalog.version.0),
             readable: self.is_readable(sql),
         }
+    }
+
+    /// A statement that the client prepares at this moment.
+    fn as_prepared_now(&self, statement: Arc<Statement>) -> ClientStatement {
+        if self.is_current(&statement) {
+            ClientStatement::shared(statement)
+        } else {
+            ClientStatement::alone(statement)
+        }
+    }
+
+    /// The server would read the statement now as it did when it was first prepared: the catalogue has not been
+    /// seen to change since, and nothing that only this session knows of is in the way.
+    fn is_current(&self, statement: &Statement) -> bool {
+        let authority = &self.database.authority;
+        let reading = &statement.reading;
+        let catalog = authority.catalog();
+        catalog.is_some_and(|catalog| catalog.version.0 == reading.catalogue)
+            && authority.catalogue_epoch() == reading.epoch
+            && !statement.is_retired()
+            && reading.scope == self.scope.digest
+            && reading.context == self.context
+            && self.is_shareable()
     }
 
     /// What this session prepares now means the same to others with the same

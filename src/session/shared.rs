@@ -17,10 +17,12 @@ use super::report::ShadowCounts;
 use super::rules::RuleCounts;
 use super::statements::StatementTexts;
 use super::suspension::Suspension;
+use super::verify::Verifier;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
 use crate::catalog::{CatalogVersion, Footprint, Judgement};
 use crate::config::Config;
+use crate::hosts::Hosts;
 use crate::insight::Insight;
 use crate::metrics::{Invalidation, Metrics};
 use crate::notify::Hub;
@@ -56,6 +58,7 @@ pub struct Shared {
     pub shadow: ShadowCounts,
     pub rules: RuleCounts,
     pub suspension: Suspension,
+    pub verifier: Verifier,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.
@@ -111,12 +114,12 @@ pub struct Description {
 }
 
 impl Database {
-    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>, hub: Hub) -> Self {
+    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>, hub: Arc<Hub>) -> Self {
         Self {
             name,
             tags,
             authority,
-            hub: Arc::new(hub),
+            hub,
             judgements: Bounded::new(JUDGEMENTS_MAX),
             descriptions: Bounded::builder()
                 .max_capacity(DESCRIPTION_BYTES_MAX)
@@ -166,11 +169,11 @@ pub struct Databases {
 /// Begins to look after the database that a target leads to.
 pub type MakeDatabase = Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>;
 
-/// Where a database is: host, port, name.
-type Place = (String, u16, String);
+/// Where a database is: its servers, and its name.
+type Place = (Arc<Hosts>, String);
 
 fn place(target: &Target) -> Place {
-    (target.host.clone(), target.port, target.dbname.clone())
+    (target.hosts.clone(), target.dbname.clone())
 }
 
 impl Databases {

@@ -14,9 +14,11 @@ use super::serve::{Miss, Served, begin_tag};
 use super::statements::Statement;
 use super::transaction::Transaction;
 use super::unnamed::Finished;
+use super::verify::Asked;
 use super::{Session, UnitReport};
 use crate::metrics::Tier;
 use crate::sql::{Bypass, Isolation, Kind};
+use crate::upstream::Shape;
 use crate::wire::{self, Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
 
 /// The parts of a transaction that serving a unit changes.
@@ -97,7 +99,10 @@ impl Session {
     fn commit_staged(&mut self, staged: Staged) {
         for (name, statement) in staged.names {
             match statement {
-                Some(statement) => self.statements.insert(&name, statement),
+                Some(statement) => {
+                    let prepared = self.as_prepared_now(statement);
+                    self.statements.insert(&name, prepared);
+                }
                 None => drop(self.statements.remove(&name)),
             }
         }
@@ -324,6 +329,7 @@ impl Session {
         if !described && !self.has_columns_of_old(statement, &plan) {
             return Err(Miss::bypass(Bypass::CatalogStale));
         }
+        let check = plan.check();
         let (entry, tier) = if may_lead {
             let found = self.find(plan, described, report).await;
             found.map_err(|mut miss| {
@@ -336,8 +342,19 @@ impl Session {
             let entry = self.find_now(&plan, described).ok_or_else(Miss::default)?;
             (entry, Tier::Memory)
         };
+        let asked = Asked::Portal {
+            statement,
+            tail: bind.tail,
+            max_rows,
+        };
+        self.verify(&entry, check, &asked);
         if described && let Some(description) = &entry.answer.row_description {
             staged.out.extend_from_slice(description);
+            if statement.told.get().is_none()
+                && let Ok(shape) = Shape::of_row(description)
+            {
+                statement.told.set(shape);
+            }
         }
         staged.out.extend_from_slice(&entry.answer.body);
         staged.hits += 1;

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use super::Session;
 use super::decide::Meaning;
 use super::exchange::{Alias, Exchange, Expect, NameChange};
-use super::prepare::no_statement;
+use super::prepare::{Copy, changed, no_statement};
 use super::serve::Miss;
 use super::statements::{Bound, told_apart};
 use super::touch::{begins_or_ends_nothing, leaves_reads_alone};
@@ -64,12 +64,31 @@ impl Session {
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) -> Result<(), WireError> {
+        if exchange.holds() {
+            exchange.hold(frame);
+            return Ok(());
+        }
+        self.translate_next(frame, connection, exchange, miss)
+    }
+
+    /// [`Session::translate`] of the frame that is next in turn.
+    pub(super) fn translate_next(
+        &mut self,
+        frame: &Frame,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+        miss: &mut Miss,
+    ) -> Result<(), WireError> {
         if exchange.copy_in {
             return self.translate_in_copy(frame, exchange);
         }
         // The server drops everything until Sync; no replies come.
         let skipping = exchange.is_skipping() && frame.tag() != tag::SYNC;
         if skipping {
+            return Ok(());
+        }
+        if self.examine(frame, connection, exchange) {
+            exchange.hold_back(frame);
             return Ok(());
         }
         match self.translate_message(frame, connection, exchange, miss) {
@@ -92,7 +111,8 @@ impl Session {
         self.touch_everything();
         if frame.tag() == tag::BIND
             && let Some((portal, statement, tail)) = names_of_bind(frame.body())
-            && let Some((_, upstream)) = self.ensure_prepared(statement, connection, exchange)
+            && let Some(Copy::There(_, upstream)) =
+                self.ensure_prepared(statement, connection, exchange)
         {
             frontend::bind_raw(&mut exchange.outgoing, portal, &upstream, tail);
         } else {
@@ -200,14 +220,20 @@ impl Session {
         let portal = Bytes::copy_from_slice(told_apart(bind.portal));
         let mut alias = None;
         match known {
-            Some((statement, upstream)) => {
+            Some(Copy::Changed(_)) => {
+                exchange.fail(&changed());
+                return Ok(());
+            }
+            Some(Copy::There(prepared, upstream)) => {
+                let statement = prepared.statement;
                 self.plan_fill(&statement, &bind, connection, exchange, miss);
                 frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
                 self.portals
-                    .insert(portal, Some(Bound::new(statement, frame)));
+                    .insert(portal, Some(Bound::new(statement.clone(), frame)));
                 if !upstream.is_empty() {
                     self.metrics.bind();
                     alias = Some(Alias {
+                        statement,
                         upstream,
                         client: Bytes::copy_from_slice(bind.statement),
                     });
@@ -246,9 +272,17 @@ impl Session {
             }
             frontend::Target::Statement => {
                 let statement = match self.ensure_prepared(describe.name, connection, exchange) {
-                    Some((statement, upstream)) => {
+                    Some(Copy::There(prepared, upstream)) => {
                         frontend::describe(&mut exchange.outgoing, describe.target, &upstream);
-                        Some(statement)
+                        Some((prepared, upstream))
+                    }
+                    Some(Copy::Changed(told)) => {
+                        // As the server does: the parameters have been told when it looks at the columns.
+                        if let Some(shape) = told.get() {
+                            exchange.give(shape.parameters.clone());
+                        }
+                        exchange.fail(&changed());
+                        return Ok(());
                     }
                     None if self.may_be_prepared_in_sql(describe.name) => {
                         exchange.outgoing.extend_from_slice(frame.bytes());
@@ -259,9 +293,15 @@ impl Session {
                         return Ok(());
                     }
                 };
-                exchange
-                    .expects
-                    .push_back(Expect::DescribeStatement { statement });
+                let alias = statement.as_ref().map(|(prepared, upstream)| Alias {
+                    statement: prepared.statement.clone(),
+                    upstream: upstream.clone(),
+                    client: Bytes::copy_from_slice(describe.name),
+                });
+                exchange.expects.push_back(Expect::DescribeStatement {
+                    statement: statement.map(|(prepared, _)| prepared),
+                    alias: alias.filter(|alias| !alias.upstream.is_empty()),
+                });
             }
         }
         Ok(())
@@ -286,7 +326,7 @@ impl Session {
         if let Some(statement) = &statement
             && let Some(Kind::Deallocate { name: Some(name) }) = statement.analysis.kind()
             && self.tx.status != TransactionStatus::Failed
-            && let Some(before) = self.statements.get(name.as_bytes()).cloned()
+            && let Some(before) = self.statements.as_prepared(name.as_bytes()).cloned()
         {
             // The connection keeps it for others; only the client's name goes.
             let name = Bytes::copy_from_slice(name.as_bytes());
@@ -378,7 +418,7 @@ impl Session {
                 // The connection keeps it for others; only the client's name goes.
                 let change = NameChange {
                     name: Bytes::copy_from_slice(close.name),
-                    before: self.statements.get(close.name).cloned(),
+                    before: self.statements.as_prepared(close.name).cloned(),
                 };
                 self.statements.remove(close.name);
                 let mut complete = BytesMut::new();
@@ -393,8 +433,8 @@ impl Session {
     }
 }
 
-/// Portal, statement and the rest of a Bind whose rest makes no sense.
-fn names_of_bind(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+/// Portal, statement and the rest of a Bind, whether or not the rest makes sense.
+pub(super) fn names_of_bind(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (portal, rest) = body.split_at(memchr::memchr(0, body)?);
     let (statement, tail) = rest[1..].split_at(memchr::memchr(0, &rest[1..])?);
     Some((portal, statement, &tail[1..]))

@@ -15,6 +15,7 @@ mod lexer;
 mod literal;
 mod literals;
 mod operators;
+mod quiet;
 mod reason;
 mod scan;
 mod shape;

@@ -71,9 +71,9 @@ impl Blueprint {
         let slot = self.reserved.lock().pop().ok_or(UpstreamError::NoPlace)?;
         let plan = self.plan.load_full();
         let generation = self.generation.load(Ordering::Relaxed);
-        let mut connection = Connection::connect(&plan.target, &plan.options).await?;
+        let mut connection = self.open(&plan).await?;
         let record = Arc::new(ServerRecord::new(
-            self.info(&connection, &plan, generation),
+            self.info(&connection, generation),
             Arc::clone(&connection.gate),
         ));
         slot.record(Arc::clone(&record));
@@ -95,7 +95,31 @@ impl Blueprint {
         Ok(connection)
     }
 
-    fn info(&self, connection: &Connection, plan: &Plan, generation: u64) -> ServerInfo {
+    /// Connects to the server, or to the one of several that others have settled on; where none has, it
+    /// chooses by itself.
+    async fn open(&self, plan: &Plan) -> Result<Connection, UpstreamError> {
+        let (target, options) = (&plan.target, &plan.options);
+        if target.hosts.is_plain() {
+            return Connection::connect(target, options).await;
+        }
+        let place = match self.room.introduction() {
+            Some(introduction) => introduction.place(target).await,
+            None => None,
+        };
+        let displaced = async {
+            match (self.room.introduction(), &place) {
+                (Some(introduction), Some(_)) => introduction.displaced(target).await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            connection = Connection::search(target, options, place.as_ref()) => connection,
+            // It may be one that does not answer: no use in waiting for it any longer.
+            () = displaced => Err(UpstreamError::Unproven("the guard was lost meanwhile".into())),
+        }
+    }
+
+    fn info(&self, connection: &Connection, generation: u64) -> ServerInfo {
         let (local, remote) = connection.stream.addresses().unzip();
         ServerInfo {
             database: self.database.clone(),
@@ -107,7 +131,7 @@ impl Blueprint {
             application: String::new(),
             local,
             remote,
-            address: plan.target.address(),
+            address: connection.target().address(),
             tls: connection.stream.tls_text(),
             generation,
             close_needed: false,

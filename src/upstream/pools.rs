@@ -18,6 +18,7 @@ use super::target::{ConnectOptions, Target};
 use super::walsender::Walsenders;
 use crate::auth::{LoginSecret, Verifier};
 use crate::config::{Config, DatabaseConfig, Secret};
+use crate::hosts::Hosts;
 use crate::tls::{self, TlsError};
 use crate::wire::{ErrorReport, SqlState};
 
@@ -108,6 +109,23 @@ pub enum OrderError {
 struct Snapshot {
     config: Arc<Config>,
     tls: Option<Arc<rustls::ClientConfig>>,
+    known: Arc<KnownHosts>,
+}
+
+/// Lists of servers, so that all that lead to the same share what they know of them. As many as there
+/// are in the configuration.
+#[derive(Default)]
+struct KnownHosts(Mutex<HashSet<Arc<Hosts>>>);
+
+impl KnownHosts {
+    fn intern(&self, hosts: Arc<Hosts>) -> Arc<Hosts> {
+        let mut known = self.0.lock();
+        if let Some(known) = known.get(&hosts) {
+            return Arc::clone(known);
+        }
+        known.insert(Arc::clone(&hosts));
+        hosts
+    }
 }
 
 impl Pools {
@@ -120,7 +138,7 @@ impl Pools {
         introduction: Option<Arc<dyn Introduction>>,
     ) -> Result<Arc<Self>, TlsError> {
         Ok(Arc::new(Self {
-            settings: ArcSwap::from_pointee(Snapshot::new(config)?),
+            settings: ArcSwap::from_pointee(Snapshot::new(config, Arc::default())?),
             map: Mutex::default(),
             introduction,
             learned: Mutex::new(LruCache::new(LEARNED_MAX)),
@@ -354,7 +372,8 @@ impl Pools {
     /// # Errors
     /// If the files of `[server_tls]` cannot be used: then nothing has changed.
     pub fn update(&self, config: Arc<Config>) -> Result<(), TlsError> {
-        let settings = Snapshot::new(config)?;
+        let known = Arc::clone(&self.settings.load().known);
+        let settings = Snapshot::new(config, known)?;
         let mut gone = Vec::new();
         let mut map = self.map.lock();
         map.drop_unused();
@@ -407,9 +426,9 @@ impl Map {
 }
 
 impl Snapshot {
-    fn new(config: Arc<Config>) -> Result<Self, TlsError> {
+    fn new(config: Arc<Config>, known: Arc<KnownHosts>) -> Result<Self, TlsError> {
         let tls = tls::upstream(&config.server_tls)?;
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, known })
     }
 
     /// What the configuration says of one pool.
@@ -426,7 +445,7 @@ impl Snapshot {
         }
         let user_entry = config.users.iter().find(|entry| entry.name == user);
         let secrets = config.secrets(user).unwrap_or_default();
-        let mut target = Target::new(
+        let target = Target::new(
             &config.upstream,
             &config.server_tls,
             self.tls.clone(),
@@ -434,12 +453,16 @@ impl Snapshot {
             user,
             secrets.password,
         );
+        let hosts = match entry {
+            Some(entry) => {
+                let (hosts, wanted) = entry.hosts(&config.upstream);
+                Hosts::new(hosts, wanted)
+            }
+            None => Arc::clone(&target.hosts),
+        };
+        let mut target = target.among(self.known.intern(hosts));
         // Without any the server may still let the user in.
         target.learned = learned.or_else(|| md5_of(secrets.verifier.as_ref()?));
-        if let Some(entry) = entry {
-            target.host = entry.host.clone().unwrap_or(target.host);
-            target.port = entry.port.unwrap_or(target.port);
-        }
         let options = config.upstream.options.clone();
         let options = options.map(|options| ("options".to_owned(), options));
         let plan = Plan {

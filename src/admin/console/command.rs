@@ -28,6 +28,8 @@ pub(super) enum Command {
         value: String,
     },
     CacheFlush(CacheFlush),
+    /// All shapes, or one.
+    CacheEnable(Option<String>),
     /// What drivers send of their own accord.
     Courtesy(Courtesy),
 }
@@ -64,7 +66,9 @@ impl Command {
             "RELOAD" if arguments.is_empty() => Some(Command::Reload),
             "SHUTDOWN" => shutdown(arguments).map(Command::Shutdown),
             "SET" => set(arguments),
-            "CACHE" => cache(arguments).map(Command::CacheFlush),
+            "CACHE" => cache(arguments)
+                .map(Command::CacheFlush)
+                .or_else(|| cache_enable(arguments)),
             _ => None,
         };
         let known = known.or_else(|| driver::courtesy(&sentence.tokens).map(Command::Courtesy));
@@ -106,7 +110,8 @@ impl Command {
             | Command::Reload
             | Command::Shutdown(_)
             | Command::Set { .. }
-            | Command::CacheFlush(_) => true,
+            | Command::CacheFlush(_)
+            | Command::CacheEnable(_) => true,
         }
     }
 
@@ -141,6 +146,7 @@ impl Command {
             Command::Shutdown(_) => "SHUTDOWN".into(),
             Command::Set { key, value } => format!("SET {key}={value}"),
             Command::CacheFlush(_) => "CACHE FLUSH".into(),
+            Command::CacheEnable(_) => "CACHE ENABLE".into(),
             Command::Courtesy(courtesy) => courtesy.tag().into(),
         }
     }
@@ -247,6 +253,18 @@ fn cache(arguments: &[Token]) -> Option<CacheFlush> {
     }
 }
 
+/// `ENABLE` or `ENABLE SHAPE id`.
+fn cache_enable(arguments: &[Token]) -> Option<Command> {
+    let shape = match arguments {
+        [enable] if enable.is("ENABLE") => None,
+        [enable, what, shape] if enable.is("ENABLE") && what.is("SHAPE") => {
+            Some(shape.text()?.to_ascii_lowercase())
+        }
+        _ => return None,
+    };
+    Some(Command::CacheEnable(shape))
+}
+
 fn table(token: &Token) -> Option<CacheFlush> {
     let (schema, name) = match token {
         Token::Word(word) => {
@@ -297,6 +315,11 @@ mod tests {
             (
                 "CACHE FLUSH SHAPE 00000000000000FF",
                 Command::CacheFlush(CacheFlush::Shape("00000000000000ff".into())),
+            ),
+            ("cache enable", Command::CacheEnable(None)),
+            (
+                "CACHE ENABLE SHAPE 00000000000000FF",
+                Command::CacheEnable(Some("00000000000000ff".into())),
             ),
             (
                 "CACHE FLUSH TABLE Public.Item",

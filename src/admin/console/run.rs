@@ -115,6 +115,7 @@ async fn change(house: &dyn House, command: &Command) -> Result<Vec<ErrorReport>
         Command::Shutdown(mode) => house.shutdown(*mode).await?,
         Command::Set { key, value } => house.set(key, value).await?,
         Command::CacheFlush(what) => house.cache_flush(what.clone()).await?,
+        Command::CacheEnable(shape) => house.cache_enable(shape.as_deref()).await?,
         Command::Reload => {
             let reloaded = house.reload().await?;
             return Ok(reloaded.needs_restart.into_iter().map(restart).collect());
@@ -154,7 +155,8 @@ fn help() -> ErrorReport {
     detail.push_str(
         "\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>]\n\tRESUME [<db>]\n\tDISABLE <db>\n\tENABLE <db>\
          \n\tRECONNECT [<db>]\n\tWAIT_CLOSE [<db>]\n\tKILL [<db>]\n\tKILL_CLIENT <id>\n\tSUSPEND\n\tSHUTDOWN [WAIT_FOR_CLIENTS|WAIT_FOR_SERVERS]\
-         \n\tCACHE FLUSH [TABLE <table>|TAG <tag>|SHAPE <shape>]",
+         \n\tCACHE FLUSH [TABLE <table>|TAG <tag>|SHAPE <shape>]\
+         \n\tCACHE ENABLE [SHAPE <shape>]",
     );
     let code = SqlState::SUCCESSFUL_COMPLETION;
     ErrorReport::new(Severity::Notice, code, "Console usage").with_detail(detail)
@@ -166,7 +168,8 @@ fn report(error: &CommandError) -> ErrorReport {
         CommandError::NoSuchClient(_)
         | CommandError::UnknownKey { .. }
         | CommandError::NoSuchTable(_)
-        | CommandError::NoSuchShape(_) => SqlState::UNDEFINED_OBJECT,
+        | CommandError::NoSuchShape(_)
+        | CommandError::ShapeNotOff(_) => SqlState::UNDEFINED_OBJECT,
         CommandError::AlreadyPaused
         | CommandError::NotPaused
         | CommandError::DatabaseNotPaused(_)

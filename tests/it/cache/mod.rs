@@ -18,6 +18,7 @@ mod row_limits;
 mod rules;
 mod shadow;
 mod transactions;
+mod verify;
 pub mod wire;
 mod writes;
 
