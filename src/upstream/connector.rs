@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connection::Connection;
 use super::error::UpstreamError;
+use super::introduction::Introduction;
 use super::standing::{PoolRoom, ServerInfo, ServerRecord, ServerState, Slot, Standing};
 use super::target::{ConnectOptions, Target};
 
@@ -71,7 +72,7 @@ impl Blueprint {
         let slot = self.reserved.lock().pop().ok_or(UpstreamError::NoPlace)?;
         let plan = self.plan.load_full();
         let generation = self.generation.load(Ordering::Relaxed);
-        let mut connection = self.open(&plan).await?;
+        let mut connection = open(&plan, self.room.introduction()).await?;
         let record = Arc::new(ServerRecord::new(
             self.info(&connection, generation),
             Arc::clone(&connection.gate),
@@ -95,30 +96,6 @@ impl Blueprint {
         Ok(connection)
     }
 
-    /// Connects to the server, or to the one of several that others have settled on; where none has, it
-    /// chooses by itself.
-    async fn open(&self, plan: &Plan) -> Result<Connection, UpstreamError> {
-        let (target, options) = (&plan.target, &plan.options);
-        if target.hosts.is_plain() {
-            return Connection::connect(target, options).await;
-        }
-        let place = match self.room.introduction() {
-            Some(introduction) => introduction.place(target).await,
-            None => None,
-        };
-        let displaced = async {
-            match (self.room.introduction(), &place) {
-                (Some(introduction), Some(_)) => introduction.displaced(target).await,
-                _ => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            connection = Connection::search(target, options, place.as_ref()) => connection,
-            // It may be one that does not answer: no use in waiting for it any longer.
-            () = displaced => Err(UpstreamError::Unproven("the guard was lost meanwhile".into())),
-        }
-    }
-
     fn info(&self, connection: &Connection, generation: u64) -> ServerInfo {
         let (local, remote) = connection.stream.addresses().unzip();
         ServerInfo {
@@ -138,6 +115,33 @@ impl Blueprint {
             statements: 0,
             cancels: 0,
         }
+    }
+}
+
+/// Connects to the server, or to the one of several that others have settled on; where none has, it
+/// chooses by itself.
+pub(super) async fn open(
+    plan: &Plan,
+    introduction: Option<&Arc<dyn Introduction>>,
+) -> Result<Connection, UpstreamError> {
+    let (target, options) = (&plan.target, &plan.options);
+    if target.hosts.is_plain() {
+        return Connection::connect(target, options).await;
+    }
+    let place = match introduction {
+        Some(introduction) => introduction.place(target).await,
+        None => None,
+    };
+    let displaced = async {
+        match (introduction, &place) {
+            (Some(introduction), Some(_)) => introduction.displaced(target).await,
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        connection = Connection::search(target, options, place.as_ref()) => connection,
+        // It may be one that does not answer: no use in waiting for it any longer.
+        () = displaced => Err(UpstreamError::Unproven("the guard was lost meanwhile".into())),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::cancel::CancelHandle;
 use super::connection::Connection;
+use super::connector::open;
 use super::error::UpstreamError;
 use super::introduction::Introduction;
 use super::pools::{Pools, PoolsError};
@@ -134,15 +135,14 @@ impl Pools {
         if self.is_paused(Some(database)) {
             return Err(WalsenderError::Paused);
         }
-        let (plan, limits, places) = self.walsender_plan(database, user)?;
+        let (mut plan, limits, places) = self.walsender_plan(database, user)?;
         let mut seat = self
             .walsenders
             .take(places)
             .ok_or(WalsenderError::TooMany)?;
-        let mut options = plan.options;
-        let ours = std::mem::take(&mut options.parameters);
-        options.parameters = merged(ours, kind, parameters);
-        let mut connection = Connection::connect(&plan.target, &options).await?;
+        let ours = std::mem::take(&mut plan.options.parameters);
+        plan.options.parameters = merged(ours, kind, parameters);
+        let mut connection = open(&plan, self.introduction()).await?;
         let record = Arc::new(ServerRecord::new(
             info(&connection, database, user),
             Arc::clone(&connection.gate),
@@ -152,9 +152,10 @@ impl Pools {
         if let (Replication::Logical, Some(introduction)) = (kind, self.introduction()) {
             seat.introduction = Some(Arc::clone(introduction));
             let introduced = introduction.introduce(&mut connection);
-            timeout(options.timeout, introduced)
+            let patience = plan.options.timeout;
+            timeout(patience, introduced)
                 .await
-                .unwrap_or(Err(UpstreamError::ConnectTimeout(options.timeout)))?;
+                .unwrap_or(Err(UpstreamError::ConnectTimeout(patience)))?;
         }
         Ok(Walsender {
             lease: connection.gate.open(),
