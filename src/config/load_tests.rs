@@ -176,10 +176,10 @@ fn url_and_part_of_one_layer_must_agree() {
 #[test]
 fn wrong_urls_are_reported_without_their_password() {
     let mut source = bare_source(&[]);
-    source.upstream("postgres://u:hush@a,b/d");
+    source.upstream("postgres://u:hush@a,,b/d");
     assert_eq!(
         messages(&source),
-        ["flag --upstream: upstream.url: several hosts are not supported yet: name one"]
+        ["flag --upstream: upstream.url: one of several hosts is empty"]
     );
     let mut source = bare_source(&[]);
     source.upstream("postgres://u:hush@a/d?ssl_mode=x&sslmode=y");
