@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test unit fuzz soak soak-planted hit-ratio conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance clean
+.PHONY: help demo build test test-matrix unit fuzz soak soak-planted hit-ratio conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ build: ## Build the release binary, target/release/pgditto
 test: deps-test ## Run every test against real servers
 	cargo test --locked --quiet --doc
 	@scripts/test.sh
+
+test-matrix: deps-test ## Run the tests against PostgreSQL 13 to 18 (VERSIONS="17 18" TESTS='test(cache::)'; an hour)
+	@scripts/matrix/run.sh
 
 unit: ## Run the tests that need no server
 	cargo test --locked --lib

@@ -39,7 +39,7 @@ for major in "${versions[@]}"; do
     newer_than "$major" | sed "s/^/not in PostgreSQL $major: /"
     report=$reports/$major.log
     echo "PostgreSQL $release: $report"
-    nice -n 15 cargo nextest run --locked --test it --no-fail-fast -E "$filter" >"$report" 2>&1 || status=1
+    nice -n 15 cargo nextest run --profile matrix --locked --test it -E "$filter" >"$report" 2>&1 || status=1
     summary=$(grep -P '^ *Summary \[' "$report" || { tail -n 20 "$report" >&2; exit 1; })
     grep -P '^ +(FAIL|TIMEOUT|SIG\w+|TRY 3 \w+) ' <(sed '1,/^ *Summary \[/d' "$report") || true
     failed=$(($(count "$summary" failed) + $(count "$summary" 'timed out')))

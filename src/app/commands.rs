@@ -227,6 +227,15 @@ impl admin::House for House {
         Ok(())
     }
 
+    async fn explain(
+        &self,
+        database: Option<&str>,
+        user: &str,
+        sql: &str,
+    ) -> Result<String, CommandError> {
+        self.explain_here(database, user, sql).await
+    }
+
     async fn cache_enable(&self, shape: Option<&str>) -> Result<(), CommandError> {
         match (self.shared.verifier.off.clear(shape), shape) {
             (0, Some(shape)) => Err(CommandError::ShapeNotOff(shape.to_owned())),

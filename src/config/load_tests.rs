@@ -176,10 +176,10 @@ fn url_and_part_of_one_layer_must_agree() {
 #[test]
 fn wrong_urls_are_reported_without_their_password() {
     let mut source = bare_source(&[]);
-    source.upstream("postgres://u:hush@a,,b/d");
+    source.upstream("postgres://u:hush@a:x,b/d");
     assert_eq!(
         messages(&source),
-        ["flag --upstream: upstream.url: one of several hosts is empty"]
+        ["flag --upstream: upstream.url: the port must be a number from 1 to 65535"]
     );
     let mut source = bare_source(&[]);
     source.upstream("postgres://u:hush@a/d?ssl_mode=x&sslmode=y");

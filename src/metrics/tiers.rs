@@ -84,7 +84,7 @@ impl CacheGauges {
             verify: totals(
                 registry,
                 "pgditto_verify_total",
-                "Hits that were to be compared with the server's answer (`cache.verify`), by result.",
+                "Hits that were to be compared with the server's answer (`[cache.verify]`), by result.",
                 &["result"],
             )?,
             verify_waiting: gauge(

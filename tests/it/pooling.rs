@@ -207,13 +207,13 @@ fn a_terminated_backend_ends_what_it_was_busy_with_and_nothing_else() {
     let (postgres, pgditto) = servers(|_| {});
     let mut wire = Wire::connect(pgditto.port);
     let pid = wire.value("SELECT pg_backend_pid()");
-    postgres.psql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+    postgres.terminate(&pid);
     let next = wire.value("SELECT pg_backend_pid()");
     assert_ne!(pid, next, "an idle session is given another connection");
     wire.send(Frames::new().query("SELECT pg_sleep(600)").bytes());
     let running = format!("SELECT state FROM pg_stat_activity WHERE pid = {next}");
     eventually("the statement runs", || postgres.psql(&running) == "active");
-    postgres.psql(&format!("SELECT pg_terminate_backend({next}, 10000)"));
+    postgres.terminate(&next);
     let end = wire.read_until(&[]);
     assert_eq!(error_code(&end), "57P01", "{end:?}");
     assert_eq!(Wire::connect(pgditto.port).value("SELECT 1"), "1");

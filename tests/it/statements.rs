@@ -57,7 +57,12 @@ fn run() -> Frames {
 }
 
 const DROPPING: &str = "CREATE FUNCTION hidden() RETURNS int LANGUAGE plpgsql AS
-    $$ BEGIN DEALLOCATE ALL; RETURN 1; END $$";
+    $$ BEGIN DEALLOCATE ALL; RETURN 1; END $$;
+    CREATE FUNCTION dynamic(what text) RETURNS int LANGUAGE plpgsql AS
+    $$ BEGIN EXECUTE 'DEALL' || what; RETURN 1; END $$;
+    CREATE TABLE watched (a int);
+    CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DEALLOCATE ALL; RETURN NEW; END $$;
+    CREATE TRIGGER watch BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION watch()";
 
 #[test]
 fn statements_that_unseen_code_drops_are_there_for_others() {
@@ -66,6 +71,9 @@ fn statements_that_unseen_code_drops_are_there_for_others() {
         "DO $$ BEGIN DEALLOCATE ALL; END $$",
         "DO $$ BEGIN EXECUTE 'DEALLOCATE PREPARE ALL'; END $$",
         "BEGIN; SELECT hidden(); COMMIT",
+        "SELECT dynamic('OCATE ALL')",
+        "INSERT INTO watched VALUES (1)",
+        "PREPARE p AS SELECT hidden(); EXECUTE p; DEALLOCATE p",
     ] {
         let house = house(DROPPING, 1);
         let (mut one, mut two) = (house.client(), house.client());
