@@ -4,7 +4,7 @@
 use pgditto::wire::backend;
 use pgditto::wire::tag::backend as tag;
 
-use crate::fixture::{Frames, Message, Pgditto, Postgres, Wait, Wire, error_code};
+use crate::fixture::{Frames, Message, Pgditto, Postgres, Wait, Wire, error_code, eventually};
 
 struct House {
     postgres: Postgres,
@@ -73,7 +73,6 @@ fn statements_that_unseen_code_drops_are_there_for_others() {
         "BEGIN; SELECT hidden(); COMMIT",
         "SELECT dynamic('OCATE ALL')",
         "INSERT INTO watched VALUES (1)",
-        "PREPARE p AS SELECT hidden(); EXECUTE p; DEALLOCATE p",
     ] {
         let house = house(DROPPING, 1);
         let (mut one, mut two) = (house.client(), house.client());
@@ -386,6 +385,10 @@ fn a_change_from_outside_is_survived_by_preparing_anew() {
             .set("pool.default_pool_size", 1)
             .set("cache.mode", "off")
             .set("cache.catalog_watch_interval", "1h");
+    });
+    eventually("the catalogue is known", || {
+        let serving = [("state", "serving")];
+        pgditto.metrics().sum("pgditto_guard_state", &serving) == 1.0
     });
     let mut wire = Wire::connect(pgditto.port);
     wire.ask(&parse("SELECT * FROM k"));
