@@ -168,6 +168,7 @@ impl House {
         let tls = self.client_tls.load_full();
         let rules = (*self.rules.load_full()).clone();
         let auth_query = self.auth_query.load_full();
+        let passthrough = self.passthrough.load_full();
         let reception = Reception {
             tls: (*tls).clone(),
             sslmode: config.client_tls.sslmode,
@@ -176,6 +177,8 @@ impl House {
             rules: rules.as_deref(),
             users: &users,
             lookup: auth_query.as_deref().map(|query| query as &dyn Lookup),
+            passthrough: Some(&*passthrough),
+            passthrough_without_tls: config.auth.passthrough_without_tls,
         };
         let greeting = tokio::time::timeout(
             config.listen.client_login_timeout,

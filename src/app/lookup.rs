@@ -72,15 +72,9 @@ impl AuthQuery {
 
     /// Where to ask about somebody who wants to go to `database`.
     fn place<'a>(&'a self, database: &'a str) -> &'a str {
-        let upstream = &self.config.upstream;
         match &self.config.auth.auth_dbname {
             Some(name) => name,
-            // The console is no database of the server's.
-            None if console::DATABASES.contains(&database) => {
-                let user = upstream.user.as_deref();
-                upstream.dbname.as_deref().or(user).unwrap_or(&self.user)
-            }
-            None => database,
+            None => server_database(&self.config, database, &self.user),
         }
     }
 
@@ -168,6 +162,18 @@ impl Lookup for AuthQuery {
     fn forget(&self, user: &str, database: &str) {
         let key = (self.place(database).to_owned(), user.to_owned());
         self.answers.invalidate(&key);
+    }
+}
+
+/// A database of the server's for whoever wants to go to `database`: the console is none.
+pub(super) fn server_database<'a>(config: &'a Config, database: &'a str, user: &'a str) -> &'a str {
+    let upstream = &config.upstream;
+    match console::DATABASES.contains(&database) {
+        true => {
+            let named = upstream.dbname.as_deref().or(upstream.user.as_deref());
+            named.unwrap_or(user)
+        }
+        false => database,
     }
 }
 

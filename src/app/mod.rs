@@ -6,6 +6,7 @@ mod explain;
 mod introduction;
 mod listen;
 mod lookup;
+mod passthrough;
 mod places;
 mod rows;
 
@@ -38,6 +39,7 @@ use crate::upstream::{Pools, Target};
 use introduction::Doorman;
 use listen::Listeners;
 use lookup::AuthQuery;
+use passthrough::ByLogin;
 use places::Places;
 
 /// How often files with secrets and certificates are looked at.
@@ -75,6 +77,8 @@ pub struct House {
     rules: ArcSwap<Option<Arc<Rules>>>,
     /// Who is asked about users that are not listed; `None` without `auth_user`.
     auth_query: ArcSwap<Option<Arc<AuthQuery>>>,
+    /// Who asks the server about passwords that only it can judge.
+    passthrough: ArcSwap<ByLogin>,
     client_tls: ArcSwap<Option<Arc<tls::Acceptor>>>,
     /// Whoever is connected, for whatever reason.
     connections: Places,
@@ -179,6 +183,7 @@ impl House {
             users: ArcSwap::from_pointee(UserDirectory::from_config(config)),
             rules: ArcSwap::from_pointee(Rules::load(config)?),
             auth_query: ArcSwap::from_pointee(AuthQuery::new(config, &shared.pools)),
+            passthrough: ArcSwap::from_pointee(ByLogin::new(config, &shared.pools)),
             client_tls: ArcSwap::from_pointee(tls::server(&config.client_tls)?),
             connections: Places::default(),
             clients: Places::default(),
@@ -223,7 +228,11 @@ impl House {
                 _ = signals.hangup.recv() => self.reload_on_signal(),
                 _ = signals.user1.recv() => drop(self.shared.pools.pause(None)),
                 _ = signals.user2.recv() => self.resume_on_signal(),
-                _ = look.tick() => self.reload_changed_files(&mut files),
+                _ = look.tick() => {
+                    self.reload_changed_files(&mut files);
+                    self.shared.pools.forget_old();
+                    self.passthrough.load().forget_old();
+                }
                 () = &mut drained => break,
             }
         }

@@ -8,13 +8,14 @@ use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::LoginSecret;
-use crate::config::{AuthType, ClientSslMode, ListenConfig};
+use crate::config::{AuthType, ClientSslMode, ListenConfig, WithoutTls};
 use crate::tls::{ALPN, Acceptor};
 use crate::wire::{NEWEST_MINOR, Startup, StartupPacket, WireError, backend, take_startup};
 
 use super::connection::Connection;
 use super::error::ClientError;
 use super::lookup::Lookup;
+use super::passthrough::Passthrough;
 use super::prove::{Claim, prove};
 use super::rules::Rules;
 use super::stream::Stream;
@@ -59,6 +60,9 @@ pub struct Reception<'a> {
     pub users: &'a UserDirectory,
     /// Who is asked about users that are not listed.
     pub lookup: Option<&'a dyn Lookup>,
+    /// Who is asked about passwords, where the server is to judge them.
+    pub passthrough: Option<&'a dyn Passthrough>,
+    pub passthrough_without_tls: WithoutTls,
 }
 
 /// Prints no cancel key.

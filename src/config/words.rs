@@ -1,6 +1,6 @@
 //! The words of the settings that are a choice among a few.
 
-use super::{AuthType, CacheMode, ClientSslMode, Level, LogFormat, PoolMode, SslMode};
+use super::{AuthType, CacheMode, ClientSslMode, Level, LogFormat, PoolMode, SslMode, WithoutTls};
 
 /// A setting whose values are words.
 pub(crate) trait Word: Copy + PartialEq + 'static {
@@ -30,8 +30,17 @@ impl Word for AuthType {
         ("trust", Self::Trust),
         ("cert", Self::Cert),
         ("hba", Self::Hba),
+        ("passthrough", Self::Passthrough),
     ];
     const NOT_AVAILABLE: &'static [&'static str] = &["any", "ldap", "pam", "peer", "plain"];
+}
+
+impl Word for WithoutTls {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("off", Self::Off),
+        ("unix", Self::Unix),
+        ("loopback", Self::Loopback),
+    ];
 }
 
 impl Word for ClientSslMode {

@@ -5,6 +5,7 @@
 //! nor what the statements mean. A *lease* comes back idle and clean or not at
 //! all.
 
+mod brake;
 mod cancel;
 mod connection;
 mod connector;
@@ -13,6 +14,7 @@ mod counter;
 mod error;
 mod introduction;
 mod keeper;
+mod learned;
 mod lease;
 mod limits;
 mod login;
@@ -25,6 +27,7 @@ mod shelf;
 mod standing;
 mod stream;
 mod target;
+mod trial;
 
 pub use cancel::{CancelHandle, cancel};
 pub use connection::{Connection, Pumped};
@@ -39,3 +42,4 @@ pub use settings::{Settings, SettingsError, restore_sql};
 pub use standing::{ServerInfo, ServerState};
 pub use stream::Stream;
 pub use target::{ConnectOptions, Target};
+pub use trial::TrialError;

@@ -1,20 +1,25 @@
 //! All pools, by database and user, made when they are first asked for.
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use lru::LruCache;
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
+use super::brake::Brake;
 use super::connector::Plan;
+use super::error::UpstreamError;
 use super::introduction::Introduction;
+use super::learned::Learned;
 use super::limits::Limits;
 use super::pool::Pool;
 use super::standing::DatabaseRoom;
 use super::target::{ConnectOptions, Target};
+use super::trial::TRIALS_MAX;
 use crate::auth::{LoginSecret, Verifier};
 use crate::config::{Config, DatabaseConfig, Secret};
 use crate::tls::{self, TlsError};
@@ -22,8 +27,6 @@ use crate::wire::{ErrorReport, SqlState};
 
 /// More pools than this is somebody trying out names.
 const POOLS_MAX: usize = 1000;
-/// How many learned secrets are kept; the least used make room.
-const LEARNED_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 /// The `[[databases]]` entry that stands for every name that has none.
 pub const ANY_DATABASE: &str = "*";
 
@@ -62,8 +65,13 @@ pub struct Pools {
     settings: ArcSwap<Snapshot>,
     map: Mutex<Map>,
     introduction: Option<Arc<dyn Introduction>>,
-    /// What logins of clients have taught, by database and user.
-    learned: Mutex<LruCache<(String, String), LoginSecret>>,
+    learned: Learned,
+    /// For passwords that the configuration has.
+    brake: Arc<Brake>,
+    /// For passwords that clients try.
+    guesses: Brake,
+    trials: Semaphore,
+    me: Weak<Self>,
 }
 
 #[derive(Default)]
@@ -117,11 +125,17 @@ impl Pools {
         config: Arc<Config>,
         introduction: Option<Arc<dyn Introduction>>,
     ) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self {
-            settings: ArcSwap::from_pointee(Snapshot::new(config)?),
+        let (most, window) = failures(&config);
+        let settings = ArcSwap::from_pointee(Snapshot::new(config)?);
+        Ok(Arc::new_cyclic(|me| Self {
+            settings,
             map: Mutex::default(),
             introduction,
-            learned: Mutex::new(LruCache::new(LEARNED_MAX)),
+            learned: Learned::new(),
+            brake: Arc::new(Brake::new(most, window)),
+            guesses: Brake::new(most, window),
+            trials: Semaphore::new(TRIALS_MAX),
+            me: me.clone(),
         }))
     }
 
@@ -143,7 +157,7 @@ impl Pools {
             return Err(PoolsError::ShuttingDown);
         }
         let settings = self.settings.load_full();
-        let (plan, limits) = settings.resolve(database, user, self.learned(database, user))?;
+        let (plan, limits) = settings.resolve(database, user, self.learned.get(database, user))?;
         if map.pools.len() >= POOLS_MAX {
             map.drop_unused();
             if map.pools.len() >= POOLS_MAX {
@@ -159,6 +173,8 @@ impl Pools {
             limits,
             Arc::clone(&room),
             introduction,
+            Arc::clone(&self.brake),
+            self.me.clone(),
         );
         room.join(&pool);
         if map.orders.is_paused(database) {
@@ -173,19 +189,28 @@ impl Pools {
     /// # Errors
     /// [`PoolsError::UnknownDatabase`].
     pub fn target(&self, database: &str, user: &str) -> Result<Target, PoolsError> {
+        Ok(self.route(database, user)?.0)
+    }
+
+    /// As [`Pools::target`], and how to log in there.
+    pub(super) fn route(
+        &self,
+        database: &str,
+        user: &str,
+    ) -> Result<(Target, ConnectOptions), PoolsError> {
         let settings = self.settings.load();
-        let learned = self.learned(database, user);
-        Ok(settings.resolve(database, user, learned)?.0.target)
+        let learned = self.learned.get(database, user);
+        let (plan, _) = settings.resolve(database, user, learned)?;
+        Ok((plan.target, plan.options))
     }
 
     /// A client has logged in: from now on its user can be logged in upstream with `secret`, where
     /// the configuration has no password. Connections made with another are replaced.
     pub fn learn(&self, database: &str, user: &str, secret: LoginSecret) {
-        let key = (database.to_owned(), user.to_owned());
-        let before = self.learned.lock().put(key.clone(), secret.clone());
-        if before.as_ref() == Some(&secret) {
+        if !self.learned.put(database, user, secret.clone()) {
             return;
         }
+        let key = (database.to_owned(), user.to_owned());
         let map = self.map.lock();
         if let Some(pool) = map.pools.get(&key)
             && let Ok((plan, limits)) = self.settings.load().resolve(database, user, Some(secret))
@@ -194,9 +219,49 @@ impl Pools {
         }
     }
 
-    fn learned(&self, database: &str, user: &str) -> Option<LoginSecret> {
-        let key = (database.to_owned(), user.to_owned());
-        self.learned.lock().get(&key).cloned()
+    /// The server has refused what a login of `user` had shown: it is forgotten, and the user's
+    /// connections are closed, in other databases too, where new ones have to prove themselves.
+    pub(super) fn disown(&self, database: &str, user: &str, error: &UpstreamError) {
+        self.learned.forget(database, user);
+        for pool in self.all().iter().filter(|pool| pool.user() == user) {
+            match pool.database() == database {
+                true => pool.disown(error),
+                false => pool.reconnect(),
+            }
+        }
+    }
+
+    /// Forgets what no login has shown for `learned_lifetime`, where no session of the user is left.
+    /// To be called now and then.
+    pub fn forget_old(&self) {
+        let lifetime = self.settings.load().config.auth.learned_lifetime;
+        for (database, user) in self.learned.older_than(lifetime) {
+            let key = (database.clone(), user.clone());
+            let pool = self.map.lock().pools.get(&key).cloned();
+            // The map's and this one.
+            let has_sessions = |pool: &Arc<Pool>| Arc::strong_count(pool) > 2;
+            if pool.as_ref().is_some_and(has_sessions) {
+                continue;
+            }
+            self.learned.forget(&database, &user);
+            if let Some(pool) = pool {
+                pool.disown(&UpstreamError::NoPassword { user });
+            }
+        }
+    }
+
+    pub(super) fn guesses(&self) -> &Brake {
+        &self.guesses
+    }
+
+    pub(super) fn trials(&self) -> &Semaphore {
+        &self.trials
+    }
+
+    /// How many logins the server has refused, and how many were not tried after that.
+    pub fn failed_logins(&self) -> (u64, u64) {
+        let (of_pools, of_guesses) = (self.brake.totals(), self.guesses.totals());
+        (of_pools.0 + of_guesses.0, of_pools.1 + of_guesses.1)
     }
 
     /// Every pool, by database and user.
@@ -332,12 +397,15 @@ impl Pools {
     /// # Errors
     /// If the files of `[server_tls]` cannot be used: then nothing has changed.
     pub fn update(&self, config: Arc<Config>) -> Result<(), TlsError> {
+        let (most, window) = failures(&config);
         let settings = Snapshot::new(config)?;
+        self.brake.set_limit(most, window);
+        self.guesses.set_limit(most, window);
         let mut gone = Vec::new();
         let mut map = self.map.lock();
         map.drop_unused();
         map.pools.retain(|(database, user), pool| {
-            let resolved = settings.resolve(database, user, self.learned(database, user));
+            let resolved = settings.resolve(database, user, self.learned.get(database, user));
             match resolved {
                 Ok((plan, limits)) => pool.update(plan, limits),
                 Err(_) => gone.push(Arc::clone(pool)),
@@ -428,9 +496,16 @@ impl Snapshot {
                 prepared_statements_max: config.pool.max_prepared_statements,
             },
             lifetime: config.pool.server_lifetime,
+            refused: None,
         };
         Ok((plan, Limits::new(config, entry, user_entry)))
     }
+}
+
+/// `login_failures_max` and `login_failures_window`.
+fn failures(config: &Config) -> (u32, Duration) {
+    let upstream = &config.upstream;
+    (upstream.login_failures_max, upstream.login_failures_window)
 }
 
 fn entry<'a>(databases: &'a [DatabaseConfig], name: &str) -> Option<&'a DatabaseConfig> {
@@ -441,7 +516,7 @@ fn entry<'a>(databases: &'a [DatabaseConfig], name: &str) -> Option<&'a Database
 /// An md5 verifier, which is all that an md5 login needs.
 fn md5_of(verifier: &Secret) -> Option<LoginSecret> {
     match Verifier::parse(verifier.reveal()) {
-        Ok(Verifier::Md5(digits)) => Some(LoginSecret::Md5(digits)),
+        Ok(Verifier::Md5(digits)) => Some(LoginSecret::Md5(Zeroizing::new(digits))),
         Ok(Verifier::Scram(_)) | Err(_) => None,
     }
 }

@@ -33,6 +33,8 @@ pub enum Method {
     Md5,
     /// The password in clear.
     Password,
+    /// The password in clear, for the server to judge: a word of our own.
+    Passthrough,
     ScramSha256,
     Cert,
     Peer,
@@ -247,13 +249,14 @@ fn user(word: &Word) -> Result<Name, String> {
 fn name(word: &Word) -> Result<Name, String> {
     match word.text.strip_prefix('/') {
         _ if word.is_keyword("all") => Ok(Name::All),
-        Some(pattern) if !word.quoted => {
+        // Also in quotes, which it needs around a comma.
+        Some(pattern) => {
             let pattern = Regex::new(pattern);
             pattern
                 .map(Name::Matches)
                 .map_err(|error| error.to_string())
         }
-        _ => Ok(Name::Is(word.text.clone())),
+        None => Ok(Name::Is(word.text.clone())),
     }
 }
 
@@ -305,6 +308,7 @@ fn method(word: &Word, kind: Kind) -> Result<Method, String> {
         "reject" => Method::Reject,
         "md5" => Method::Md5,
         "password" => Method::Password,
+        "passthrough" => Method::Passthrough,
         "scram-sha-256" => Method::ScramSha256,
         "cert" => Method::Cert,
         "peer" => Method::Peer,

@@ -99,7 +99,7 @@ fn rules_say_who_proves_what_and_who_stays_outside() {
     }
     let outside = |user, database| {
         format!(
-            "no auth_hba_file entry for host \"127.0.0.1\", user \"{user}\", database \"{database}\", no encryption"
+            "no pg_hba.conf entry for host \"127.0.0.1\", user \"{user}\", database \"{database}\", no encryption"
         )
     };
     says(&login("ann", "ink", "app"), &outside("ann", "app"));
@@ -110,7 +110,7 @@ fn rules_say_who_proves_what_and_who_stays_outside() {
     says(&login("app", "secret", "app"), &outside("app", "app"));
     says(
         &login("eve", "chalk", "app"),
-        "auth_hba_file rejects connection for host \"127.0.0.1\", user \"eve\", database \"app\", no encryption",
+        "pg_hba.conf rejects connection for host \"127.0.0.1\", user \"eve\", database \"app\", no encryption",
     );
     assert!(!pgditto.log().join("\n").contains("SCRAM-SHA-256$"));
 }
@@ -173,7 +173,7 @@ fn unix_sockets_tell_who_the_peer_is() {
     );
     says(
         &libpq(pgditto.port, "sslmode=disable"),
-        "no auth_hba_file entry for host \"127.0.0.1\"",
+        "no pg_hba.conf entry for host \"127.0.0.1\"",
     );
 }
 
