@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::House;
 use super::lookup::AuthQuery;
+use super::members::Members;
 use super::passthrough::ByLogin;
 use crate::admin::console;
 use crate::admin::{
@@ -249,6 +250,8 @@ impl House {
         self.users.store(Arc::new(users));
         self.auth_query
             .store(Arc::new(AuthQuery::new(&config, &self.shared.pools)));
+        self.members
+            .store(Arc::new(Members::new(&config, &self.shared.pools)));
         self.passthrough
             .store(Arc::new(ByLogin::new(&config, &self.shared.pools)));
         self.shared.insight.reload(&config.slow_log);

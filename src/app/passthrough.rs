@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::lookup::server_database;
+use super::asker::server_database;
 use crate::auth::LoginSecret;
 use crate::client::Passthrough;
 use crate::config::{Config, Secret};
@@ -16,7 +16,7 @@ use crate::wire::ErrorReport;
 
 /// For how many users the server's answer is remembered.
 const USERS_MAX: u64 = 10_000;
-/// For how many the next waits until the one before has asked.
+/// For how many users the next waits until the one before has asked.
 const TURNS_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 /// Tries passwords by logins of the very user. Keeps no password: only what it takes to know it
@@ -25,7 +25,7 @@ pub struct ByLogin {
     config: Arc<Config>,
     pools: Arc<Pools>,
     proven: moka::sync::Cache<Key, LoginSecret>,
-    turns: Mutex<LruCache<Key, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<LruCache<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// Database and user.
@@ -77,10 +77,11 @@ impl Passthrough for ByLogin {
         if let Some(secret) = self.remembered(&key, password).await {
             return Ok(Some(secret));
         }
-        // A crowd that comes at once asks once.
+        // A crowd that comes at once asks once, and one after the other for many databases: what is
+        // under way counts as wrong until it is known to be right.
         let turn = {
             let mut turns = self.turns.lock();
-            Arc::clone(turns.get_or_insert(key.clone(), Arc::default))
+            Arc::clone(turns.get_or_insert(user.to_owned(), Arc::default))
         };
         let _turn = turn.lock().await;
         if let Some(secret) = self.remembered(&key, password).await {

@@ -14,7 +14,7 @@ use crate::wire::{NEWEST_MINOR, Startup, StartupPacket, WireError, backend, take
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::lookup::Lookup;
+use super::lookup::{Lookup, Memberships};
 use super::passthrough::Passthrough;
 use super::prove::{Claim, prove};
 use super::rules::Rules;
@@ -60,6 +60,8 @@ pub struct Reception<'a> {
     pub users: &'a UserDirectory,
     /// Who is asked about users that are not listed.
     pub lookup: Option<&'a dyn Lookup>,
+    /// Who is asked about members of roles.
+    pub members: Option<&'a dyn Memberships>,
     /// Who is asked about passwords, where the server is to judge them.
     pub passthrough: Option<&'a dyn Passthrough>,
     pub passthrough_without_tls: WithoutTls,
@@ -290,12 +292,23 @@ async fn admit(
     let claim = Claim {
         user,
         database,
+        replication: is_physical_replication(&startup.parameters),
         end_point,
     };
     let secret = prove(connection, reception, &claim).await?;
     backend::authentication_ok(&mut connection.output);
     connection.flush().await?;
     Ok((user.to_owned(), database.to_owned(), secret))
+}
+
+/// Whether the client wants the stream of all databases, and none of them.
+fn is_physical_replication(parameters: &[(String, String)]) -> bool {
+    let mut given = parameters.iter().rev();
+    let asked = given.find(|(name, _)| name == "replication");
+    asked.is_some_and(|(_, value)| {
+        let others = ["database", "off", "false", "no", "0", "f", "n", ""];
+        !others.contains(&value.to_ascii_lowercase().as_str())
+    })
 }
 
 /// The parameters that are left for the session.

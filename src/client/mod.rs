@@ -21,7 +21,7 @@ mod users;
 pub use connection::Connection;
 pub use error::ClientError;
 pub use greet::{Greeting, Login, Reception, greet};
-pub use lookup::Lookup;
+pub use lookup::{Lookup, Memberships};
 pub use passthrough::Passthrough;
 pub use peer::Peer;
 pub use rules::{Rules, RulesError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Buf;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::auth::hba::{ClientCert, IdentMaps, Method, Visit};
+use crate::auth::hba::{ClientCert, IdentMaps, Method, NeedsRoles, Visit};
 use crate::auth::{
     AuthError, Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramKeys, ScramServer,
     Verifier, md5_matches, random_bytes,
@@ -29,6 +29,7 @@ const MESSAGE_LEN_MAX: usize = 64 << 10;
 pub(super) struct Claim<'a> {
     pub(super) user: &'a str,
     pub(super) database: &'a str,
+    pub(super) replication: bool,
     /// What SCRAM may be bound to.
     pub(super) end_point: Option<Arc<[u8]>>,
 }
@@ -57,7 +58,7 @@ pub(super) async fn prove(
     reception: &Reception<'_>,
     claim: &Claim<'_>,
 ) -> Result<Option<LoginSecret>, ClientError> {
-    let demand = demand(connection, reception, claim)?;
+    let demand = demand(connection, reception, claim).await?;
     let certificate = certificate_name(&connection.stream);
     if demand.client_cert.is_some() && certificate.is_none() {
         let message = "connection requires a valid client certificate";
@@ -97,7 +98,7 @@ pub(super) async fn prove(
     Ok(secret)
 }
 
-fn demand<'a>(
+async fn demand<'a>(
     connection: &Connection,
     reception: &Reception<'a>,
     claim: &Claim<'_>,
@@ -117,19 +118,36 @@ fn demand<'a>(
             ..of(Method::Cert)
         }),
         AuthType::Hba => {
-            let visit = Visit {
-                address: match connection.peer {
-                    Peer::Tcp(address) => Some(address.ip()),
-                    Peer::Unix => None,
-                    Peer::Unknown => return Err(ClientError::Closed),
-                },
-                encrypted: connection.stream.is_encrypted(),
-                user: claim.user,
-                database: claim.database,
-                is_own: &is_own,
-                own_networks: &own_networks,
+            let address = match connection.peer {
+                Peer::Tcp(address) => Some(address.ip()),
+                Peer::Unix => None,
+                Peer::Unknown => return Err(ClientError::Closed),
             };
-            let rule = reception.rules.and_then(|rules| rules.hba.decide(&visit));
+            let rules = reception.rules;
+            let decide = |roles| {
+                let visit = Visit {
+                    address,
+                    encrypted: connection.stream.is_encrypted(),
+                    user: claim.user,
+                    database: claim.database,
+                    replication: claim.replication,
+                    roles,
+                    is_own: &is_own,
+                    own_networks: &own_networks,
+                };
+                rules.map_or(Ok(None), |rules| rules.hba.decide(&visit))
+            };
+            let rule = match decide(None) {
+                Ok(rule) => rule,
+                Err(NeedsRoles) => {
+                    let roles = match reception.members {
+                        Some(members) => members.roles_of(claim.user, claim.database).await,
+                        None => Ok(Arc::default()),
+                    };
+                    let roles = roles.map_err(ClientError::Lookup)?;
+                    decide(Some(&roles)).unwrap_or_default()
+                }
+            };
             let rule = rule.ok_or_else(|| {
                 let who = described(connection, claim);
                 ClientError::NotAdmitted(format!("no pg_hba.conf entry for {who}"))
@@ -202,8 +220,7 @@ async fn cleartext(
     claim: &Claim<'_>,
 ) -> Result<Option<LoginSecret>, ClientError> {
     let password = ask_password(connection, claim).await?;
-    check(users, known, claim, &password).await?;
-    Ok(Some(LoginSecret::Password(password)))
+    check(users, known, claim, &password).await.map(Some)
 }
 
 /// The password in clear, which users that are not listed log in upstream with.
@@ -217,8 +234,7 @@ async fn pass_through(
     }
     let password = ask_password(connection, claim).await?;
     if let Some(known) = reception.users.find(claim.user) {
-        check(reception.users, Some(&known), claim, &password).await?;
-        return Ok(LoginSecret::Password(password));
+        return check(reception.users, Some(&known), claim, &password).await;
     }
     let proven = match reception.passthrough {
         Some(server) => server.prove(claim.user, claim.database, &password).await,
@@ -228,28 +244,26 @@ async fn pass_through(
     secret.ok_or_else(|| claim.failed(AuthError::Failed))
 }
 
-/// Whether this is the password of a user of whom something is known here. Beside the runtime's
-/// workers: it costs as many hashes as whoever set the secret has chosen.
+/// What logs a user in upstream of whom something is known here, if this is its password. Beside the
+/// runtime's workers: it costs as many hashes as whoever set the secret has chosen.
 async fn check(
     users: &UserDirectory,
     known: Option<&Arc<KnownUser>>,
     claim: &Claim<'_>,
     password: &Secret,
-) -> Result<(), ClientError> {
+) -> Result<LoginSecret, ClientError> {
     let (known, mock) = (known.cloned(), users.mock().clone());
     let (user, password) = (claim.user.to_owned(), password.clone());
     let checked = tokio::task::spawn_blocking(move || match known {
-        Some(known) => known.is_password(&user, password.reveal()),
+        Some(known) => known.login_secret(&user, password.reveal()),
         None => {
             // As long as if it were known.
             let _ = ScramKeys::from_password(password.reveal(), mock.salt(&user));
-            false
+            None
         }
     });
-    match checked.await {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(claim.failed(AuthError::Failed)),
-    }
+    let secret = checked.await.ok().flatten();
+    secret.ok_or_else(|| claim.failed(AuthError::Failed))
 }
 
 async fn ask_password(

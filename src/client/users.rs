@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::auth::{Credential, MockSecret, ScramKeys, Verifier};
+use crate::auth::{Credential, LoginSecret, MockSecret, ScramKeys, Verifier};
 use crate::config::{Config, Secret};
 
 /// The users of one configuration. Prints no secret.
@@ -45,9 +45,9 @@ impl KnownUser {
         self.credential.md5_verifier(user)
     }
 
-    /// Whether this is the user's password.
-    pub(super) fn is_password(&self, user: &str, password: &str) -> bool {
-        self.credential.is_password(user, password)
+    /// What logs the user in upstream, if this is its password.
+    pub(super) fn login_secret(&self, user: &str, password: &str) -> Option<LoginSecret> {
+        self.credential.login_secret(user, password)
     }
 
     /// Whether only SCRAM can prove this user.

@@ -78,7 +78,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
     auth.auth_type => auth.auth_type, OneOf, Reload,
         "How clients log in: \"scram-sha-256\", \"md5\", \"trust\", which asks no password, \"cert\", which asks for a certificate with the user's name, \"hba\", as auth_hba_file says, or \"passthrough\", by the password in clear, which the server is asked about.";
     auth.auth_hba_file => auth.auth_hba_file, Maybe("", Path), Reload,
-        "Who may come from where and how they log in, in the syntax of pg_hba.conf. Read again when it changes.";
+        "Who may come from where and how they log in, in the syntax of pg_hba.conf (PostgreSQL 16), with one method more, passthrough. Read again when it or a file that it names changes.";
     auth.auth_ident_file => auth.auth_ident_file, Maybe("", Path), Reload,
         "The maps that its rules name (map=), in the syntax of pg_ident.conf. Read again when it changes.";
     auth.auth_file => auth.auth_file, Maybe("", Path), Reload,
@@ -90,7 +90,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
     auth.auth_dbname => auth.auth_dbname, Maybe("", Text), Reload,
         "The database in which it asks, as clients would name it. Empty is the one that the client wants.";
     auth.auth_query_ttl => auth.auth_query_ttl, TIME_OR_ZERO, Reload,
-        "How long its answer counts for further logins of the same user; a login that is refused asks anew. 0 asks for every login.";
+        "How long its answer counts for further logins of the same user, and what the server says of members of roles (+role, samerole); a login that is refused asks anew. 0 asks for every login.";
     auth.passthrough_ttl => auth.passthrough_ttl, TIME_OR_ZERO, Reload,
         "How long the server's yes to a password counts for further logins with it: a user that was dropped or locked there gets in no longer than this. 0 asks for every login.";
     auth.passthrough_without_tls => auth.passthrough_without_tls, OneOf, Reload,

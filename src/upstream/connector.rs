@@ -41,6 +41,8 @@ pub(super) struct Plan {
     pub options: ConnectOptions,
     /// `server_lifetime`; zero is for ever.
     pub lifetime: Duration,
+    /// Whether what logs in was shown by a client's login, and may have to be forgotten.
+    pub is_learned: bool,
     /// The server has refused what was learned, or it was forgotten: nothing more is tried before a
     /// login has shown something anew.
     pub refused: Option<UpstreamError>,
@@ -117,7 +119,7 @@ impl Blueprint {
         }
         let target = &plan.target;
         // What was learned is refused once, and then forgotten.
-        if !target.relies_on_learned()
+        if !plan.is_learned
             && let Err(Braked {
                 last: Some(error), ..
             }) = self.brake.admits(target, Instant::now())
@@ -128,7 +130,7 @@ impl Blueprint {
         match &result {
             Ok(_) => self.brake.forget(target),
             Err(error) if error.is_refusal() => {
-                if target.relies_on_learned() {
+                if plan.is_learned {
                     self.disown(plan, error);
                     self.disowned.store(true, Ordering::Relaxed);
                 }
@@ -143,6 +145,7 @@ impl Blueprint {
     pub fn disown(&self, plan: &Arc<Plan>, error: &UpstreamError) {
         let mut without = Plan::clone(plan);
         without.target.learned = None;
+        without.is_learned = false;
         without.refused = Some(error.clone());
         self.plan.compare_and_swap(plan, Arc::new(without));
     }

@@ -33,6 +33,15 @@ impl Learned {
         self.0.lock().get(&key).map(|entry| entry.secret.clone())
     }
 
+    /// What is known of the user in whichever databases, the latest use first.
+    pub fn of_user(&self, user: &str) -> Vec<(String, LoginSecret)> {
+        let entries = self.0.lock();
+        let of_user = entries.iter().filter(|((_, of), _)| of == user);
+        of_user
+            .map(|((database, _), entry)| (database.clone(), entry.secret.clone()))
+            .collect()
+    }
+
     /// True if something else was known before, or nothing.
     pub fn put(&self, database: &str, user: &str, secret: LoginSecret) -> bool {
         let key = (database.to_owned(), user.to_owned());

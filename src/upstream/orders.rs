@@ -224,10 +224,15 @@ impl Pool {
     /// opened with it is closed, busy connections when they come back.
     pub(super) fn disown(&self, error: &UpstreamError) {
         let plan = self.blueprint.plan.load_full();
-        if plan.target.relies_on_learned() {
+        if plan.is_learned {
             self.blueprint.disown(&plan, error);
         }
         self.reconnect();
+    }
+
+    /// What was learned has been refused or forgotten, and nothing has taken its place.
+    pub(super) fn is_disowned(&self) -> bool {
+        self.blueprint.plan.load().refused.is_some()
     }
 
     /// Nobody has, awaits or could reuse a connection.

@@ -207,12 +207,11 @@ impl Pools {
     /// A client has logged in: from now on its user can be logged in upstream with `secret`, where
     /// the configuration has no password. Connections made with another are replaced.
     pub fn learn(&self, database: &str, user: &str, secret: LoginSecret) {
-        if !self.learned.put(database, user, secret.clone()) {
-            return;
-        }
+        let is_new = self.learned.put(database, user, secret.clone());
         let key = (database.to_owned(), user.to_owned());
         let map = self.map.lock();
         if let Some(pool) = map.pools.get(&key)
+            && (is_new || pool.is_disowned())
             && let Ok((plan, limits)) = self.settings.load().resolve(database, user, Some(secret))
         {
             pool.update(plan, limits);
@@ -220,15 +219,39 @@ impl Pools {
     }
 
     /// The server has refused what a login of `user` had shown: it is forgotten, and the user's
-    /// connections are closed, in other databases too, where new ones have to prove themselves.
+    /// connections are closed. In other databases of the server too, where new ones have to prove
+    /// themselves, unless what was refused is the password: then that is forgotten there as well.
     pub(super) fn disown(&self, database: &str, user: &str, error: &UpstreamError) {
-        self.learned.forget(database, user);
-        for pool in self.all().iter().filter(|pool| pool.user() == user) {
-            match pool.database() == database {
-                true => pool.disown(error),
-                false => pool.reconnect(),
+        let is_password = matches!(error, UpstreamError::OtherSecret { .. })
+            || error.sqlstate() == SqlState::INVALID_PASSWORD;
+        let address = |database: &str| Some(self.target(database, user).ok()?.address());
+        let here = address(database);
+        let is_here = |other: &str| other == database || address(other) == here;
+        let is_over = |other: &str| other == database || is_password && is_here(other);
+        for (other, _) in self.learned.of_user(user) {
+            if is_over(&other) {
+                self.learned.forget(&other, user);
             }
         }
+        for pool in self.all().iter().filter(|pool| pool.user() == user) {
+            match pool.database() {
+                other if is_over(other) => pool.disown(error),
+                other if is_here(other) => pool.reconnect(),
+                _ => {}
+            }
+        }
+    }
+
+    /// What a login of `user` at the server of `target` has shown, to whichever database.
+    pub(super) fn shown(&self, target: &Target) -> Option<LoginSecret> {
+        let is_there = |database: &str| {
+            let other = self.target(database, &target.user);
+            other.is_ok_and(|other| other.address() == target.address())
+        };
+        let mut known = self.learned.of_user(&target.user).into_iter();
+        known
+            .find(|(database, _)| is_there(database))
+            .map(|(_, secret)| secret)
     }
 
     /// Forgets what no login has shown for `learned_lifetime`, where no session of the user is left.
@@ -480,6 +503,7 @@ impl Snapshot {
             user,
             secrets.password,
         );
+        let is_learned = target.password.is_none() && learned.is_some();
         // Without any the server may still let the user in.
         target.learned = learned.or_else(|| md5_of(secrets.verifier.as_ref()?));
         if let Some(entry) = entry {
@@ -496,6 +520,7 @@ impl Snapshot {
                 prepared_statements_max: config.pool.max_prepared_statements,
             },
             lifetime: config.pool.server_lifetime,
+            is_learned,
             refused: None,
         };
         Ok((plan, Limits::new(config, entry, user_entry)))

@@ -63,11 +63,6 @@ impl Target {
         password.or_else(|| self.learned.clone())
     }
 
-    /// Whether what logs in was learned, and may have to be forgotten.
-    pub(super) fn relies_on_learned(&self) -> bool {
-        self.password.is_none() && self.learned.is_some()
-    }
-
     /// Whether both lead to the same place in the same way.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let same_tls = match (&self.tls, &other.tls) {

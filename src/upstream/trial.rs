@@ -87,7 +87,8 @@ impl Pools {
         let (mut target, options) = self.route(database, user)?;
         // Who knows what was right a while ago cannot be kept out by others' guesses, and is
         // refused once at most: then it is remembered no longer.
-        let was_right = match target.learned.take() {
+        let known = target.learned.take().or_else(|| self.shown(&target));
+        let was_right = match known {
             Some(known) => is_of(known, user, password).await,
             None => false,
         };

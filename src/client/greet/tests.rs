@@ -83,6 +83,7 @@ impl Setup {
                 rules: None,
                 users: &users,
                 lookup: None,
+                members: None,
                 passthrough: None,
                 passthrough_without_tls: Default::default(),
             };

@@ -58,6 +58,7 @@ async fn visit(stream: tokio::net::TcpStream, house: Arc<Played>, cancelled: Arc
         rules: None,
         users: &users,
         lookup: None,
+        members: None,
         passthrough: None,
         passthrough_without_tls: Default::default(),
     };
