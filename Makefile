@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test unit fuzz soak soak-planted conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance clean
+.PHONY: help demo build test test-matrix unit fuzz soak soak-planted hit-ratio conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: deps-test ## Run every test against real servers
 	cargo test --locked --quiet --doc
 	@scripts/test.sh
 
+test-matrix: deps-test ## Run the tests against PostgreSQL 13 to 18 (VERSIONS="17 18" TESTS='test(cache::)'; an hour)
+	@scripts/matrix/run.sh
+
 unit: ## Run the tests that need no server
 	cargo test --locked --lib
 
@@ -28,6 +31,9 @@ soak: deps-test ## Check what many clients read while servers and connections fa
 
 soak-planted: deps-test ## See that the soak finds what each step of the cache's protocol prevents (STEP=… SECONDS_OF_SOAK=120)
 	@scripts/soak.sh planted
+
+hit-ratio: deps-test ## Compare the hits under writes with perfect invalidation (ROWS_OF_HIT_RATIO OPERATIONS_OF_HIT_RATIO)
+	@scripts/soak.sh hit-ratio
 
 conformance: deps-conformance ## Run PostgreSQL's own tests directly and through pgditto, and compare (half an hour)
 	@scripts/conformance/run.sh

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs one of the long instruments of tests/it/soak: fuzz, soak or planted. The exit status says what it found.
+# Runs one of the long instruments of tests/it/soak: fuzz, soak, planted or hit-ratio. The exit status says what it found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fuzz=soak::fuzz::random_sessions_answer_as_on_a_twin_database_and_every_hit_is_the_truth
 soak=soak::live::nobody_reads_what_is_older_than_what_was_known_whatever_is_cut_and_killed
 planted=soak::planted::the_soak_finds_what_each_step_of_the_protocol_prevents
+hits=soak::hit_ratio::invalidation_by_key_keeps_the_hits_that_perfect_invalidation_would
 
 run() { exec cargo test --locked --test it "$@" --exact --nocapture; }
 
@@ -17,5 +18,9 @@ case "${1:-}" in
         export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/planted"
         run --features planted-faults -- "$planted"
         ;;
-    *) echo "usage: $0 fuzz|soak|planted" >&2; exit 2 ;;
+    hit-ratio)
+        export ROWS_OF_HIT_RATIO="${ROWS_OF_HIT_RATIO:-100000}" OPERATIONS_OF_HIT_RATIO="${OPERATIONS_OF_HIT_RATIO:-2000000}"
+        run --release -- "$hits"
+        ;;
+    *) echo "usage: $0 fuzz|soak|planted|hit-ratio" >&2; exit 2 ;;
 esac

@@ -10,6 +10,7 @@ pub mod wire;
 
 pub mod auth;
 pub mod config;
+pub mod hosts;
 pub mod tls;
 
 pub mod sql;

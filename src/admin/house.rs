@@ -25,6 +25,7 @@ pub trait House: Send + Sync + 'static {
     fn config_rows(&self) -> Vec<ConfigRow>;
     fn cache_tables(&self) -> Vec<CacheTableRow>;
     fn cache_rules(&self) -> Vec<CacheRuleRow>;
+    fn mismatches(&self) -> Vec<MismatchRow>;
     fn pins(&self) -> Vec<PinRow>;
 
     /// Takes no new work for the database, or for all; returns when no connection of it is in use.
@@ -51,6 +52,15 @@ pub trait House: Send + Sync + 'static {
     /// Sets a configuration key until the process ends: `section.key`, or PgBouncer's bare name.
     async fn set(&self, key: &str, value: &str) -> Result<(), CommandError>;
     async fn cache_flush(&self, what: CacheFlush) -> Result<(), CommandError>;
+    /// Why `sql` is or is not answered from the cache, in lines; for the upstream URL's user, or `user`.
+    async fn explain(
+        &self,
+        database: Option<&str>,
+        user: &str,
+        sql: &str,
+    ) -> Result<String, CommandError>;
+    /// Lets shapes be cached again that [`mismatches`](Self::mismatches) shows: all, or one.
+    async fn cache_enable(&self, shape: Option<&str>) -> Result<(), CommandError>;
 }
 
 /// What a user may do on the console.
@@ -151,6 +161,8 @@ pub enum CommandError {
     NoSuchTable(String),
     #[error("no cached answer has the shape {0}")]
     NoSuchShape(String),
+    #[error("the shape {0} is not kept out of the cache")]
+    ShapeNotOff(String),
     /// The one who asked no longer waits for it.
     #[error("canceling statement due to user request")]
     Cancelled,
@@ -303,6 +315,25 @@ pub struct CacheRuleRow {
     pub rule: crate::config::CacheRule,
     /// Statements that it decided.
     pub matched: u64,
+}
+
+/// A shape that verification has taken out of the cache, with the evidence; no values.
+#[derive(Debug, Clone)]
+pub struct MismatchRow {
+    pub database: String,
+    pub shape: String,
+    pub found_at: SystemTime,
+    /// How long before it had been read.
+    pub entry_age: Duration,
+    pub cached_rows: u64,
+    /// Differs between processes.
+    pub cached_hash: String,
+    pub server_rows: u64,
+    pub server_hash: String,
+    /// What the entry depends on.
+    pub relations: Vec<String>,
+    /// Without literals.
+    pub statement: String,
 }
 
 /// A session that keeps its upstream connection, once for each reason.

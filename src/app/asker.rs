@@ -12,6 +12,7 @@ use tokio_postgres::error::SqlState as ServerState;
 use super::control_target;
 use crate::admin::console;
 use crate::authority::ControlError;
+use crate::client::PHYSICAL;
 use crate::config::Config;
 use crate::upstream::{Pools, PoolsError};
 use crate::wire::{ErrorReport, SqlState};
@@ -130,10 +131,13 @@ impl Failure {
     }
 }
 
-/// A database of the server's for whoever wants to go to `database`: the console is none.
+/// A database of the server's for whoever wants to go to `database`: the console is none, nor is
+/// what physical replication asks for, unless an entry says otherwise.
 pub fn server_database<'a>(config: &'a Config, database: &'a str, user: &'a str) -> &'a str {
     let upstream = &config.upstream;
-    match console::DATABASES.contains(&database) {
+    let is_physical =
+        database == PHYSICAL && !config.databases.iter().any(|entry| entry.name == PHYSICAL);
+    match is_physical || console::DATABASES.contains(&database) {
         true => {
             let named = upstream.dbname.as_deref().or(upstream.user.as_deref());
             named.unwrap_or(user)

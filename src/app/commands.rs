@@ -11,8 +11,8 @@ use super::members::Members;
 use super::passthrough::ByLogin;
 use crate::admin::console;
 use crate::admin::{
-    self, CacheFlush, CacheRuleRow, CacheTableRow, ClientRow, CommandError, ConfigRow, PinRow,
-    Reloaded, Role, ServerRow, Shutdown, UserRow,
+    self, CacheFlush, CacheRuleRow, CacheTableRow, ClientRow, CommandError, ConfigRow, MismatchRow,
+    PinRow, Reloaded, Role, ServerRow, Shutdown, UserRow,
 };
 use crate::cache::Flush;
 use crate::catalog::Catalog;
@@ -66,6 +66,10 @@ impl admin::House for House {
 
     fn cache_rules(&self) -> Vec<CacheRuleRow> {
         self.cache_rule_rows()
+    }
+
+    fn mismatches(&self) -> Vec<MismatchRow> {
+        self.mismatch_rows()
     }
 
     fn pins(&self) -> Vec<PinRow> {
@@ -223,6 +227,22 @@ impl admin::House for House {
         }
         self.shared.metrics.invalidated(Invalidation::Flush);
         Ok(())
+    }
+
+    async fn explain(
+        &self,
+        database: Option<&str>,
+        user: &str,
+        sql: &str,
+    ) -> Result<String, CommandError> {
+        self.explain_here(database, user, sql).await
+    }
+
+    async fn cache_enable(&self, shape: Option<&str>) -> Result<(), CommandError> {
+        match (self.shared.verifier.off.clear(shape), shape) {
+            (0, Some(shape)) => Err(CommandError::ShapeNotOff(shape.to_owned())),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::authority::Unproven;
+use crate::config::Host;
 use crate::session::{Database, Shared};
-use crate::upstream::{Admission, Connection, Introduction, ServerInfo, UpstreamError};
+use crate::upstream::{Admission, Connection, Introduction, ServerInfo, Target, UpstreamError};
 
 /// Leads a connection to the authority of the database that it was opened for.
 /// It is made before the pools, and learns of the rest once that exists.
@@ -20,6 +21,8 @@ pub struct Doorman {
 /// is served, so a connection without proof harms nobody until there is one;
 /// sessions replace it then.
 const GUARD_WAIT: Duration = Duration::from_secs(2);
+/// The same before a server is chosen: who fails to find one should be able to say so soon.
+const PLACE_WAIT: Duration = Duration::from_millis(300);
 const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Doorman {
@@ -36,6 +39,26 @@ impl Doorman {
 
 #[async_trait]
 impl Introduction for Doorman {
+    async fn place(&self, target: &Target) -> Option<Host> {
+        let database = self.shared.get()?.upgrade()?.databases.of_target(target)?;
+        let proof = tokio::time::timeout(PLACE_WAIT, database.authority.proof());
+        Some(proof.await.ok()?.host.clone())
+    }
+
+    async fn displaced(&self, target: &Target) {
+        let shared = self.shared.get().and_then(Weak::upgrade);
+        let database = shared.and_then(|shared| shared.databases.of_target(target));
+        let Some(database) = database else {
+            return std::future::pending().await;
+        };
+        let mut proofs = database.authority.proofs();
+        drop(database);
+        // It stood a moment ago: what comes first is its loss.
+        if proofs.borrow_and_update().is_some() && proofs.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     async fn introduce(&self, connection: &mut Connection) -> Result<(), UpstreamError> {
         let Some(database) = self.database(connection) else {
             return Ok(());
@@ -51,7 +74,7 @@ impl Introduction for Doorman {
             Ok(backend) => backend.started_us,
             // Then nothing is served from the cache, and any connection will do.
             Err(Unproven::PoolerUpstream) => 0,
-            Err(unproven) => return Err(UpstreamError::Protocol(unproven.to_string())),
+            Err(unproven) => return Err(UpstreamError::Unproven(unproven.to_string())),
         };
         connection.admission = Admission {
             generation: Some(proof.generation),

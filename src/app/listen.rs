@@ -263,44 +263,84 @@ impl House {
             let pools = &self.shared.pools;
             pools.learn(&login.database, &login.user, secret.clone());
         }
-        let peer = login.connection.peer.to_string();
-        let (user, database) = (login.user.clone(), login.database.clone());
-        let log = self.shared.config.load().log.clone();
-        let mut session = match session::open(self.shared.clone(), login).await {
-            Ok(session) => session,
-            Err(session::Refused { mut login, report }) => {
-                let metrics = &self.shared.metrics;
-                metrics.refused(refusal_of_session(report.code));
-                metrics.error(report.code, ErrorOrigin::Proxy);
-                wire::backend::error(&mut login.connection.output, &report);
-                let _ = login.connection.flush().await;
-                tracing::info!(
-                    user,
-                    database,
-                    peer,
-                    code = report.code.as_str(),
-                    "session refused: {}",
-                    report.message
-                );
-                return;
-            }
+        let visit = Visit {
+            peer: login.connection.peer.to_string(),
+            user: login.user.clone(),
+            database: login.database.clone(),
         };
-        self.shared.metrics.logged_in();
-        if log.log_connections {
-            tracing::info!(user, database, peer, "connected");
-        }
-        let ending = match session.send_greeting().await {
-            Ok(()) => session.run().await,
-            Err(_) => session::Ending::ClientGone,
+        let shared = self.shared.clone();
+        let ended = match login.replication {
+            None => match session::open(shared, login).await {
+                Ok(mut session) => {
+                    self.connected(&visit);
+                    let ending = match session.send_greeting().await {
+                        Ok(()) => session.run().await,
+                        Err(_) => session::Ending::ClientGone,
+                    };
+                    session.close(ending).await
+                }
+                Err(refused) => return self.refuse(&visit, refused).await,
+            },
+            Some(kind) => match session::replicate(shared, login, kind).await {
+                Ok(mut replication) => {
+                    self.connected(&visit);
+                    let ending = match replication.send_greeting().await {
+                        Ok(()) => replication.run().await,
+                        Err(_) => session::Ending::ClientGone,
+                    };
+                    replication.close(ending).await
+                }
+                Err(refused) => return self.refuse(&visit, refused).await,
+            },
         };
-        let ended = session.close(ending).await;
-        if log.log_disconnections {
+        if self.shared.config.load().log.log_disconnections {
             let reason = ended
                 .report
                 .map_or("closed by the client".into(), |report| report.message);
+            let Visit {
+                peer,
+                user,
+                database,
+            } = visit;
             tracing::info!(user, database, peer, %reason, "disconnected");
         }
     }
+
+    fn connected(&self, visit: &Visit) {
+        self.shared.metrics.logged_in();
+        if self.shared.config.load().log.log_connections {
+            let Visit {
+                peer,
+                user,
+                database,
+            } = visit;
+            tracing::info!(user, database, peer, "connected");
+        }
+    }
+
+    async fn refuse(&self, visit: &Visit, refused: session::Refused) {
+        let session::Refused { mut login, report } = refused;
+        let metrics = &self.shared.metrics;
+        metrics.refused(refusal_of_session(report.code));
+        metrics.error(report.code, ErrorOrigin::Proxy);
+        wire::backend::error(&mut login.connection.output, &report);
+        let _ = login.connection.flush().await;
+        tracing::info!(
+            user = visit.user,
+            database = visit.database,
+            peer = visit.peer,
+            code = report.code.as_str(),
+            "session refused: {}",
+            report.message
+        );
+    }
+}
+
+/// Who has come, for the log.
+struct Visit {
+    peer: String,
+    user: String,
+    database: String,
 }
 
 /// What an operator's program calls itself.
@@ -327,7 +367,7 @@ fn refusal_of_session(code: SqlState) -> Refusal {
     match code {
         SqlState::NO_SUCH_DATABASE => Refusal::UnknownDatabase,
         SqlState::ADMIN_SHUTDOWN => Refusal::Draining,
-        // Startup options that cannot be followed, or replication.
+        // Startup options that cannot be followed.
         SqlState::SYNTAX_ERROR
         | SqlState::FEATURE_NOT_SUPPORTED
         | SqlState::PROGRAM_LIMIT_EXCEEDED => Refusal::Protocol,

@@ -12,7 +12,7 @@ mod passthrough;
 mod places;
 mod rows;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::admin::console;
 use crate::admin::http::{self, Access};
-use crate::authority::{Authority, ControlTarget, Setup};
+use crate::authority::{Authority, ControlTarget, Proof, Setup};
 use crate::cache::{Cache, CacheError, Tags};
 use crate::client::{Rules, RulesError, UserDirectory};
 use crate::config::{CacheMode, Config, ConfigErrors, Level, Source, Watch};
@@ -177,6 +177,7 @@ impl House {
             phase: phase_seen,
             shadow: Default::default(),
             suspension: Default::default(),
+            verifier: Default::default(),
             rules: RuleCounts::new(&config.cache.rules),
             databases: Databases::new(Box::new({
                 let config = config.clone();
@@ -354,7 +355,7 @@ impl House {
 /// Control connections log in as the upstream URL's user where there is one, else as
 /// `auth_user`, else as the user of the client that came first.
 fn open_database(config: &Arc<Config>, target: &Target) -> Database {
-    let name: Arc<str> = format!("{}/{}", target.address(), target.dbname).into();
+    let name: Arc<str> = database_name(target).into();
     let tags = Tags::new(config.cache.key_memory)
         .expect("the operating system gave random numbers at start, and still does");
     let user = config
@@ -374,15 +375,37 @@ fn open_database(config: &Arc<Config>, target: &Target) -> Database {
         cache: config.cache.clone(),
         state_dir: config.upstream.state_dir.clone(),
     });
-    let hub = Hub::new(control_target(config, target, &user));
+    let hub = Arc::new(Hub::new(
+        control_target(config, target, &user),
+        Some(authority.clone()),
+    ));
+    tokio::spawn(follow(authority.proofs(), Arc::downgrade(&hub)));
     Database::new(name, tags, authority, hub)
+}
+
+/// What logs and metrics call it.
+fn database_name(target: &Target) -> String {
+    match target.hosts.list() {
+        [_] => format!("{}/{}", target.address(), target.dbname),
+        _ => format!("{}/{}", target.hosts, target.dbname),
+    }
+}
+
+/// Sees to it that listeners are where the guard is; ends with the guard's keeper.
+async fn follow(mut proofs: watch::Receiver<Option<Arc<Proof>>>, hub: Weak<Hub>) {
+    while proofs.changed().await.is_ok() {
+        let stands = proofs.borrow_and_update().is_some();
+        let Some(hub) = hub.upgrade() else { return };
+        if stands {
+            hub.follow().await;
+        }
+    }
 }
 
 /// How to log in as `user` where `target` leads.
 fn control_target(config: &Config, target: &Target, user: &str) -> ControlTarget {
     ControlTarget {
-        host: target.host.clone(),
-        port: target.port,
+        hosts: target.hosts.clone(),
         dbname: target.dbname.clone(),
         user: user.to_owned(),
         password: if target.user == user {

@@ -4,20 +4,20 @@
 use std::time::{Duration, SystemTime};
 
 use crate::admin::{
-    CacheRuleRow, CacheTableRow, ClientRow, ClientState, ConfigRow, PinRow, ServerRow, ServerState,
-    UserRow,
+    CacheRuleRow, CacheTableRow, ClientRow, ClientState, ConfigRow, MismatchRow, PinRow, ServerRow,
+    ServerState, UserRow,
 };
 use crate::cache::Moment;
 use crate::config::keys::{Effect, KEYS};
 use crate::config::{Config, DatabaseConfig};
 use crate::metrics::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
-    PoolSnapshot, RedisSnapshot, RedisState, Snapshot,
+    PoolSnapshot, RedisSnapshot, RedisState, Snapshot, VerifySnapshot,
 };
 use crate::session;
 use crate::session::registry::{Activity, SessionHandle};
 use crate::session::state::Pin;
-use crate::upstream::{self, ANY_DATABASE, Pool, PoolStats};
+use crate::upstream::{self, ANY_DATABASE, PoolStats};
 
 use super::House;
 
@@ -93,14 +93,15 @@ impl House {
                 let none = DatabaseConfig::default();
                 let entry = entry.unwrap_or(&none);
                 let mine = || stats.iter().filter(|pool| pool.database == name);
+                // Where it leads is the same for every user.
+                let target = self.shared.pools.target(&name, "").ok();
+                let host = target.as_ref().map(|target| target.hosts.preferred());
+                let database = target.as_ref();
+                let database = database.and_then(|target| self.shared.databases.of_target(target));
                 DatabaseSnapshot {
-                    host: Some(
-                        entry
-                            .host
-                            .clone()
-                            .unwrap_or_else(|| config.upstream.host.clone()),
-                    ),
-                    port: entry.port.unwrap_or(config.upstream.port),
+                    host: host.map(|host| host.name.clone()),
+                    port: host.map_or(0, |host| host.port),
+                    authority: database.map(|database| database.name.to_string()),
                     dbname: entry.dbname.clone().unwrap_or_else(|| name.clone()),
                     pool_size: entry.pool_size.unwrap_or(config.pool.default_pool_size),
                     min_pool_size: config.pool.min_pool_size,
@@ -151,6 +152,11 @@ impl House {
             shadow_hits: shadow.hits.load(Relaxed),
             shadow_matches: shadow.matches.load(Relaxed),
             shadow_mismatches: shadow.mismatches.load(Relaxed),
+            verify: VerifySnapshot {
+                results: self.shared.verifier.counts(),
+                waiting: self.shared.verifier.waiting(),
+                shapes_off: self.shared.verifier.off.len(),
+            },
         }
     }
 
@@ -194,6 +200,7 @@ impl House {
                     key_bytes: tags.key_bytes,
                     key_bytes_limit: config.cache.key_memory,
                     guards_lost: stats.losses,
+                    server_changes: stats.moves,
                     catalogue_found: stats.catalogue_found,
                 }
             })
@@ -215,9 +222,11 @@ impl House {
         let mut rows = Vec::new();
         for pool in self.shared.pools.all() {
             for server in pool.servers() {
-                rows.push(server_row(&pool, server, holder));
+                rows.push(server_row(server, holder));
             }
         }
+        let walsenders = self.shared.pools.walsenders().into_iter();
+        rows.extend(walsenders.map(|server| server_row(server, holder)));
         rows
     }
 
@@ -302,6 +311,28 @@ impl House {
         rules
             .into_iter()
             .map(|(rule, matched)| CacheRuleRow { rule, matched })
+            .collect()
+    }
+
+    pub(super) fn mismatch_rows(&self) -> Vec<MismatchRow> {
+        let row = |found: session::Mismatch| MismatchRow {
+            database: found.database,
+            shape: found.shape.to_string(),
+            found_at: found.found_at,
+            entry_age: found.entry_age,
+            cached_rows: found.cached_rows,
+            cached_hash: found.cached_hash,
+            server_rows: found.server_rows,
+            server_hash: found.server_hash,
+            relations: found.relations,
+            statement: found.statement,
+        };
+        self.shared
+            .verifier
+            .off
+            .all()
+            .into_iter()
+            .map(row)
             .collect()
     }
 
@@ -396,7 +427,6 @@ fn client_row(session: &SessionHandle) -> ClientRow {
 }
 
 fn server_row<'a>(
-    pool: &Pool,
     server: upstream::ServerInfo,
     holder: impl Fn(u32) -> Option<&'a std::sync::Arc<SessionHandle>>,
 ) -> ServerRow {
@@ -408,8 +438,8 @@ fn server_row<'a>(
     let (local_addr, local_port) = local_end(server.local);
     ServerRow {
         id: u64::from(server.pid),
-        user: pool.user().to_owned(),
-        database: pool.database().to_owned(),
+        user: server.user,
+        database: server.database,
         state: match server.state {
             upstream::ServerState::Idle => ServerState::Idle,
             upstream::ServerState::Active | upstream::ServerState::Pinned => ServerState::Active,

@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::{Secret, SslMode};
+use crate::config::{Host, Secret, SslMode, TargetSessionAttrs};
+use crate::hosts::{Hosts, fits, none_fits};
 
 /// How long any statement of ours may take, save the loading of the catalogue.
 pub(super) const STATEMENT_PATIENCE: Duration = Duration::from_secs(5);
@@ -16,15 +17,14 @@ pub(super) const STATEMENT_PATIENCE: Duration = Duration::from_secs(5);
 /// A database, and as whom to ask it.
 #[derive(Clone)]
 pub struct ControlTarget {
-    /// Host name, address, or the directory of a Unix socket (begins with `/`).
-    pub host: String,
-    pub port: u16,
+    pub hosts: Arc<Hosts>,
     pub dbname: String,
     pub user: String,
     pub password: Option<Secret>,
     pub sslmode: SslMode,
     /// What verifies the server's certificate; needed unless `sslmode` is disable.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// For each server.
     pub connect_timeout: Duration,
     /// What its connections are called in pg_stat_activity; what each is for is appended.
     pub application_name: String,
@@ -39,6 +39,8 @@ pub enum ControlError {
     Timeout,
     #[error("the connection leads to another server than the guard's")]
     OtherServer,
+    #[error("{}", none_fits(*.0))]
+    NoneFits(TargetSessionAttrs),
     #[error("the answer is not what was asked for")]
     Malformed,
     #[error("{0}")]
@@ -59,11 +61,11 @@ fn chain(error: &tokio_postgres::Error) -> String {
 pub(super) type Row = Vec<Option<String>>;
 
 impl ControlTarget {
-    pub(super) fn config(&self, purpose: &str) -> Config {
+    pub(super) fn config(&self, host: &Host, purpose: &str) -> Config {
         let mut config = Config::new();
         config
-            .host(&self.host)
-            .port(self.port)
+            .host(&host.name)
+            .port(host.port)
             .dbname(&self.dbname)
             .user(&self.user)
             .application_name(called(&self.application_name, purpose))
@@ -103,39 +105,125 @@ impl ControlTarget {
     /// # Errors
     /// See [`ControlError`].
     pub async fn connect(&self, purpose: &str) -> Result<(Client, JoinHandle<()>), ControlError> {
-        self.connect_hearing(purpose, |_| (), || ()).await
+        let line = self.find(purpose, Silence).await?;
+        Ok((line.client, line.task))
     }
 
-    /// The same; `hear` is called with what the server says unasked, in the order of the stream: what it
-    /// said before the answer to a statement is heard before that answer is there. `lost` is called
-    /// when nothing more can be heard.
+    /// The same; `listener` hears what the server says unasked, in the order of the stream: what it
+    /// said before the answer to a statement is heard before that answer is there.
     ///
     /// # Errors
     /// See [`ControlError`].
     pub async fn connect_hearing(
         &self,
         purpose: &str,
-        mut hear: impl FnMut(AsyncMessage) + Send + 'static,
-        lost: impl FnOnce() + Send + 'static,
+        listener: impl Listener,
     ) -> Result<(Client, JoinHandle<()>), ControlError> {
-        let config = self.config(purpose);
+        let line = self.find(purpose, listener).await?;
+        Ok((line.client, line.task))
+    }
+
+    /// Connects to the first server that is what is wanted, beginning with the one that was so last.
+    pub(super) async fn find(
+        &self,
+        purpose: &str,
+        listener: impl Listener,
+    ) -> Result<Line, ControlError> {
+        let mut failure = ControlError::NoneFits(self.hosts.wanted());
+        let mut reached = false;
+        for (host, wanted) in self.hosts.candidates() {
+            let tried = async {
+                let (client, connection) = self.connect_to(&host, purpose).await?;
+                let task = tokio::spawn(keep(connection, listener.clone()));
+                match is_wanted(&client, wanted).await {
+                    Ok(true) => Ok(Some((client, task))),
+                    refused => {
+                        task.abort();
+                        refused.map(|_| None)
+                    }
+                }
+            };
+            match tried.await {
+                Ok(Some((client, task))) => {
+                    return Ok(Line { client, task, host });
+                }
+                Ok(None) => reached = true,
+                Err(error) => failure = error,
+            }
+        }
+        match reached {
+            true => Err(ControlError::NoneFits(self.hosts.wanted())),
+            false => Err(failure),
+        }
+    }
+
+    async fn connect_to(&self, host: &Host, purpose: &str) -> Result<(Client, Wire), ControlError> {
+        let config = self.config(host, purpose);
         // The driver's own limit is for the socket, not for the log-in.
         let connecting = tokio::time::timeout(self.connect_timeout, config.connect(self.tls()));
-        let (client, mut connection) = connecting.await.map_err(|_| ControlError::Timeout)??;
-        let task = tokio::spawn(async move {
-            // Whoever uses the client hears of the error.
-            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
-            {
-                hear(message);
-            }
-            lost();
-        });
-        Ok((client, task))
+        Ok(connecting.await.map_err(|_| ControlError::Timeout)??)
+    }
+
+    /// The same, leading to this server whatever it is.
+    pub(super) fn at(&self, host: &Host) -> Self {
+        Self {
+            hosts: Hosts::one(host.clone()),
+            ..self.clone()
+        }
     }
 
     pub(super) fn address(&self) -> String {
-        format!("{}:{}/{}", self.host, self.port, self.dbname)
+        format!("{}/{}", self.hosts, self.dbname)
     }
+}
+
+/// A connection of ours and where it leads; the task keeps it going.
+pub(super) struct Line {
+    pub client: Client,
+    pub task: JoinHandle<()>,
+    pub host: Host,
+}
+
+type Wire = tokio_postgres::Connection<
+    tokio_postgres::Socket,
+    <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
+>;
+
+/// Who hears what the server says unasked.
+pub trait Listener: Clone + Send + 'static {
+    fn hear(&mut self, message: AsyncMessage);
+    /// Nothing more can be heard.
+    fn lost(self);
+}
+
+/// Nobody listens.
+#[derive(Clone)]
+pub(super) struct Silence;
+
+impl Listener for Silence {
+    fn hear(&mut self, _: AsyncMessage) {}
+    fn lost(self) {}
+}
+
+async fn keep(mut connection: Wire, mut listener: impl Listener) {
+    // Whoever uses the client hears of the error.
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        listener.hear(message);
+    }
+    listener.lost();
+}
+
+/// Asks a server what it is, where that matters.
+async fn is_wanted(client: &Client, wanted: TargetSessionAttrs) -> Result<bool, ControlError> {
+    if wanted == TargetSessionAttrs::Any {
+        return Ok(true);
+    }
+    let sql = "SELECT pg_catalog.pg_is_in_recovery(), \
+               pg_catalog.current_setting('transaction_read_only')";
+    let said = rows(client, sql).await?;
+    let row = said.first().ok_or(ControlError::Malformed)?;
+    let is = |at: usize, yes: &str| row.get(at).and_then(Option::as_deref) == Some(yes);
+    Ok(fits(wanted, is(0, "t"), is(1, "on")))
 }
 
 /// The configured name, shortened where the server would cut what comes behind it.

@@ -12,23 +12,31 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use super::Core;
-use super::control::{ControlError, Row, column, rows};
+use super::control::{ControlError, Line, Row, Silence, column, rows};
 use super::proof::{GUARDS, Proof, guard_name};
 use super::standing::Block;
 use super::stats::Server;
+use super::{Core, control_pool};
 use crate::cache::Moment;
+use crate::config::Host;
+use crate::hosts::none_fits;
 use crate::planted::{Step, planted};
 
 /// Between attempts to connect, growing.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
+/// The same where there are several servers: one of them may be ready at any time.
+const RETRY_LAST_OF_SEVERAL: Duration = Duration::from_millis(500);
+
 /// A guard that is registered.
 struct Guard {
+    host: Host,
     client: Client,
     connection: JoinHandle<()>,
     pid: i32,
+    /// As of the last look.
+    in_recovery: Option<bool>,
     /// When it had its name, by our clock.
     registered: Moment,
     /// A digest of what sessions began with when it was posted.
@@ -88,6 +96,10 @@ const CONFIGURATION: &str = "SELECT md5(concat_ws(' ', \
 impl Core {
     /// Keeps a guard, for ever.
     pub(super) async fn keep_guard(self: Arc<Self>) {
+        let retry_last = match self.target.hosts.is_plain() {
+            true => RETRY_LAST,
+            false => RETRY_LAST_OF_SEVERAL,
+        };
         let mut retry = RETRY_FIRST;
         let mut told = false;
         loop {
@@ -106,21 +118,26 @@ impl Core {
                 }
             }
             tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(RETRY_LAST);
+            retry = (retry * 2).min(retry_last);
         }
     }
 
     /// Connects and registers.
-    async fn post(&self) -> Result<Guard, ControlError> {
+    async fn post(self: &Arc<Self>) -> Result<Guard, ControlError> {
         let name = guard_name(self.tags.incarnation(), self.cfg.lease);
         // Connected is registered.
-        let (client, connection) = self.target.connect(&name).await?;
+        let Line {
+            client,
+            task: connection,
+            host,
+        } = self.target.find(&name, Silence).await?;
         let registered = Moment::now();
         rows(&client, SETTLE).await?;
         let identity = rows(&client, IDENTIFY).await?;
         let row = identity.first().ok_or(ControlError::Malformed)?;
         let pid = column(row, 0).ok_or(ControlError::Malformed)?;
         let server = Server {
+            host: host.clone(),
             guard_pid: pid,
             guard_started_us: column(row, 1).ok_or(ControlError::Malformed)?,
             postmaster_started_us: column(row, 2),
@@ -130,34 +147,53 @@ impl Core {
                 .ok()
                 .and_then(|rows| column(rows.first()?, 0)),
         };
-        self.introduce(&server);
         // Before any connection is proved.
         let configuration = configuration(&client).await?;
+        self.introduce(&server);
+        self.target.hosts.remember(&host);
         // Proofs count for the generation that the last loss began.
         let generation = *self.generation.borrow();
-        self.proof
-            .send_replace(Some(Arc::new(Proof::new(pid, name, generation))));
+        self.proof.send_replace(Some(Arc::new(Proof::new(
+            pid,
+            host.clone(),
+            name,
+            generation,
+        ))));
         Ok(Guard {
+            host,
             client,
             connection,
             pid,
+            in_recovery: None,
             registered,
             configuration,
         })
     }
 
-    fn introduce(&self, server: &Server) {
+    /// Before the first connection is proved: what was known of another server counts no more.
+    fn introduce(self: &Arc<Self>, server: &Server) {
         let before = self.server.lock().replace(server.clone());
-        let address = self.target.address();
+        let (host, dbname) = (&server.host, &self.target.dbname);
         let moved = before.is_some_and(|before| {
-            before.system_identifier != server.system_identifier
+            before.host != server.host
+                || before.system_identifier != server.system_identifier
                 || before.postmaster_started_us != server.postmaster_started_us
         });
-        if moved {
-            tracing::warn!(server = %address, ?server, "the guard stands again, and the server is another or was restarted");
-        } else {
-            tracing::info!(server = %address, pid = server.guard_pid, "the guard stands");
+        if !self.target.hosts.is_plain() {
+            self.control
+                .store(Arc::new(control_pool(&self.target, host)));
         }
+        if !moved {
+            tracing::info!(server = %host, database = %dbname, pid = server.guard_pid, "the guard stands");
+            return;
+        }
+        tracing::warn!(server = %host, database = %dbname, ?server,
+            "the guard stands again, and the server is another or was restarted");
+        self.counts.moves.fetch_add(1, Ordering::AcqRel);
+        // It may have been ours before, and what we sent it then may still be on its way.
+        self.raise_barrier();
+        let core = Arc::clone(self);
+        self.spawn(async move { core.wait_for_others().await });
     }
 
     /// Asks every third of a lease, until the guard is lost; says why it is.
@@ -169,8 +205,16 @@ impl Core {
         loop {
             let look = match self.look(guard, &sql).await {
                 Ok(look) => look,
-                Err(error) => return error.to_string(),
+                Err(error) => {
+                    if matches!(error, ControlError::Timeout) {
+                        self.target.hosts.distrust(&guard.host);
+                    }
+                    return error.to_string();
+                }
             };
+            if let Some(cause) = self.unwanted(guard, &look) {
+                return cause.into();
+            }
             if look.pid != guard.pid {
                 // Of no use any more, and harmless: pools go on, without the cache.
                 self.pooler_upstream();
@@ -203,6 +247,17 @@ impl Core {
                 _ = &mut guard.connection => return "the connection was closed".into(),
             }
         }
+    }
+
+    /// Why the guard should not stand where it does: the server was promoted, and what was read before is
+    /// older than what it holds now; or it is not what is wanted of several.
+    fn unwanted(&self, guard: &mut Guard, look: &Look) -> Option<&'static str> {
+        let was_in_recovery = guard.in_recovery.replace(look.in_recovery);
+        if was_in_recovery == Some(true) && !look.in_recovery {
+            return Some("the server was promoted");
+        }
+        let hosts = &self.target.hosts;
+        (!hosts.keeps(look.in_recovery)).then(|| none_fits(hosts.wanted()))
     }
 
     async fn look(&self, guard: &mut Guard, sql: &str) -> Result<Look, ControlError> {

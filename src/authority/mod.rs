@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -29,9 +30,9 @@ use tokio_postgres::Client;
 
 use crate::cache::{KeptMark, Moment, Picture, Tags, Writer};
 use crate::catalog::{Catalog, Footprint};
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, Host};
 use crate::sql::Bypass;
-pub use control::{ControlError, ControlTarget, run};
+pub use control::{ControlError, ControlTarget, Listener, run};
 pub use proof::{Backend, Proof, Unproven};
 pub use stats::{AuthorityStats, Server};
 
@@ -47,6 +48,8 @@ const CONTROL_CONNECTIONS_MAX: u32 = 2;
 
 type ControlManager =
     bb8_postgres::PostgresConnectionManager<tokio_postgres_rustls::MakeRustlsConnect>;
+/// Lent out whole, since the pool is another after the guard has moved.
+type Control = bb8::PooledConnection<'static, ControlManager>;
 
 /// Finds how to log in as a user of the pools, where that is known.
 pub type Login = Arc<dyn Fn(&str) -> Option<ControlTarget> + Send + Sync>;
@@ -77,7 +80,8 @@ struct Core {
     users: Vec<String>,
     tags: Arc<Tags>,
     cfg: CacheConfig,
-    control: bb8::Pool<ControlManager>,
+    /// Leads to where the guard stands, or stood last.
+    control: ArcSwap<bb8::Pool<ControlManager>>,
     standing: Standing,
     /// Barriers that are not passed yet: [`Block::StartBarrier`] stands until there is none.
     barriers: AtomicUsize,
@@ -107,12 +111,7 @@ impl Authority {
             state_dir,
         } = setup;
         let (record, found) = open_record(state_dir, &target);
-        let manager = ControlManager::new(target.config("-control"), target.tls());
-        let control = bb8::Pool::builder()
-            .max_size(CONTROL_CONNECTIONS_MAX)
-            .connection_timeout(target.connect_timeout)
-            .idle_timeout(Duration::from_secs(60))
-            .build_unchecked(manager);
+        let control = ArcSwap::from_pointee(control_pool(&target, target.hosts.preferred()));
         let core = Arc::new(Core {
             target,
             login,
@@ -274,6 +273,23 @@ impl Authority {
         self.core.record.remove(pid);
     }
 
+    /// Whether a connection of our own leads to the guard's server; where no guard stands, nobody can say
+    /// otherwise.
+    ///
+    /// # Errors
+    /// It does not, or gives no answer.
+    pub async fn vouch(&self, client: &Client) -> Result<(), ControlError> {
+        match self.proof_now() {
+            Some(proof) => prove(client, &proof).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Changes whenever a guard stands anew, or is lost.
+    pub fn proofs(&self) -> watch::Receiver<Option<Arc<Proof>>> {
+        self.core.proof.subscribe()
+    }
+
     /// Changes when the guard is lost: connections of an older generation are to be closed as soon as
     /// they are idle.
     pub fn generation(&self) -> watch::Receiver<u64> {
@@ -328,6 +344,7 @@ impl Authority {
             last_look: Duration::from_micros(count(&core.counts.last_look_us)),
             lapses: count(&core.counts.lapses),
             losses: count(&core.counts.losses),
+            moves: count(&core.counts.moves),
             alone: !core.standing.is_blocked(Block::NotAlone),
             catalogue_loads: count(&core.pictures.loads),
             catalogue_failures: count(&core.pictures.failures),
@@ -381,9 +398,10 @@ impl Core {
     }
 
     /// A control connection that leads to the guard's server, once a guard stands.
-    async fn proven(&self) -> Result<bb8::PooledConnection<'_, ControlManager>, ControlError> {
+    async fn proven(&self) -> Result<Control, ControlError> {
         let proof = self.guarded().await;
-        let client = self.control.get().await.map_err(|error| match error {
+        let control = self.control.load_full();
+        let client = control.get_owned().await.map_err(|error| match error {
             bb8::RunError::User(error) => ControlError::Server(error),
             bb8::RunError::TimedOut => ControlError::Timeout,
         })?;
@@ -399,10 +417,20 @@ impl Core {
         let proof = self.guarded().await;
         let target = (self.login)(user);
         let target = target.as_ref().unwrap_or(&self.target);
-        let (client, connection) = target.connect("-control").await?;
+        let (client, connection) = target.at(&proof.host).connect("-control").await?;
         prove(&client, &proof).await?;
         Ok((client, connection))
     }
+}
+
+/// Control connections to one of the servers. Needs a runtime.
+fn control_pool(target: &ControlTarget, host: &Host) -> bb8::Pool<ControlManager> {
+    let manager = ControlManager::new(target.config(host, "-control"), target.tls());
+    bb8::Pool::builder()
+        .max_size(CONTROL_CONNECTIONS_MAX)
+        .connection_timeout(target.connect_timeout)
+        .idle_timeout(Duration::from_secs(60))
+        .build_unchecked(manager)
 }
 
 async fn prove(client: &Client, proof: &Proof) -> Result<(), ControlError> {

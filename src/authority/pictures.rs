@@ -16,6 +16,7 @@ use super::Core;
 use super::control::{ControlError, STATEMENT_PATIENCE, end_itself};
 use super::foreign::Seen;
 use super::standing::Block;
+use super::stats::Server;
 use crate::catalog::{Catalog, CatalogVersion, Loader};
 use crate::planted::{Step, planted};
 
@@ -132,13 +133,15 @@ impl Core {
         };
         let began = Instant::now();
         let client = self.proven().await?;
+        let timeline = self.timeline();
         let snapshot = self.snapshot();
         let catalog = read(LOAD_PATIENCE, Loader::load(&client)).await;
         if matches!(catalog, Err(ControlError::Timeout)) {
             // It was left in the middle of something.
             end_itself(&client).await;
         }
-        let catalog = catalog?;
+        let mut catalog = catalog?;
+        catalog.version = timeline.tell_apart(catalog.version);
         let version = catalog.version;
         let mut state = self.pictures.state.lock();
         if state.epoch != epoch || state.changing > 0 {
@@ -203,7 +206,26 @@ impl Core {
 
     async fn read_version(&self) -> Result<CatalogVersion, ControlError> {
         let client = self.proven().await?;
-        read(STATEMENT_PATIENCE, Loader::version(&client)).await
+        let timeline = self.timeline();
+        let version = read(STATEMENT_PATIENCE, Loader::version(&client)).await?;
+        Ok(timeline.tell_apart(version))
+    }
+
+    fn timeline(&self) -> Timeline {
+        let server = self.server.lock();
+        let identity = server.as_ref().map(Server::identity);
+        Timeline(identity.unwrap_or_default())
+    }
+}
+
+/// Which server it is, the same for whoever asks. Versions are made of transaction ids, which two servers give to
+/// different changes once one of them was promoted.
+#[derive(Clone, Copy)]
+struct Timeline(u64);
+
+impl Timeline {
+    fn tell_apart(self, version: CatalogVersion) -> CatalogVersion {
+        CatalogVersion(version.0.wrapping_add(self.0))
     }
 }
 

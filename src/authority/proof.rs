@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use super::control::column;
+use crate::config::Host;
 
 /// What a guard's name ends with: the incarnation of its pgditto, and its lease in milliseconds, by which
 /// others know how long to wait for it.
@@ -38,6 +39,8 @@ pub struct Backend {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     guard_pid: i32,
+    /// Where the guard stands, and so where every connection leads.
+    pub host: Host,
     /// What [`guard_name`] gave.
     name: String,
     /// [`super::Authority::generation`] for which the proof counts.
@@ -56,9 +59,10 @@ pub enum Unproven {
 }
 
 impl Proof {
-    pub(super) fn new(guard_pid: i32, name: String, generation: u64) -> Self {
+    pub(super) fn new(guard_pid: i32, host: Host, name: String, generation: u64) -> Self {
         Self {
             guard_pid,
+            host,
             name,
             generation,
         }
@@ -117,7 +121,12 @@ mod tests {
 
     #[test]
     fn a_row_proves_or_says_what_is_wrong() {
-        let proof = Proof::new(7, guard_name(255, Duration::from_secs(1)), 1);
+        let proof = Proof::new(
+            7,
+            Host::new("db", 5432),
+            guard_name(255, Duration::from_secs(1)),
+            1,
+        );
         let row = |pid: &str, stands: &str| -> Vec<Option<String>> {
             [pid, "1700000000000001", "app", stands]
                 .map(|text| Some(text.to_owned()))

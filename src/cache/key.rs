@@ -42,7 +42,8 @@ impl KeySecret {
         Self(secret)
     }
 
-    pub(super) fn hash(&self, bytes: &[u8]) -> u128 {
+    /// A hash that tells nothing to whom does not have the secret.
+    pub fn hash(&self, bytes: &[u8]) -> u128 {
         xxh3_128_with_secret(bytes, &self.0)
     }
 }

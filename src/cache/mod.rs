@@ -196,6 +196,11 @@ impl Cache {
         }
     }
 
+    /// Whether `entry`, that was served on `terms`, still may be: by the same check.
+    pub fn still_serves(&self, entry: &Entry, tags: &Tags, terms: &Terms) -> bool {
+        self.judge(entry, tags, terms, Moment::now()).is_ok()
+    }
+
     /// Whether `entry` may be served on `terms` at `now`.
     fn judge(&self, entry: &Entry, tags: &Tags, terms: &Terms, now: Moment) -> Result<(), Miss> {
         if self.flushes.voids(entry) {

@@ -140,6 +140,8 @@ impl Catalog {
         reach.add(self.outcomes.event_triggers());
         if facts.complete {
             self.reach_code(facts, scope, &mut reach);
+        } else if facts.evaluates_nothing {
+            self.reach_types(&mut reach);
         } else {
             reach.add(self.outcomes.any());
         }

@@ -14,6 +14,9 @@ impl Catalog {
     pub(super) fn reach_maintenance(&self, facts: &Facts, scope: &NameScope) -> Reach {
         let mut reach = Reach::default();
         reach.add(self.outcomes.event_triggers());
+        if facts.evaluates_nothing {
+            return reach;
+        }
         for reference in &self.index.picture.references {
             if let Owner::Index(_) = reference.owner {
                 self.reach_references(reference.owner, &mut reach);

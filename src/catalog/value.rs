@@ -43,7 +43,7 @@ pub struct Given<'a> {
     pub literals: Literals<'a>,
     /// As declared; 0 or nothing where the server is to find out.
     pub parameter_types: &'a [u32],
-    /// The server found out under the catalogue that the plan was made from.
+    /// The server found out in a catalogue in which the statement has the same plan.
     pub inferred_now: bool,
     pub parameters: &'a [Option<&'a [u8]>],
     /// As in Bind: none, one for all, or one each.
@@ -85,17 +85,25 @@ impl Given<'_> {
             None | Some(&(0 | UNKNOWN)) => None,
             Some(&oid) => Some(oid),
         };
-        match declared {
-            Some(oid) if !declares(key, oid) => return None,
-            // The type comes from wherever it stands first, and from what that was then.
-            None if repeated || !self.inferred_now => return None,
-            _ => {}
-        }
         let format = match self.formats {
             [] => 0,
             [all] => *all,
             each => *each.get(place)?,
         };
+        match declared {
+            Some(oid) if !declares(key, oid) => return None,
+            // The type comes from wherever it stands first, and from what that was then.
+            None if repeated || !self.inferred_now => match key {
+                KeyType::Integer if format == 0 => {
+                    let value = parse_integer(std::str::from_utf8(value).ok()?)?;
+                    return value_of_all_numbers(value).then(|| integer(value));
+                }
+                // Nothing else compares with them, or is stored in them.
+                KeyType::Boolean | KeyType::Uuid => {}
+                KeyType::Integer | KeyType::Text { .. } => return None,
+            },
+            _ => {}
+        }
         match format {
             0 => self.of_text(std::str::from_utf8(value).ok()?, key, role),
             1 => self.of_binary(value, key, role),
@@ -142,6 +150,11 @@ impl Given<'_> {
             KeyType::Text { .. } => self.of_text(std::str::from_utf8(value).ok()?, key, role),
         }
     }
+}
+
+/// It is the same number in every type that compares with an integer: float4 tells no more of them apart.
+fn value_of_all_numbers(value: i64) -> bool {
+    value.unsigned_abs() < 1 << 24
 }
 
 /// Whether a parameter declared of this type is compared with, or stored into, a column of `key` by its value.
@@ -318,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn nulls_and_parameters_of_two_places_have_no_hash() {
+    fn nulls_have_no_hash_and_declared_parameters_have_one_in_all_places() {
         let constant = |repeated| Constant::Parameter {
             number: 1,
             repeated,
@@ -326,19 +339,6 @@ mod tests {
         let null = given("", &[], &[None], &[]);
         assert_eq!(
             null.hash(constant(false), KeyType::Integer, Role::Compared),
-            None
-        );
-        let undeclared = given("", &[], &[Some(b"7")], &[]);
-        assert_eq!(
-            undeclared.hash(constant(true), KeyType::Integer, Role::Compared),
-            None
-        );
-        let earlier = Given {
-            inferred_now: false,
-            ..given("", &[], &[Some(b"7")], &[])
-        };
-        assert_eq!(
-            earlier.hash(constant(false), KeyType::Integer, Role::Compared),
             None
         );
         let declared = given("", &[INT4], &[Some(b"7")], &[]);
@@ -351,6 +351,35 @@ mod tests {
             given("", &[], &[], &[]).hash(constant(false), KeyType::Integer, Role::Compared),
             None
         );
+    }
+
+    #[test]
+    fn parameters_of_uncertain_type_are_known_where_every_type_reads_them_alike() {
+        let constant = |repeated| Constant::Parameter {
+            number: 1,
+            repeated,
+        };
+        for (repeated, inferred_now) in [(true, true), (false, false)] {
+            let hash = |value: &[u8], formats: &[i16], key| {
+                let values = [Some(value)];
+                let given = Given {
+                    inferred_now,
+                    ..given("", &[], &values, formats)
+                };
+                given.hash(constant(repeated), key, Role::Compared)
+            };
+            assert_eq!(hash(b"7", &[], KeyType::Integer), Some(integer(7)));
+            assert_eq!(
+                hash(b"-16777215", &[], KeyType::Integer),
+                Some(integer(-16_777_215))
+            );
+            assert_eq!(hash(b"16777216", &[], KeyType::Integer), None);
+            assert_eq!(hash(b"7.0", &[], KeyType::Integer), None);
+            assert_eq!(hash(&[0, 0, 0, 7], &[1], KeyType::Integer), None);
+            assert_eq!(hash(b"t", &[], KeyType::Boolean), Some(boolean(true)));
+            assert!(hash(&[7; 16], &[1], KeyType::Uuid).is_some());
+            assert_eq!(hash(b"a", &[], TEXT), None);
+        }
     }
 
     #[test]

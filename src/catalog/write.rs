@@ -223,6 +223,13 @@ impl Catalog {
         }
     }
 
+    /// What any literal may run, by its type.
+    pub(super) fn reach_types(&self, reach: &mut Reach) {
+        for user_type in &self.index.picture.types {
+            self.reach_functions(self.index.type_functions(user_type.oid), reach);
+        }
+    }
+
     fn reach_functions(&self, functions: Vec<u32>, reach: &mut Reach) {
         for function in functions.into_iter().filter(|&oid| oid != 0) {
             reach.add(self.outcomes.of(function));

@@ -10,7 +10,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::LoginSecret;
 use crate::config::{AuthType, ClientSslMode, ListenConfig, WithoutTls};
 use crate::tls::{ALPN, Acceptor};
-use crate::wire::{NEWEST_MINOR, Startup, StartupPacket, WireError, backend, take_startup};
+use crate::wire::{
+    NEWEST_MINOR, Replication, Startup, StartupPacket, WireError, backend, take_startup,
+};
 
 use super::connection::Connection;
 use super::error::ClientError;
@@ -38,7 +40,10 @@ pub enum Greeting {
 pub struct Login {
     pub connection: Connection,
     pub user: String,
+    /// [`PHYSICAL`] where replication is physical.
     pub database: String,
+    /// What it asks for instead of a session.
+    pub replication: Option<Replication>,
     /// The startup packet's others, in order, `options` as it came. Without
     /// `ignore_startup_parameters` and protocol options.
     pub parameters: Vec<(String, String)>,
@@ -47,6 +52,9 @@ pub struct Login {
     /// What logs the user in upstream, where the login has shown or found it.
     pub secret: Option<LoginSecret>,
 }
+
+/// Physical replication is of no database; libpq gives this name.
+pub const PHYSICAL: &str = "replication";
 
 /// What decides who is let in.
 pub struct Reception<'a> {
@@ -107,13 +115,14 @@ pub async fn greet(stream: Stream, reception: Reception<'_>) -> Result<Greeting,
     };
     let end_point = door.end_point(&connection);
     match admit(&mut connection, &startup, &reception, end_point).await {
-        Ok((user, database, secret)) => Ok(Greeting::Login(Login {
+        Ok(admitted) => Ok(Greeting::Login(Login {
             connection,
-            user,
-            database,
+            user: admitted.user,
+            database: admitted.database,
+            replication: admitted.replication,
             minor: startup.minor.min(NEWEST_MINOR),
             parameters: remaining(startup, reception.listen),
-            secret,
+            secret: admitted.secret,
         })),
         Err(error) => Err(refuse(&mut connection, error).await),
     }
@@ -274,15 +283,30 @@ async fn read_packet(connection: &mut Connection) -> Result<StartupPacket, Clien
     }
 }
 
-/// Settles for a version and has the client prove who it is; gives user and database.
+/// Who was let in, and to what.
+struct Admitted {
+    user: String,
+    database: String,
+    replication: Option<Replication>,
+    secret: Option<LoginSecret>,
+}
+
+/// Settles for a version and has the client prove who it is.
 async fn admit(
     connection: &mut Connection,
     startup: &Startup,
     reception: &Reception<'_>,
     end_point: Option<Arc<[u8]>>,
-) -> Result<(String, String, Option<LoginSecret>), ClientError> {
+) -> Result<Admitted, ClientError> {
+    let replication = match is_ignored(reception.listen, "replication") {
+        true => None,
+        false => startup.replication()?,
+    };
     let user = startup.user()?;
-    let database = startup.database()?;
+    let database = match replication {
+        Some(Replication::Physical) => PHYSICAL,
+        _ => startup.database()?,
+    };
     let options: Vec<&str> = startup.protocol_options().collect();
     if startup.minor > NEWEST_MINOR || !options.is_empty() {
         // Never a newer version than the client's: it would take that for an upgrade.
@@ -292,22 +316,17 @@ async fn admit(
     let claim = Claim {
         user,
         database,
-        replication: is_physical_replication(&startup.parameters),
+        replication,
         end_point,
     };
     let secret = prove(connection, reception, &claim).await?;
     backend::authentication_ok(&mut connection.output);
     connection.flush().await?;
-    Ok((user.to_owned(), database.to_owned(), secret))
-}
-
-/// Whether the client wants the stream of all databases, and none of them.
-fn is_physical_replication(parameters: &[(String, String)]) -> bool {
-    let mut given = parameters.iter().rev();
-    let asked = given.find(|(name, _)| name == "replication");
-    asked.is_some_and(|(_, value)| {
-        let others = ["database", "off", "false", "no", "0", "f", "n", ""];
-        !others.contains(&value.to_ascii_lowercase().as_str())
+    Ok(Admitted {
+        user: user.to_owned(),
+        database: database.to_owned(),
+        replication,
+        secret,
     })
 }
 
@@ -315,12 +334,16 @@ fn is_physical_replication(parameters: &[(String, String)]) -> bool {
 fn remaining(startup: Startup, cfg: &ListenConfig) -> Vec<(String, String)> {
     let mut parameters = startup.parameters;
     parameters.retain(|(name, _)| {
-        let ignored = &cfg.ignore_startup_parameters;
-        !matches!(name.as_str(), "user" | "database")
+        !matches!(name.as_str(), "user" | "database" | "replication")
             && !name.starts_with("_pq_.")
-            && !ignored.iter().any(|each| each.eq_ignore_ascii_case(name))
+            && !is_ignored(cfg, name)
     });
     parameters
+}
+
+fn is_ignored(cfg: &ListenConfig, name: &str) -> bool {
+    let ignored = &cfg.ignore_startup_parameters;
+    ignored.iter().any(|each| each.eq_ignore_ascii_case(name))
 }
 
 /// Tells the client, if it can be told, and says good-bye.

@@ -18,9 +18,9 @@ mod rules;
 mod stream;
 mod users;
 
-pub use connection::Connection;
+pub use connection::{Connection, Pumped};
 pub use error::ClientError;
-pub use greet::{Greeting, Login, Reception, greet};
+pub use greet::{Greeting, Login, PHYSICAL, Reception, greet};
 pub use lookup::{Lookup, Memberships};
 pub use passthrough::Passthrough;
 pub use peer::Peer;

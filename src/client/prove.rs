@@ -11,7 +11,9 @@ use crate::auth::{
     Verifier, md5_matches, random_bytes,
 };
 use crate::config::{AuthType, Secret};
-use crate::wire::{Frame, HEADER_LEN, WireError, backend, frame_header, frontend, tag, take_frame};
+use crate::wire::{
+    Frame, HEADER_LEN, Replication, WireError, backend, frame_header, frontend, tag, take_frame,
+};
 
 use super::connection::Connection;
 use super::error::ClientError;
@@ -29,7 +31,7 @@ const MESSAGE_LEN_MAX: usize = 64 << 10;
 pub(super) struct Claim<'a> {
     pub(super) user: &'a str,
     pub(super) database: &'a str,
-    pub(super) replication: bool,
+    pub(super) replication: Option<Replication>,
     /// What SCRAM may be bound to.
     pub(super) end_point: Option<Arc<[u8]>>,
 }
@@ -130,7 +132,7 @@ async fn demand<'a>(
                     encrypted: connection.stream.is_encrypted(),
                     user: claim.user,
                     database: claim.database,
-                    replication: claim.replication,
+                    is_physical: claim.replication == Some(Replication::Physical),
                     roles,
                     is_own: &is_own,
                     own_networks: &own_networks,
@@ -171,10 +173,16 @@ fn described(connection: &Connection, claim: &Claim<'_>) -> String {
         true => "SSL encryption",
         false => "no encryption",
     };
-    format!(
-        "host \"{host}\", user \"{}\", database \"{}\", {encryption}",
-        claim.user, claim.database
-    )
+    let user = claim.user;
+    match claim.replication {
+        Some(Replication::Physical) => {
+            format!("replication connection from host \"{host}\", user \"{user}\", {encryption}")
+        }
+        _ => format!(
+            "host \"{host}\", user \"{user}\", database \"{}\", {encryption}",
+            claim.database
+        ),
+    }
 }
 
 async fn by_password(

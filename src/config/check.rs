@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::{ConfigError, Problem};
 use super::load::split_address;
 use super::merge::Loaded;
-use super::{AuthType, ClientSslMode, Config, SslMode, WithoutTls};
+use super::{AuthType, ClientSslMode, Config, Host, SslMode, WithoutTls};
 
 /// Checks the merged configuration. `read` are the mistakes already found: what follows from one of them is not
 /// reported again.
@@ -113,27 +113,28 @@ impl Checker<'_> {
                 "listen.listen_addr: expected one address, or * for every interface",
             );
         }
-        let upstream = &config.upstream;
-        let loops = upstream.port == listen.listen_port
-            && match upstream.host.strip_prefix('/') {
-                Some(_) => listen.unix_socket_dir.as_deref() == Some(Path::new(&upstream.host)),
-                None => {
-                    let local = ["127.0.0.1", "localhost", "::1"];
-                    !listen.listen_addr.is_empty()
-                        && (upstream.host == listen.listen_addr
-                            || local.contains(&upstream.host.as_str())
-                                && local
-                                    .iter()
-                                    .chain(&["*", "0.0.0.0", "::"])
-                                    .any(|addr| listen.listen_addr == *addr))
+        let loops = |host: &Host| {
+            host.port == listen.listen_port
+                && match host.is_unix() {
+                    true => listen.unix_socket_dir.as_deref() == Some(Path::new(&host.name)),
+                    false => {
+                        let local = ["127.0.0.1", "localhost", "::1"];
+                        !listen.listen_addr.is_empty()
+                            && (host.name == listen.listen_addr
+                                || local.contains(&host.name.as_str())
+                                    && local
+                                        .iter()
+                                        .chain(&["*", "0.0.0.0", "::"])
+                                        .any(|addr| listen.listen_addr == *addr))
+                    }
                 }
-            };
-        if loops {
+        };
+        if let Some(host) = config.upstream.hosts().into_iter().find(loops) {
             self.report(
                 "upstream.host",
                 format!(
                     "the upstream {}:{} is pgditto itself: name the PostgreSQL server, or choose another listen.listen_port",
-                    upstream.host, upstream.port
+                    host.name, host.port
                 ),
             );
         }

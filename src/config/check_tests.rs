@@ -164,7 +164,7 @@ fn start_without_any_secret_names_the_way_out() {
 
 #[test]
 fn what_follows_from_a_reported_mistake_is_not_reported_again() {
-    let found = messages("[auth]\nauth_type = \"md5\"\n[upstream]\nurl = \"postgres://u:p@a,b\"");
+    let found = messages("[auth]\nauth_type = \"md5\"\n[upstream]\nurl = \"postgres://u:p@a:x\"");
     assert_eq!(found.len(), 1, "{found:?}");
 }
 

@@ -119,7 +119,9 @@ impl Reader<'_> {
             let at = name.span().start;
             let name: &str = name.get_ref();
             let full = format!("{section}.{name}");
-            if full == "cache.rules" {
+            if let (true, DeValue::Table(part)) = (known_section(&full), value.get_ref()) {
+                self.section(&full, part, layer);
+            } else if full == "cache.rules" {
                 let items = self.array(&full, at, value.get_ref(), keys::RULE_KEYS);
                 self.loaded.config.cache.rules = items;
             } else if let Some(key) = keys::find(&full) {
@@ -218,7 +220,7 @@ pub(super) fn unknown_key(full: &str) -> Problem {
     if keys::NOT_AVAILABLE.contains(&full) {
         return Problem::NotAvailable(full.into());
     }
-    let (section, name) = full.split_once('.').unwrap_or(("", full));
+    let (section, name) = full.rsplit_once('.').unwrap_or(("", full));
     let all = || keys::KEYS.iter();
     let elsewhere = all().find(|key| key.name == name).map(|key| key.full);
     let near = || {

@@ -3,10 +3,11 @@
 //! The words for users become the comments of `config.toml`; `print-config --reference` prints it anew.
 
 use super::hidden::{Hidden, HiddenFile};
+use super::hosts::HostList;
 use super::table::keys;
 pub use super::table::{Effect, Key};
 use super::units::{Size, TIME, TIME_OR_ZERO};
-use super::value::{CaFile, Count, Maybe, Name, Names, OneOf, Path, Shape, Text};
+use super::value::{CaFile, Count, Maybe, Name, Names, OneOf, Path, Shape, Share, Text};
 use super::{CacheRule, Config, DatabaseConfig, UserConfig};
 
 const GIB: u64 = 1 << 30;
@@ -31,6 +32,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     (
         "cache",
         "What is answered from memory, and how fresh it is.",
+    ),
+    (
+        "cache.verify",
+        "Asks the server again, beside a client's hit, whether it was right. One proven mistake takes the statement out of the cache.",
     ),
     (
         "redis",
@@ -115,10 +120,12 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "A postgres:// URL in libpq's form, which sets the keys below that it names. PGDITTO_UPSTREAM_URL sets it too; DATABASE_URL does where nothing else names a server.";
     upstream.url_file => upstream.url, HiddenFile, Reload,
         "A file that holds the URL, instead of url.";
-    upstream.host => upstream.host, Name, Restart,
-        "Host name, address, or the directory of a Unix socket (begins with /).";
+    upstream.host => upstream.host, HostList, Restart,
+        "Host name, address, or the directory of a Unix socket (begins with /). Several, such as \"db1,db2:5433\", are a primary and its standbys: see target_session_attrs.";
     upstream.port => upstream.port, Count(1, 65535), Restart,
-        "The server's port.";
+        "The server's port, and that of hosts of a list that name none.";
+    upstream.target_session_attrs => upstream.target_session_attrs, Maybe("auto", OneOf), Restart,
+        "Which of the hosts to use, in libpq's words: the first that is so, beginning with the one that was so last. \"auto\" is \"primary\" of several hosts and \"any\" of one.";
     upstream.user => upstream.user, Maybe("", Text), Restart,
         "The user whose password stands below; clients of this name log in with the same password.";
     upstream.password => upstream.password, Hidden, Reload,
@@ -132,7 +139,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
     upstream.options => upstream.options, Maybe("", Text), Restart,
         "Command-line options for every upstream connection, such as \"-c statement_timeout=5s\".";
     upstream.server_connect_timeout => upstream.server_connect_timeout, TIME, Reload,
-        "How long connecting and logging in to the server may take.";
+        "How long connecting and logging in to the server may take; of several hosts each.";
     upstream.login_failures_max => upstream.login_failures_max, Count(1, 1_000_000), Reload,
         "Logins of one user that the server may refuse within login_failures_window before no more are tried, so that nobody has users locked out through pgditto.";
     upstream.login_failures_window => upstream.login_failures_window, TIME, Reload,
@@ -169,6 +176,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "Upstream connections of one database, over all its users. 0 is no limit.";
     pool.max_pinned_connections => pool.max_pinned_connections, Maybe("auto", Count(0, 100_000)), Reload,
         "Connections bound to one client (by temporary tables, LISTEN, session locks and the like) that do not count as part of the pool. \"auto\" is default_pool_size.";
+    pool.max_replication_connections => pool.max_replication_connections, Count(0, 100_000), Reload,
+        "Replication connections, over all users and databases. Each has an upstream connection of its own beside the pools. 0 refuses them.";
     pool.query_wait_timeout => pool.query_wait_timeout, TIME, Reload,
         "How long a client waits for an upstream connection before SQLSTATE 53300.";
     pool.server_lifetime => pool.server_lifetime, TIME_OR_ZERO, Reload,
@@ -198,6 +207,15 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "How long a statement waits for the same statement already under way, before it asks the server itself. 0 is not at all.";
     cache.single_flight_waiters => cache.single_flight_waiters, Count(0, 1_000_000), Restart,
         "How many may wait so for one statement.";
+
+    cache.verify.sample => cache.verify.sample, Share, Reload,
+        "The share of hits that are checked, such as 0.01. Each costs the server two reads, on a connection that leaves another one free. 0 is none.";
+    cache.verify.concurrency => cache.verify.concurrency, Count(1, 1000), Reload,
+        "How many are checked at once.";
+    cache.verify.queue => cache.verify.queue, Count(0, 100_000), Reload,
+        "How many wait to be checked; more hits are not.";
+    cache.verify.timeout => cache.verify.timeout, TIME, Reload,
+        "How long one check may take; then its read is cancelled.";
 
     redis.url => redis.url, Hidden, Restart,
         "redis:// or rediss:// URL.";
@@ -242,10 +260,12 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
 pub static DATABASE_KEYS: &[Key<DatabaseConfig>] = keys! { DatabaseConfig;
     databases.name => name, Name, Restart,
         "The name that clients ask for. \"*\" is every name that has no entry of its own.";
-    databases.host => host, Maybe("", Name), Restart,
-        "Another server than that of [upstream].";
+    databases.host => host, Maybe("", HostList), Restart,
+        "Another server than that of [upstream], or several, as in upstream.host.";
     databases.port => port, Maybe("", Count(1, 65535)), Restart,
         "That server's port; 5432 where only host is given.";
+    databases.target_session_attrs => target_session_attrs, Maybe("", OneOf), Restart,
+        "Instead of upstream.target_session_attrs.";
     databases.dbname => dbname, Maybe("", Name), Restart,
         "The database's name on the server, where it differs.";
     databases.pool_mode => pool_mode, Maybe("", OneOf), Restart,

@@ -161,10 +161,8 @@ impl Source {
         for (name, value) in &self.environment {
             let full = match name.strip_prefix("PGDITTO_") {
                 Some("UPSTREAM_URL") => "upstream.url".to_owned(),
-                Some(rest) => match rest.split_once("__") {
-                    Some((section, key)) => format!("{section}.{key}").to_ascii_lowercase(),
-                    None => continue,
-                },
+                Some(rest) if rest.contains("__") => rest.replace("__", ".").to_ascii_lowercase(),
+                Some(_) => continue,
                 None => continue,
             };
             let origin = Origin::Environment(name.clone());

@@ -176,10 +176,10 @@ fn url_and_part_of_one_layer_must_agree() {
 #[test]
 fn wrong_urls_are_reported_without_their_password() {
     let mut source = bare_source(&[]);
-    source.upstream("postgres://u:hush@a,b/d");
+    source.upstream("postgres://u:hush@a:x,b/d");
     assert_eq!(
         messages(&source),
-        ["flag --upstream: upstream.url: several hosts are not supported yet: name one"]
+        ["flag --upstream: upstream.url: the port must be a number from 1 to 65535"]
     );
     let mut source = bare_source(&[]);
     source.upstream("postgres://u:hush@a/d?ssl_mode=x&sslmode=y");
@@ -230,7 +230,7 @@ fn environment_that_contradicts_itself_is_an_error() {
 fn every_key_has_an_environment_override() {
     let defaults = Config::default();
     for key in keys::KEYS {
-        let name = format!("PGDITTO_{}__{}", key.section, key.name).to_ascii_uppercase();
+        let name = format!("PGDITTO_{}", key.full.replace('.', "__")).to_ascii_uppercase();
         let value = key.show(&defaults);
         let value = value.trim_matches(['"', '[', ']']);
         let source = bare_source(&[(&name, value), ("PGDITTO_AUTH__AUTH_TYPE", "trust")]);

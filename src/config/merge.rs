@@ -208,6 +208,10 @@ fn set_parts(url: UpstreamUrl, config: &mut Config) -> Vec<&'static str> {
         upstream.port = port;
         named.push("upstream.port");
     }
+    if let Some(wanted) = url.target_session_attrs {
+        upstream.target_session_attrs = Some(wanted);
+        named.push("upstream.target_session_attrs");
+    }
     if let Some(user) = url.user {
         // Another user's password, from a lower layer, is of no use to this one.
         if upstream.user.as_ref().is_some_and(|known| *known != user) {

@@ -15,6 +15,7 @@ mod check_lists;
 mod error;
 mod file;
 mod hidden;
+mod hosts;
 pub mod keys;
 mod load;
 mod markdown;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors, Origin, Problem};
+pub use hosts::{Host, TargetSessionAttrs};
 pub(crate) use load::split_address;
 pub use load::{Source, check_text};
 pub use markdown::markdown;
@@ -289,9 +291,13 @@ impl ClientSslMode {
 pub struct UpstreamConfig {
     /// The URL as it was given. Its parts already stand in the fields below and in `[server_tls]`: use those.
     pub url: Option<Secret>,
-    /// Host name, address, or the directory of a Unix socket (begins with `/`).
+    /// Host name, address, or the directory of a Unix socket (begins with `/`); several of them, with
+    /// commas in between, may have ports of their own. Use [`UpstreamConfig::hosts`].
     pub host: String,
+    /// Of hosts that name none.
     pub port: u16,
+    /// `target_session_attrs`: `None` is `primary` of several hosts, `any` of one.
+    pub target_session_attrs: Option<TargetSessionAttrs>,
     /// The URL's user: clients of this name log in with the URL's password.
     pub user: Option<String>,
     pub password: Option<Secret>,
@@ -323,6 +329,7 @@ impl Default for UpstreamConfig {
             url: None,
             host: "127.0.0.1".into(),
             port: 5432,
+            target_session_attrs: None,
             user: None,
             password: None,
             dbname: None,
@@ -380,6 +387,8 @@ pub struct PoolConfig {
     pub max_db_connections: usize,
     /// `max_pinned_connections`: pinned beyond the pool's size; `None` is `default_pool_size`.
     pub max_pinned_connections: Option<usize>,
+    /// `max_replication_connections`: of the process, beside the pools; zero refuses them.
+    pub max_replication_connections: usize,
     pub query_wait_timeout: Duration,
     pub server_lifetime: Duration,
     pub server_idle_timeout: Duration,
@@ -397,6 +406,7 @@ impl Default for PoolConfig {
             reserve_pool_timeout: Duration::from_secs(5),
             max_db_connections: 0,
             max_pinned_connections: None,
+            max_replication_connections: 10,
             query_wait_timeout: Duration::from_secs(120),
             server_lifetime: Duration::from_secs(3600),
             server_idle_timeout: Duration::from_secs(600),
@@ -444,7 +454,31 @@ pub struct CacheConfig {
     /// `single_flight_timeout`, `single_flight_waiters`: bounds for coalesced misses.
     pub single_flight_timeout: Duration,
     pub single_flight_waiters: usize,
+    pub verify: VerifyConfig,
     pub rules: Vec<CacheRule>,
+}
+
+/// `[cache.verify]`: hits that are compared with the server's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifyConfig {
+    /// The share of hits, from 0 to 1.
+    pub sample: f64,
+    /// `concurrency`, `queue`: how many are compared at once, and how many wait for that.
+    pub concurrency: usize,
+    pub queue: usize,
+    /// Of one comparison.
+    pub timeout: Duration,
+}
+
+impl Default for VerifyConfig {
+    fn default() -> Self {
+        Self {
+            sample: 0.0,
+            concurrency: 1,
+            queue: 100,
+            timeout: Duration::from_secs(5),
+        }
+    }
 }
 
 impl Default for CacheConfig {
@@ -460,6 +494,7 @@ impl Default for CacheConfig {
             catalog_watch_interval: Duration::from_secs(1),
             single_flight_timeout: Duration::from_secs(5),
             single_flight_waiters: 1000,
+            verify: VerifyConfig::default(),
             rules: Vec::new(),
         }
     }
@@ -600,6 +635,8 @@ pub struct DatabaseConfig {
     pub host: Option<String>,
     /// `None`: `upstream.port` where `host` is `None` too, else 5432.
     pub port: Option<u16>,
+    /// `None`: that of `[upstream]` where `host` is `None` too, else by the number of hosts.
+    pub target_session_attrs: Option<TargetSessionAttrs>,
     /// The database's name on the server; `None` is the name the client asked for.
     pub dbname: Option<String>,
     pub pool_mode: Option<PoolMode>,

@@ -53,13 +53,33 @@ impl<T> Key<T> {
     }
 }
 
+/// The section of `section.name` or `section.part.name`.
+macro_rules! section {
+    ($section:ident $name:ident) => {
+        stringify!($section)
+    };
+    ($section:ident $part:ident $name:ident) => {
+        concat!(stringify!($section), ".", stringify!($part))
+    };
+}
+
+/// The name of `section.name` or `section.part.name`.
+macro_rules! name {
+    ($section:ident $name:ident) => {
+        stringify!($name)
+    };
+    ($section:ident $part:ident $name:ident) => {
+        stringify!($name)
+    };
+}
+
 /// `section.name => field.path, kind, Effect, "words for users";`
 macro_rules! keys {
-    ($target:ty; $( $section:ident . $name:ident => $($field:ident).+, $kind:expr, $effect:ident, $doc:literal; )*) => {
+    ($target:ty; $( $section:ident . $name:ident $(. $last:ident)? => $($field:ident).+, $kind:expr, $effect:ident, $doc:literal; )*) => {
         &[ $( $crate::config::table::Key {
-            section: stringify!($section),
-            name: stringify!($name),
-            full: concat!(stringify!($section), ".", stringify!($name)),
+            section: $crate::config::table::section!($section $name $($last)?),
+            name: $crate::config::table::name!($section $name $($last)?),
+            full: concat!(stringify!($section), ".", stringify!($name) $(, ".", stringify!($last))?),
             doc: $doc,
             effect: $crate::config::table::Effect::$effect,
             set: |target: &mut $target, raw| {
@@ -74,4 +94,4 @@ macro_rules! keys {
     };
 }
 
-pub(crate) use keys;
+pub(crate) use {keys, name, section};

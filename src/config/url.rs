@@ -8,15 +8,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::SslMode;
 use super::nearest::nearest;
 use super::value::{Kind, OneOf, Raw};
+use super::words::Word;
+use super::{Host, SslMode, TargetSessionAttrs};
 
 /// What a URL names; `None` is "not named".
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct UpstreamUrl {
+    /// Several are a list as `upstream.host` takes it, each with its port.
     pub host: Option<String>,
     pub port: Option<u16>,
+    /// Where several are named, until they are put together with their hosts; `None` is the default.
+    ports: Vec<Option<u16>>,
+    pub target_session_attrs: Option<TargetSessionAttrs>,
     pub user: Option<String>,
     pub password: Option<String>,
     pub dbname: Option<String>,
@@ -35,8 +40,10 @@ pub struct UpstreamUrl {
 pub enum UrlError {
     #[error("expected a URL that begins with postgres:// or postgresql://")]
     Scheme,
-    #[error("several hosts are not supported yet: name one")]
-    SeveralHosts,
+    #[error("one of several hosts is empty")]
+    EmptyHost,
+    #[error("{ports} ports do not match {hosts} hosts")]
+    PortCount { ports: usize, hosts: usize },
     #[error("the host's [ has no ]")]
     Bracket,
     #[error("unexpected text after the host's ]: expected a port, a database or parameters")]
@@ -62,7 +69,7 @@ pub enum UrlError {
     Invalid { name: &'static str, why: String },
 }
 
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 14] = [
     "application_name",
     "connect_timeout",
     "dbname",
@@ -75,11 +82,12 @@ const PARAMETERS: [&str; 13] = [
     "sslmode",
     "sslrootcert",
     "ssl",
+    "target_session_attrs",
     "user",
 ];
 
 /// Parameters of libpq that would change the connection in a way that we do not follow.
-const UNSUPPORTED: [&str; 29] = [
+const UNSUPPORTED: [&str; 28] = [
     "channel_binding",
     "client_encoding",
     "fallback_application_name",
@@ -108,17 +116,15 @@ const UNSUPPORTED: [&str; 29] = [
     "sslnegotiation",
     "sslpassword",
     "sslsni",
-    "target_session_attrs",
 ];
 
 /// Values of unsupported parameters that ask for what happens anyway.
-const HARMLESS: [(&str, &str); 6] = [
+const HARMLESS: [(&str, &str); 5] = [
     ("channel_binding", "disable"),
     ("channel_binding", "prefer"),
     ("gssencmode", "disable"),
     ("gssencmode", "prefer"),
     ("sslnegotiation", "postgres"),
-    ("target_session_attrs", "any"),
 ];
 
 impl UpstreamUrl {
@@ -135,8 +141,8 @@ impl UpstreamUrl {
                 errors.push(error);
             }
         }
-        if let Err(error) = url.settle_tls() {
-            errors.push(error);
+        for settled in [url.settle_hosts(), url.settle_tls()] {
+            errors.extend(settled.err());
         }
         match errors.is_empty() {
             true => Ok(url),
@@ -173,7 +179,17 @@ impl UpstreamUrl {
             return Err(UrlError::AtSign);
         }
         if hosts.contains(',') {
-            return Err(UrlError::SeveralHosts);
+            let each: Vec<Self> = hosts
+                .split(',')
+                .map(|one| {
+                    let mut url = Self::default();
+                    url.read_host(one).map(|()| url)
+                })
+                .collect::<Result<_, _>>()?;
+            let names = each.iter().map(|one| one.host.as_deref().unwrap_or(""));
+            self.host = Some(names.collect::<Vec<_>>().join(","));
+            self.ports = each.iter().map(|one| one.port).collect();
+            return Ok(());
         }
         let (host, port) = match hosts.strip_prefix('[') {
             Some(rest) => {
@@ -186,26 +202,57 @@ impl UpstreamUrl {
             }
             None => hosts.split_once(':').unwrap_or((hosts, "")),
         };
-        self.set_host(decode(host)?)?;
+        self.set_host(decode(host)?);
         self.set_port(&decode(port)?)
     }
 
-    fn set_host(&mut self, host: String) -> Result<(), UrlError> {
-        if host.contains(',') {
-            return Err(UrlError::SeveralHosts);
-        }
+    fn set_host(&mut self, host: String) {
         self.host = not_empty(host).or(self.host.take());
-        Ok(())
     }
 
     fn set_port(&mut self, port: &str) -> Result<(), UrlError> {
+        let read = |port: &str| match port.is_empty() {
+            true => Ok(None),
+            false => {
+                let number = port.parse().ok().filter(|port| *port != 0);
+                number.ok_or(UrlError::Port).map(Some)
+            }
+        };
         if port.contains(',') {
-            return Err(UrlError::SeveralHosts);
+            self.ports = port.split(',').map(read).collect::<Result<_, _>>()?;
+        } else if let Some(port) = read(port)? {
+            self.port = Some(port);
+            self.ports.clear();
         }
-        if !port.is_empty() {
-            let number = port.parse().ok().filter(|port| *port != 0);
-            self.port = Some(number.ok_or(UrlError::Port)?);
+        Ok(())
+    }
+
+    /// Puts several hosts together with their ports: one for all, or as many as there are hosts.
+    fn settle_hosts(&mut self) -> Result<(), UrlError> {
+        let ports = std::mem::take(&mut self.ports);
+        let names: Vec<&str> = self.host.iter().flat_map(|host| host.split(',')).collect();
+        if !ports.is_empty() && ports.len() != names.len() {
+            return Err(UrlError::PortCount {
+                ports: ports.len(),
+                hosts: names.len(),
+            });
         }
+        if names.len() < 2 {
+            return Ok(());
+        }
+        if names.iter().any(|name| name.is_empty()) {
+            return Err(UrlError::EmptyHost);
+        }
+        let port = |n: usize| match ports.get(n) {
+            Some(port) => port.unwrap_or(5432),
+            None => self.port.unwrap_or(5432),
+        };
+        let hosts = names.iter().enumerate();
+        let hosts: Vec<String> = hosts
+            .map(|(n, name)| Host::new(*name, port(n)).to_string())
+            .collect();
+        self.host = Some(hosts.join(","));
+        self.port = None;
         Ok(())
     }
 
@@ -216,7 +263,7 @@ impl UpstreamUrl {
         let name = decode(name)?;
         let value = decode(value)?;
         match name.as_str() {
-            "host" => self.set_host(value)?,
+            "host" => self.set_host(value),
             "port" => self.set_port(&value)?,
             "user" => self.user = not_empty(value),
             "password" => self.password = not_empty(value),
@@ -224,7 +271,10 @@ impl UpstreamUrl {
             "application_name" => self.application_name = not_empty(value),
             "options" => self.options = not_empty(value),
             "connect_timeout" => self.connect_timeout = connect_timeout(&value)?,
-            "sslmode" => self.sslmode = Some(sslmode(value)?),
+            "sslmode" => self.sslmode = Some(word("sslmode", value)?),
+            "target_session_attrs" => {
+                self.target_session_attrs = Some(word("target_session_attrs", value)?);
+            }
             // JDBC's spelling, which libpq takes too.
             "ssl" if value == "true" => self.sslmode = Some(SslMode::Require),
             "ssl" => {
@@ -281,13 +331,10 @@ fn printable(name: &str) -> String {
     }
 }
 
-fn sslmode(value: String) -> Result<SslMode, UrlError> {
+fn word<T: Word>(name: &'static str, value: String) -> Result<T, UrlError> {
     OneOf
         .read(&Raw::Text(value))
-        .map_err(|why| UrlError::Invalid {
-            name: "sslmode",
-            why,
-        })
+        .map_err(|why| UrlError::Invalid { name, why })
 }
 
 /// Whole seconds. libpq waits for ever at zero and below: the key's own value stays in force instead.

@@ -118,6 +118,34 @@ fn urls_name_what_libpq_says_they_name() {
             "postgres://h?connect_timeout=0&target_session_attrs=any&channel_binding=prefer",
             UpstreamUrl {
                 host: text("h"),
+                target_session_attrs: Some(TargetSessionAttrs::Any),
+                ..url()
+            },
+        ),
+        (
+            "postgres://u:p@h1:1,h2,[::1]:3/d?target_session_attrs=read-write",
+            UpstreamUrl {
+                host: text("h1:1,h2:5432,[::1]:3"),
+                user: text("u"),
+                password: text("p"),
+                dbname: text("d"),
+                target_session_attrs: Some(TargetSessionAttrs::ReadWrite),
+                ..url()
+            },
+        ),
+        (
+            "postgres:///d?host=a,%2Frun&port=7",
+            UpstreamUrl {
+                host: text("a:7,/run:7"),
+                dbname: text("d"),
+                ..url()
+            },
+        ),
+        (
+            "postgres:///d?host=a,b&port=1,",
+            UpstreamUrl {
+                host: text("a:1,b:5432"),
+                dbname: text("d"),
                 ..url()
             },
         ),
@@ -146,8 +174,12 @@ fn wrong_urls_say_what_is_wrong() {
         ("", UrlError::Scheme),
         ("mysql://h", UrlError::Scheme),
         ("host=h dbname=d", UrlError::Scheme),
-        ("postgres://h1:1,h2:2/d", UrlError::SeveralHosts),
-        ("postgres:///d?host=a,b", UrlError::SeveralHosts),
+        ("postgres://h1:1,,h2:2/d", UrlError::EmptyHost),
+        ("postgres://h1:1,h2:x/d", UrlError::Port),
+        (
+            "postgres:///d?host=a,b,c&port=1,2",
+            UrlError::PortCount { ports: 2, hosts: 3 },
+        ),
         ("postgres://[::1", UrlError::Bracket),
         ("postgres://[::1]x", UrlError::AfterBracket),
         ("postgres://u:p@ss@h/d", UrlError::AtSign),

@@ -185,6 +185,32 @@ impl<T: Copy + TryFrom<u64> + std::fmt::Display> Kind<T> for Count {
     }
 }
 
+/// A part of a whole, from 0 to 1.
+pub(crate) struct Share;
+
+impl Kind<f64> for Share {
+    fn read(&self, raw: &Raw) -> Result<f64, String> {
+        let share = match raw {
+            Raw::Float(number) => Some(*number),
+            Raw::Integer(0) => Some(0.0),
+            Raw::Integer(1) => Some(1.0),
+            Raw::Bare(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        share
+            .filter(|share| (0.0..=1.0).contains(share))
+            .ok_or_else(|| raw.expected("a number from 0 to 1"))
+    }
+
+    fn show(&self, value: &f64) -> String {
+        value.to_string()
+    }
+
+    fn takes(&self) -> String {
+        "0 to 1".into()
+    }
+}
+
 /// One of the words of `T`.
 pub(crate) struct OneOf;
 

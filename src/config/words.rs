@@ -1,6 +1,9 @@
 //! The words of the settings that are a choice among a few.
 
-use super::{AuthType, CacheMode, ClientSslMode, Level, LogFormat, PoolMode, SslMode, WithoutTls};
+use super::{
+    AuthType, CacheMode, ClientSslMode, Level, LogFormat, PoolMode, SslMode, TargetSessionAttrs,
+    WithoutTls,
+};
 
 /// A setting whose values are words.
 pub(crate) trait Word: Copy + PartialEq + 'static {
@@ -64,6 +67,17 @@ impl Word for SslMode {
         ("require", Self::Require),
         ("verify-ca", Self::VerifyCa),
         ("verify-full", Self::VerifyFull),
+    ];
+}
+
+impl Word for TargetSessionAttrs {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("any", Self::Any),
+        ("read-write", Self::ReadWrite),
+        ("read-only", Self::ReadOnly),
+        ("primary", Self::Primary),
+        ("standby", Self::Standby),
+        ("prefer-standby", Self::PreferStandby),
     ];
 }
 

@@ -40,6 +40,7 @@ pub(super) struct Gauges {
     key_bytes: GaugeVec,
     key_bytes_limit: GaugeVec,
     foreign_writers: CounterVec,
+    server_changes: CounterVec,
     cache: CacheGauges,
     redis: RedisGauges,
     process: Process,
@@ -145,6 +146,12 @@ impl Gauges {
                 registry,
                 "pgditto_foreign_writers_total",
                 "Transactions seen writing that did not come through pgditto; sampled, so there may be more.",
+                &["database"],
+            )?,
+            server_changes: totals(
+                registry,
+                "pgditto_server_changes_total",
+                "Times that a database's server was found to be another, such as a promoted standby, or restarted.",
                 &["database"],
             )?,
             cache: CacheGauges::new(registry)?,
@@ -262,6 +269,8 @@ impl Gauges {
                 .foreign_writers
                 .with_label_values(&[authority.database.as_str()]);
             reach(&foreign, authority.foreign_writers);
+            let changes = self.server_changes.with_label_values(&database);
+            reach(&changes, authority.server_changes);
             if let Some(age) = authority.proof_age {
                 self.guard_age
                     .with_label_values(&[authority.database.as_str()])

@@ -27,10 +27,12 @@ use prometheus::{IntCounter, IntCounterVec, Registry, TextEncoder};
 pub use database::{Averages, DatabaseMetrics, DatabaseStats, Timing, Totals};
 pub use reason::{
     Cancel, ErrorOrigin, FailedLogin, Invalidation, ListenerEnd, Outcome, Refusal, Tier,
+    Verification,
 };
 pub use snapshot::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
-    PoolSnapshot, RedisSnapshot, RedisState, Snapshot, cache_mode_word, pool_mode_word,
+    PoolSnapshot, RedisSnapshot, RedisState, Snapshot, VerifySnapshot, cache_mode_word,
+    pool_mode_word,
 };
 
 use crate::wire::SqlState;

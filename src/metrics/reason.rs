@@ -34,6 +34,28 @@ words! {
 }
 
 words! {
+    /// What came of a hit that was to be compared with the server's answer (`[cache.verify]`).
+    Verification {
+        Match = "match",
+        /// The server gave another answer, twice, though the entry still might be served.
+        Mismatch = "mismatch",
+        /// The server's own two answers differ.
+        Moved = "moved",
+        /// The entry may not be served any more.
+        Outdated = "outdated",
+        /// No connection was to spare, or a client needed it.
+        Busy = "busy",
+        QueueFull = "queue_full",
+        /// More than one answer would be right.
+        NotComparable = "not_comparable",
+        /// It cannot be asked again as it was.
+        NotRebuilt = "not_rebuilt",
+        /// An error, or no answer in time.
+        Failed = "failed",
+    }
+}
+
+words! {
     /// What made cached answers stale.
     Invalidation {
         /// A write through this process, to relations that are known.

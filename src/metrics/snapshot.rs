@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::reason::Verification;
 use crate::config::{CacheMode, PoolMode};
 
 /// Everything that a gauge shows.
@@ -104,8 +105,11 @@ pub struct PoolSnapshot {
 #[derive(Debug, Clone, Default)]
 pub struct DatabaseSnapshot {
     pub name: String,
+    /// Of several servers the one in use.
     pub host: Option<String>,
     pub port: u16,
+    /// [`AuthoritySnapshot::database`] of its authority, if there is one.
+    pub authority: Option<String>,
     /// Its name on the server.
     pub dbname: String,
     pub pool_size: usize,
@@ -152,6 +156,18 @@ pub struct CacheSnapshot {
     pub shadow_hits: u64,
     pub shadow_matches: u64,
     pub shadow_mismatches: u64,
+    pub verify: VerifySnapshot,
+}
+
+/// Hits that were to be compared with the server's answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VerifySnapshot {
+    /// In the order of [`Verification::ALL`].
+    pub results: [u64; Verification::ALL.len()],
+    /// How many wait for it now.
+    pub waiting: usize,
+    /// Shapes that are out of the cache since one was wrong.
+    pub shapes_off: usize,
 }
 
 /// Concurrent misses of the same.
@@ -223,6 +239,8 @@ pub struct AuthoritySnapshot {
     pub key_bytes_limit: u64,
     /// Guards lost since the start.
     pub guards_lost: u64,
+    /// Guards that stood on another server than the one before, or after a restart of it.
+    pub server_changes: u64,
     /// Changes of the catalogue by somebody else that were found since the start.
     pub catalogue_found: u64,
 }

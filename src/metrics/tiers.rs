@@ -3,6 +3,7 @@
 use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Registry, Result};
 
 use super::family::{float, gauge, gauges, one_of, reach, total, totals};
+use super::reason::Verification;
 use super::snapshot::{RedisState, Snapshot, cache_mode_word};
 
 pub(super) struct CacheGauges {
@@ -16,6 +17,9 @@ pub(super) struct CacheGauges {
     flights: CounterVec,
     flying: Gauge,
     shadow: CounterVec,
+    verify: CounterVec,
+    verify_waiting: Gauge,
+    verify_shapes_off: Gauge,
 }
 
 pub(super) struct RedisGauges {
@@ -77,6 +81,22 @@ impl CacheGauges {
                 "Answers that `cache.mode = \"shadow\"` would have served, and how they compared.",
                 &["result"],
             )?,
+            verify: totals(
+                registry,
+                "pgditto_verify_total",
+                "Hits that were to be compared with the server's answer (`[cache.verify]`), by result.",
+                &["result"],
+            )?,
+            verify_waiting: gauge(
+                registry,
+                "pgditto_verify_queue",
+                "Hits that wait to be compared.",
+            )?,
+            verify_shapes_off: gauge(
+                registry,
+                "pgditto_verify_shapes_off",
+                "Shapes that are kept out of the cache since an answer of theirs was not the server's.",
+            )?,
         })
     }
 
@@ -123,6 +143,12 @@ impl CacheGauges {
         ] {
             reach(&self.shadow.with_label_values(&[result]), count);
         }
+        for (result, count) in Verification::ALL.iter().zip(cache.verify.results) {
+            reach(&self.verify.with_label_values(&[result.as_str()]), count);
+        }
+        self.verify_waiting.set(float(cache.verify.waiting as u64));
+        self.verify_shapes_off
+            .set(float(cache.verify.shapes_off as u64));
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, Client, Notification};
 
 use super::mailbox::Mailbox;
-use crate::authority::{ControlError, ControlTarget};
+use crate::authority::{Authority, ControlError, ControlTarget, Listener};
 use crate::wire::{self, backend};
 
 /// Nothing may end the connection for idling or cut a statement short; what time they have is ours to bound.
@@ -70,6 +70,8 @@ impl Speakers {
 /// The connection on which all sessions of one database listen; open as long as one of them does.
 pub struct Hub {
     target: ControlTarget,
+    /// Who knows which server everybody else is on.
+    authority: Option<Arc<Authority>>,
     pub speakers: Arc<Speakers>,
     /// Held while what is listened to changes, so that the server and the table below agree.
     changing: tokio::sync::Mutex<()>,
@@ -89,6 +91,25 @@ impl Drop for Line {
     }
 }
 
+/// Brings what the server notifies to the mailboxes.
+#[derive(Clone)]
+struct Hearing {
+    ears: Arc<Ears>,
+    speakers: Arc<Speakers>,
+}
+
+impl Listener for Hearing {
+    fn hear(&mut self, message: AsyncMessage) {
+        if let AsyncMessage::Notification(notification) = message {
+            self.ears.deliver(&notification, &self.speakers);
+        }
+    }
+
+    fn lost(self) {
+        self.ears.lose();
+    }
+}
+
 #[derive(Default)]
 struct Ears {
     channels: Mutex<HashMap<String, Vec<Arc<Mailbox>>>>,
@@ -97,9 +118,10 @@ struct Ears {
 
 impl Hub {
     /// Connects when somebody listens.
-    pub fn new(target: ControlTarget) -> Self {
+    pub fn new(target: ControlTarget, authority: Option<Arc<Authority>>) -> Self {
         Self {
             target,
+            authority,
             speakers: Arc::default(),
             changing: tokio::sync::Mutex::default(),
             line: Mutex::default(),
@@ -150,6 +172,19 @@ impl Hub {
         }
     }
 
+    /// To be called when a guard stands anew: where it is on another server nothing more would be heard
+    /// here, and the mailboxes say so.
+    pub async fn follow(&self) {
+        let _changing = self.changing.lock().await;
+        let line = self.line.lock().clone();
+        if let (Some(line), Some(authority)) = (line, &self.authority)
+            && authority.vouch(&line.client).await.is_err()
+        {
+            line.task.abort();
+            line.ears.lose();
+        }
+    }
+
     async fn remove(&self, number: u32, name: Option<&str>) {
         let _changing = self.changing.lock().await;
         let Some(line) = self.line.lock().clone() else {
@@ -174,19 +209,17 @@ impl Hub {
             return Ok(line);
         }
         let ears = Arc::new(Ears::default());
-        let hear = {
-            let (ears, speakers) = (ears.clone(), self.speakers.clone());
-            move |message| {
-                if let AsyncMessage::Notification(notification) = message {
-                    ears.deliver(&notification, &speakers);
-                }
-            }
+        let listener = Hearing {
+            ears: ears.clone(),
+            speakers: self.speakers.clone(),
         };
-        let deaf = {
-            let ears = ears.clone();
-            move || ears.lose()
-        };
-        let (client, task) = self.target.connect_hearing("-listen", hear, deaf).await?;
+        let (client, task) = self.target.connect_hearing("-listen", listener).await?;
+        if let Some(authority) = &self.authority
+            && let Err(error) = authority.vouch(&client).await
+        {
+            task.abort();
+            return Err(error);
+        }
         let line = Arc::new(Line {
             client,
             task: task.abort_handle(),

@@ -11,6 +11,7 @@ use super::rules::Look;
 use super::shared::JudgementKey;
 use super::state::Pin;
 use super::statements::Statement;
+use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts};
 use crate::config::{CacheMode, CacheRule, Level};
@@ -47,6 +48,16 @@ pub struct ReadPlan {
     pub dependencies: SmallVec<[Dependency; 4]>,
     /// Execute's row limit; 0 is none.
     pub max_rows: u32,
+}
+
+impl ReadPlan {
+    /// How a hit of it can be checked.
+    pub(super) fn check(&self) -> Check {
+        Check {
+            order: self.order,
+            terms: self.terms,
+        }
+    }
 }
 
 impl Session {
@@ -147,6 +158,9 @@ impl Session {
         {
             return Err(Bypass::ClockValue);
         }
+        if self.shared.verifier.off.holds(analysis.shape) {
+            return Err(Bypass::Mismatch);
+        }
         let rule = self.rule(read, analysis, look);
         if rule.is_some_and(|rule| rule.cache == Some(false)) {
             return Err(Bypass::Rule);
@@ -202,7 +216,7 @@ impl Session {
     ) {
         if let Ok(read) = &plan.judgement.read
             && !read.keys.is_empty()
-            && let Some(given) = self.given(analysis, plan.terms.catalogue, bound)
+            && let Some(given) = self.given(analysis, plan.terms.catalogue, &plan.judgement, bound)
         {
             plan.dependencies = read.keys.dependencies(&read.dependencies, &given);
         }
@@ -217,7 +231,7 @@ impl Session {
     ) {
         if let Some(judgement) = &meaning.single
             && let Some(narrow) = &judgement.narrow
-            && let Some(given) = self.given(analysis, meaning.catalogue, bound)
+            && let Some(given) = self.given(analysis, meaning.catalogue, judgement, bound)
         {
             meaning
                 .footprint
@@ -230,6 +244,7 @@ impl Session {
         &self,
         analysis: &'a Analysis,
         catalogue: u64,
+        judgement: &Judgement,
         bound: Option<(&'a Statement, &'a Bind<'_>)>,
     ) -> Option<Given<'a>> {
         if !analysis.understood || !self.standard_strings() {
@@ -239,7 +254,8 @@ impl Session {
         Some(Given {
             literals: sql::Literals::of(std::str::from_utf8(&analysis.key_text).ok()?),
             parameter_types: statement.map_or(&[], |statement| &statement.parameter_types),
-            inferred_now: statement.is_some_and(|known| known.reading.catalogue == catalogue),
+            inferred_now: statement
+                .is_some_and(|statement| self.has_types_of_old(statement, catalogue, judgement)),
             parameters: bind.map_or(&[], |bind| &bind.parameters),
             formats: bind.map_or(&[], |bind| &bind.parameter_formats),
             utf8: self.is_utf8(),
@@ -278,7 +294,8 @@ impl Session {
                 | Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
-                | Pin::SessionPooling => {}
+                | Pin::SessionPooling
+                | Pin::Replication => {}
             }
         }
         if !self.effects.is_empty() {

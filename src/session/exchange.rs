@@ -4,96 +4,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
+use super::expect::{Expect, NameChange};
 use super::fill::{Fill, Planned};
 use super::statements::Statement;
 use crate::notify::Speakers;
+use crate::upstream::{Prepared, Shape, Told};
 use crate::wire::{
-    self, ErrorReport, TransactionStatus, WireError, backend, frontend, tag::backend as tag,
+    self, ErrorReport, Frame, TransactionStatus, WireError, backend, frontend, tag::backend as tag,
 };
 
 /// A name that no client and nobody else gives to a statement: describing it fails on purpose.
 const ABSENT: &[u8] = b"pgditto_absent";
-
-/// A reply that is due, in the order in which the server will give it.
-#[derive(Debug)]
-pub enum Expect {
-    /// Messages of our own up to a ReadyForQuery: nothing of it is shown, and whether they succeed
-    /// does not matter.
-    Hidden,
-    /// A BEGIN of our own, with so many commands to come, in front of the client's messages and without a Sync:
-    /// if it fails the server skips those, and the client is told that they failed.
-    Begin {
-        commands: usize,
-    },
-    /// A Query or FunctionCall: everything up to ReadyForQuery.
-    Simple {
-        fill: Option<usize>,
-        /// It follows messages without a Sync, and is skipped with them if one fails.
-        unsynced: bool,
-    },
-    Parse {
-        statement: Option<u64>,
-        visible: bool,
-        change: Option<NameChange>,
-    },
-    Bind {
-        alias: Option<Alias>,
-    },
-    DescribeStatement {
-        statement: Option<Arc<Statement>>,
-    },
-    DescribePortal,
-    Execute {
-        fill: Option<usize>,
-    },
-    Close {
-        visible: bool,
-        /// The statement that is closed to make room for another.
-        evicted: Option<u64>,
-    },
-    /// Answered here, in its place among the others.
-    Given {
-        bytes: Bytes,
-        change: Option<NameChange>,
-    },
-    /// The server is made to fail in this place, and the client is told this instead.
-    Failure(Bytes),
-    /// The client's CopyDone or CopyFail, sent before it was known whether the server copies: no reply.
-    CopyEnd,
-    Sync,
-}
-
-/// A change to the client's statement names, undone if the server skips it.
-#[derive(Debug)]
-pub struct NameChange {
-    pub name: Bytes,
-    pub before: Option<Arc<Statement>>,
-}
-
-/// What a statement is called upstream, and what the client calls it.
-#[derive(Debug)]
-pub struct Alias {
-    pub upstream: Vec<u8>,
-    pub client: Bytes,
-}
-
-impl Alias {
-    /// The ErrorResponse `frame` with the client's name in place of ours; `None` if ours is not in it.
-    fn rename(&self, frame: &[u8]) -> Option<BytesMut> {
-        let quoted = [b"\"", &self.upstream[..], b"\""].concat();
-        let at = memchr::memmem::find(frame, &quoted)?;
-        let len = frame.len() - self.upstream.len() + self.client.len();
-        let mut renamed = BytesMut::with_capacity(len);
-        renamed.put_u8(frame[0]);
-        renamed.put_u32(u32::try_from(len - 1).ok()?);
-        renamed.extend_from_slice(&frame[5..=at]);
-        renamed.extend_from_slice(&self.client);
-        renamed.extend_from_slice(&frame[at + quoted.len() - 1..]);
-        Some(renamed)
-    }
-}
 
 /// What the replies told.
 #[derive(Debug, Default)]
@@ -116,6 +39,8 @@ pub struct Outcome {
     pub descriptions: Vec<(Arc<Statement>, Bytes, Bytes)>,
     /// Statements whose Parse the server took.
     pub parsed: Vec<u64>,
+    /// Statements whose copy on the connection the server no longer has, or no longer runs.
+    pub suspects: Vec<Arc<Statement>>,
 }
 
 /// Whether the unit goes on.
@@ -163,10 +88,18 @@ pub struct Exchange {
     /// Statements that were sent in this unit and not yet confirmed.
     pub pending_parses: Vec<u64>,
     /// Statements that were to make room for others, and are still there.
-    pub unclosed: Vec<u64>,
+    pub unclosed: Vec<(u64, Prepared)>,
     pub reverted: Vec<NameChange>,
     /// A message has failed, and the server drops everything until the Sync that is still to be sent.
     skipping: bool,
+    /// SQL in the unit finds statements under the client's names until the unit ends.
+    pub lent: bool,
+    /// The statement that was examined last: see [`Session::examine`](super::Session).
+    pub examined: Option<u64>,
+    /// Its description has not come yet.
+    examining: bool,
+    /// Frames of the unit that wait for that.
+    held: VecDeque<Frame>,
     parameter_description: Option<Bytes>,
     portal_description: Option<Bytes>,
 }
@@ -209,6 +142,74 @@ impl Exchange {
         backend::error(&mut told, error);
         frontend::describe(&mut self.outgoing, frontend::Target::Statement, ABSENT);
         self.expects.push_back(Expect::Failure(told.freeze()));
+    }
+
+    /// In its place among the replies the client is given this.
+    pub fn give(&mut self, bytes: Bytes) {
+        self.expects.push_back(Expect::Given {
+            bytes,
+            change: None,
+        });
+    }
+
+    /// Sends a Parse of the unnamed statement of which the client sees nothing.
+    pub fn parse_unnamed(&mut self, sql: &[u8], parameter_types: &[u32]) {
+        frontend::parse(&mut self.outgoing, b"", sql, parameter_types);
+        self.expects.push_back(Expect::Parse {
+            statement: None,
+            visible: false,
+            change: None,
+        });
+    }
+
+    /// Asks what the server says of the statement that it knows by this name.
+    pub fn learn(&mut self, upstream_name: &[u8], told: &Told) {
+        frontend::describe(
+            &mut self.outgoing,
+            frontend::Target::Statement,
+            upstream_name,
+        );
+        self.expects.push_back(Expect::Learn(told.clone()));
+    }
+
+    /// What follows in the unit waits until it is known what was asked last, of the statement `id`.
+    pub fn await_examination(&mut self, id: u64) {
+        frontend::flush(&mut self.outgoing);
+        self.examined = Some(id);
+        self.examining = true;
+        self.open = true;
+    }
+
+    /// Frames wait, and whatever comes must wait behind them.
+    pub fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Lets a frame wait behind the others.
+    pub fn hold(&mut self, frame: &Frame) {
+        self.held.push_back(frame.clone());
+    }
+
+    /// Lets a frame wait that was next in turn.
+    pub fn hold_back(&mut self, frame: &Frame) {
+        self.held.push_front(frame.clone());
+    }
+
+    /// The frame that need not wait any longer.
+    pub fn release(&mut self) -> Option<Frame> {
+        match self.examining {
+            true => None,
+            false => self.held.pop_front(),
+        }
+    }
+
+    /// The unit cannot end before the client has sent more.
+    pub fn awaits_client(&self) -> bool {
+        let whole = self
+            .held
+            .back()
+            .is_some_and(|last| last.tag() == wire::tag::frontend::SYNC);
+        self.open && !whole
     }
 
     /// [`Exchange::fail`] in place of the whole unit.
@@ -331,9 +332,13 @@ impl Exchange {
                 self.outcome.rows += 1;
                 self.collect(frame);
             }
-            tag::ROW_DESCRIPTION | tag::NO_DATA => self.described(frame),
+            tag::ROW_DESCRIPTION | tag::NO_DATA => {
+                visible = !matches!(self.expects.front(), Some(Expect::Learn(_)));
+                self.described(frame);
+            }
             tag::PARAMETER_DESCRIPTION => {
                 self.parameter_description = Some(Bytes::copy_from_slice(frame));
+                visible = !matches!(self.expects.front(), Some(Expect::Learn(_)));
             }
             tag::COMMAND_COMPLETE => {
                 self.collect(frame);
@@ -472,17 +477,24 @@ impl Exchange {
                 let parameters = self.parameter_description.take();
                 if let (
                     Some(Expect::DescribeStatement {
-                        statement: Some(statement),
+                        statement: Some(prepared),
+                        ..
                     }),
                     Some(parameters),
                 ) = (self.expects.pop_front(), parameters)
                 {
-                    self.outcome.descriptions.push((
-                        statement,
-                        parameters,
-                        Bytes::copy_from_slice(frame),
-                    ));
+                    tell(&prepared.told, &parameters, frame);
+                    let statement = prepared.statement;
+                    let description = (statement, parameters, Bytes::copy_from_slice(frame));
+                    self.outcome.descriptions.push(description);
                 }
+            }
+            Some(Expect::Learn(told)) => {
+                if let Some(parameters) = self.parameter_description.take() {
+                    tell(told, &parameters, frame);
+                }
+                self.examining = false;
+                self.expects.pop_front();
             }
             Some(Expect::DescribePortal) => {
                 self.expects.pop_front();
@@ -565,7 +577,17 @@ impl Exchange {
                 return Ok(true);
             }
             Some(Expect::Failure(bytes)) => Some(std::mem::take(bytes)),
-            Some(Expect::Bind { alias: Some(alias) }) => alias.rename(frame).map(BytesMut::freeze),
+            Some(
+                Expect::Bind { alias: Some(alias) }
+                | Expect::DescribeStatement {
+                    alias: Some(alias), ..
+                },
+            ) => {
+                if matches!(fields.get(b'C'), Some(b"0A000" | b"26000")) {
+                    self.outcome.suspects.push(alias.statement.clone());
+                }
+                alias.rename(frame).map(BytesMut::freeze)
+            }
             Some(_) => None,
         };
         self.skip_to_sync();
@@ -606,9 +628,8 @@ impl Exchange {
                 | Expect::Simple {
                     unsynced: false, ..
                 } => break,
-                Expect::Close {
-                    evicted: Some(id), ..
-                } => self.unclosed.push(*id),
+                Expect::Close { evicted, .. } => self.unclosed.extend(evicted.take()),
+                Expect::Learn(_) => self.examining = false,
                 Expect::Parse { change, .. } | Expect::Given { change, .. } => {
                     self.reverted.extend(change.take());
                 }
@@ -631,6 +652,15 @@ impl Exchange {
     pub fn synced(&mut self) {
         self.skipping = false;
         self.open = false;
+    }
+}
+
+/// Keeps what the server says of a statement, if nothing is known of it yet.
+fn tell(told: &Told, parameters: &Bytes, row: &[u8]) {
+    if told.get().is_none()
+        && let Ok(shape) = Shape::read(parameters.clone(), row)
+    {
+        told.set(shape);
     }
 }
 

@@ -36,7 +36,7 @@ const OUTGOING_MAX: usize = 256 * 1024;
 /// The client is sent what has come once it is this much.
 const OUTPUT_MAX: usize = 64 * 1024;
 /// How long a statement of a client that has gone may take to say what became of it.
-const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the relay of a unit stopped before its end.
 enum Broken {
@@ -156,6 +156,7 @@ impl Session {
                 self.named_in_sql(analysis, &mut names);
                 self.lend_names(&names, exchange);
                 let unsynced = self.begin_upstream(exchange);
+                self.replace_unnamed(analysis.kind());
                 self.translate_query(frame, &meaning, unsynced, lease, exchange, miss);
                 self.take_names_back(&names, exchange);
                 self.before_commit(exchange);
@@ -172,6 +173,7 @@ impl Session {
                 } else {
                     self.named_in_unit(frames)
                 };
+                exchange.lent = !names.is_empty();
                 self.lend_names(&names, exchange);
                 self.begin_upstream(exchange);
                 for frame in *frames {
@@ -235,8 +237,11 @@ impl Session {
             if let Progress::Done(status) = progress {
                 return Ok(status);
             }
-            if exchange.open && !client_gone {
+            if exchange.open && !(client_gone && exchange.awaits_client()) {
                 self.take_open(lease, exchange)?;
+                if self.writer.is_some() {
+                    self.database.announce_writes().await;
+                }
             }
             if client_gone {
                 self.client.output.clear();
@@ -258,7 +263,7 @@ impl Session {
                 return Err(Broken::Client);
             }
             let may_read_client = !client_gone
-                && if exchange.open {
+                && if exchange.awaits_client() && !exchange.holds() {
                     exchange.outgoing.len() < OUTGOING_MAX
                 } else {
                     self.client.input.len() < self.limits.unit_bytes_max
@@ -274,7 +279,7 @@ impl Session {
                         self.metrics.received(length as u64);
                     } else {
                         client_gone = true;
-                        if exchange.open {
+                        if exchange.awaits_client() {
                             // What was begun can never be finished.
                             return Err(Broken::Client);
                         }
@@ -292,7 +297,11 @@ impl Session {
     /// Takes what the client has sent since for a unit that is still open.
     fn take_open(&mut self, lease: &mut Lease, exchange: &mut Exchange) -> Result<(), Broken> {
         let mut nothing = Miss::default();
-        while exchange.open && exchange.outgoing.len() < OUTGOING_MAX {
+        while let Some(frame) = exchange.release() {
+            self.translate_next(&frame, lease, exchange, &mut nothing)
+                .map_err(Broken::Protocol)?;
+        }
+        while exchange.open && !exchange.holds() && exchange.outgoing.len() < OUTGOING_MAX {
             if exchange.client_passing > 0 {
                 let n = exchange.client_passing.min(self.client.input.len());
                 exchange.outgoing.extend_from_slice(&self.client.input[..n]);
@@ -342,9 +351,17 @@ impl Session {
         for id in exchange.pending_parses.drain(..) {
             lease.prepared.remove(id);
         }
-        for id in exchange.unclosed.drain(..) {
+        if !self.effects.intersects(Effects::PREPARED) {
+            // Otherwise reading back will tell what is gone.
+            for statement in exchange.outcome.suspects.drain(..) {
+                // The copy is gone or of an older shape: who comes next gets a new one.
+                lease.prepared.remove(statement.id);
+                self.shared.statements.retire(&statement);
+            }
+        }
+        for (id, copy) in exchange.unclosed.drain(..) {
             // The one that was to take its place did not come either.
-            let _ = lease.prepared.insert(id);
+            let _ = lease.prepared.insert(id, copy);
         }
         for change in exchange.reverted.drain(..).rev() {
             match change.before {
@@ -376,7 +393,7 @@ impl Session {
         }
         self.tx.observe(status);
         if status == TransactionStatus::Idle {
-            self.portals.clear();
+            self.forget_portals();
             if self.effects.intersects(Effects::SEQUENCE) {
                 lease.holds_state_of = Some(u64::from(self.registration.handle.number));
                 self.touched_sequences = true;
@@ -479,14 +496,14 @@ impl Session {
                     "the upstream connection was lost while the statement ran",
                 )
                 .with_hint("Whether it took effect is not known.");
-                if in_transaction || !self.pins.is_empty() || exchange.open {
+                if in_transaction || !self.pins.is_empty() || exchange.awaits_client() {
                     return Err(Ending::Fatal(ErrorReport {
                         severity: wire::Severity::Fatal,
                         ..lost
                     }));
                 }
                 self.tx = super::transaction::Transaction::none();
-                self.portals.clear();
+                self.forget_portals();
                 self.unnamed_upstream = None;
                 self.effects = Effects::NONE;
                 for change in exchange.reverted.into_iter().rev() {
@@ -543,7 +560,7 @@ pub(super) fn cancelled() -> ErrorReport {
     )
 }
 
-fn aborted() -> ErrorReport {
+pub(super) fn aborted() -> ErrorReport {
     ErrorReport::error(
         SqlState::IN_FAILED_SQL_TRANSACTION,
         "current transaction is aborted, commands ignored until end of transaction block",

@@ -16,6 +16,38 @@ impl Session {
     /// Whether the answer has the columns that the client was told of when it prepared the statement. What is
     /// not certain the server decides: it refuses a statement whose columns have changed.
     pub(super) fn has_columns_of_old(&self, statement: &Statement, plan: &ReadPlan) -> bool {
+        self.still(statement, plan.terms.catalogue, |then| {
+            then.read
+                .as_ref()
+                .is_ok_and(|read| read.columns == plan.columns)
+        })
+    }
+
+    /// Whether the server would find the same types for the parameters that the statement does not
+    /// declare as when the client prepared it: they stand beside the same columns, of the same types.
+    pub(super) fn has_types_of_old(
+        &self,
+        statement: &Statement,
+        catalogue: u64,
+        now: &Judgement,
+    ) -> bool {
+        self.still(statement, catalogue, |then| {
+            let keys = match (&then.read, &now.read) {
+                (Ok(then), Ok(now)) => then.keys == now.keys,
+                (then, now) => then.is_err() && now.is_err(),
+            };
+            keys && then.narrow == now.narrow
+        })
+    }
+
+    /// What held of a statement when the client prepared it holds in `catalogue`, too: nothing has
+    /// changed since, or what it meant then is `alike`.
+    fn still(
+        &self,
+        statement: &Statement,
+        catalogue: u64,
+        alike: impl FnOnce(&Judgement) -> bool,
+    ) -> bool {
         let then = &statement.reading;
         let same_scope = then.scope == self.scope.digest;
         if then.catalogue == 0 {
@@ -23,7 +55,7 @@ impl Session {
             let turns = self.database.authority.catalogue_epoch() - then.epoch;
             return same_scope && turns == 1;
         }
-        if then.catalogue == plan.options.catalogue && same_scope {
+        if then.catalogue == catalogue && same_scope {
             return true;
         }
         let key = JudgementKey {
@@ -33,8 +65,7 @@ impl Session {
             scope: then.scope,
         };
         let known = self.database.judgements.get(&key);
-        let columns = |judgement: &Judgement| judgement.read.as_ref().ok().map(|read| read.columns);
-        known.is_some_and(|known| columns(&known) == Some(plan.columns))
+        known.is_some_and(|known| alike(&known))
     }
 
     /// The server would take a Parse of this statement: it has taken it from a session with

@@ -178,7 +178,8 @@ impl Session {
         self.listen_here(&statement.analysis, &statement.sql)
             .await?;
         if let Some((name, statement)) = parsed {
-            self.statements.insert(&name, statement);
+            let prepared = self.as_prepared_now(statement);
+            self.statements.insert(&name, prepared);
         }
         Some((out, statement))
     }

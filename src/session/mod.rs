@@ -8,6 +8,7 @@
 pub mod analysis;
 mod decide;
 mod exchange;
+mod expect;
 mod fill;
 mod forward;
 pub mod greeting;
@@ -17,6 +18,7 @@ mod listening;
 mod open;
 mod prepare;
 pub mod registry;
+mod replication;
 pub mod report;
 mod request;
 mod rules;
@@ -31,7 +33,9 @@ mod suspension;
 mod touch;
 mod transaction;
 mod translate;
+mod unnamed;
 mod upkeep;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -40,10 +44,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 pub use open::{Ended, Refused, open, search_path};
-pub use rules::RuleCounts;
+pub use replication::{ReplicationSession, replicate};
+pub use rules::{RuleCounts, matching_rule};
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
 pub use suspension::Suspension;
+pub use verify::{Mismatch, Verifier};
 
 use crate::cache::Writer;
 use crate::catalog::{CatalogVersion, Effects, NameScope};
@@ -51,7 +57,7 @@ use crate::client;
 use crate::config::Config;
 use crate::metrics::{DatabaseMetrics, ErrorOrigin};
 use crate::sql::Isolation;
-use crate::upstream::{Lease, Pool, Settings};
+use crate::upstream::{Lease, Pool, Settings, Told};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
 use analysis::Analysis;
 use exchange::Exchange;
@@ -63,9 +69,10 @@ use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
 use serve::Served;
 use state::{CustomNames, Pin};
-use statements::{Bound, ClientStatements, Reading, Statement};
+use statements::{Bound, ClientStatement, ClientStatements, Reading, Statement};
 use suspension::UnderWay;
 use transaction::Transaction;
+use unnamed::UnnamedPortal;
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -104,6 +111,7 @@ pub struct Session {
     statements: ClientStatements,
     /// Portals of the current transaction, by name; `None` where the statement is not known.
     portals: HashMap<Bytes, Option<Bound>>,
+    unnamed_portal: UnnamedPortal,
     tx: Transaction,
     writer: Option<Writer>,
 
@@ -135,7 +143,7 @@ pub struct Session {
     /// Since when the transaction has an upstream connection.
     upstream_since: Option<Instant>,
     /// The statement that is the unnamed one on the leased connection.
-    unnamed_upstream: Option<u64>,
+    unnamed_upstream: Option<(u64, Told)>,
 
     // What the unit in flight has done so far.
     commit_inside: bool,
@@ -366,21 +374,9 @@ impl Session {
     /// When waiting for the client ends, and what it is told then.
     fn idle_deadline(&self, since: Instant) -> (Instant, Option<ErrorReport>) {
         let (timeout, report) = if self.tx.status == TransactionStatus::Idle {
-            (
-                self.config.listen.client_idle_timeout,
-                ErrorReport::fatal(
-                    SqlState::IDLE_SESSION_TIMEOUT,
-                    "terminating connection due to idle-session timeout",
-                ),
-            )
+            (self.config.listen.client_idle_timeout, idle_session())
         } else {
-            (
-                self.idle_transaction_timeout(),
-                ErrorReport::fatal(
-                    SqlState::IDLE_IN_TRANSACTION_TIMEOUT,
-                    "terminating connection due to idle-in-transaction timeout",
-                ),
-            )
+            (self.idle_transaction_timeout(), idle_in_transaction())
         };
         if timeout.is_zero() {
             (since, None)
@@ -470,6 +466,29 @@ impl Session {
             catalogue: catalog.map_or(0, |catalog| catalog.version.0),
             readable: self.is_readable(sql),
         }
+    }
+
+    /// A statement that the client prepares at this moment.
+    fn as_prepared_now(&self, statement: Arc<Statement>) -> ClientStatement {
+        if self.is_current(&statement) {
+            ClientStatement::shared(statement)
+        } else {
+            ClientStatement::alone(statement)
+        }
+    }
+
+    /// The server would read the statement now as it did when it was first prepared: the catalogue has not been
+    /// seen to change since, and nothing that only this session knows of is in the way.
+    fn is_current(&self, statement: &Statement) -> bool {
+        let authority = &self.database.authority;
+        let reading = &statement.reading;
+        let catalog = authority.catalog();
+        catalog.is_some_and(|catalog| catalog.version.0 == reading.catalogue)
+            && authority.catalogue_epoch() == reading.epoch
+            && !statement.is_retired()
+            && reading.scope == self.scope.digest
+            && reading.context == self.context
+            && self.is_shareable()
     }
 
     /// What this session prepares now means the same to others with the same
@@ -623,6 +642,18 @@ impl Session {
 fn shut_down() -> ErrorReport {
     let message = "terminating connection due to administrator command";
     ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message)
+}
+
+/// As PostgreSQL says it.
+fn idle_session() -> ErrorReport {
+    let message = "terminating connection due to idle-session timeout";
+    ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, message)
+}
+
+/// As PostgreSQL says it.
+fn idle_in_transaction() -> ErrorReport {
+    let message = "terminating connection due to idle-in-transaction timeout";
+    ErrorReport::fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, message)
 }
 
 /// How long a goodbye may take.

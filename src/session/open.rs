@@ -53,25 +53,6 @@ pub async fn open(shared: Arc<Shared>, login: Login) -> Result<Session, Refused>
     }
 }
 
-/// A replication connection is not a session: nothing of it can be shared or cached.
-fn refuse_replication(parameters: &[(String, String)]) -> Result<(), ErrorReport> {
-    let asked = parameters
-        .iter()
-        .rev()
-        .find(|(name, _)| name == "replication");
-    let off = ["off", "false", "no", "0", "f", "n", ""];
-    match asked {
-        Some((_, value)) if !off.contains(&value.to_ascii_lowercase().as_str()) => {
-            Err(ErrorReport::fatal(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "pgditto does not pass on replication connections",
-            )
-            .with_hint("Connect to the server itself."))
-        }
-        _ => Ok(()),
-    }
-}
-
 struct Prepared {
     pool: Arc<Pool>,
     database: Arc<Database>,
@@ -84,7 +65,6 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
     let ignored = &config.listen.ignore_startup_parameters;
     let mut startup = state::startup_settings(&login.parameters)
         .map_err(|message| ErrorReport::fatal(SqlState::SYNTAX_ERROR, message))?;
-    refuse_replication(&login.parameters)?;
     startup.retain(|(name, _)| {
         !ignored
             .iter()
@@ -196,6 +176,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         assembler: Assembler::default(),
         statements: ClientStatements::default(),
         portals: Default::default(),
+        unnamed_portal: Default::default(),
         tx: Transaction::none(),
         writer: None,
         settings: Settings::default(),

@@ -1,19 +1,24 @@
 //! A client's statement names → the names that upstream connections know.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use super::Session;
 use super::analysis::Analysis;
-use super::exchange::{Exchange, Expect, NameChange};
+use super::exchange::Exchange;
+use super::expect::{Expect, NameChange};
 use super::state::Pin;
-use super::statements::{Statement, UPSTREAM_PREFIX, upstream_name};
+use super::statements::{ClientStatement, Statement, UPSTREAM_PREFIX, upstream_name};
+use super::translate::names_of_bind;
 use crate::cache::Moment;
 use crate::catalog::Effects;
 use crate::sql::Kind;
-use crate::upstream::Connection;
-use crate::wire::{ErrorReport, Frame, SqlState, WireError, backend, frontend};
+use crate::upstream::{Connection, Prepared, Told};
+use crate::wire::{
+    ErrorReport, Frame, SqlState, TransactionStatus, WireError, backend, frontend,
+    tag::frontend as tag,
+};
 
 /// Named statements that one client may have at once.
 const CLIENT_STATEMENTS_MAX: usize = 100_000;
@@ -79,15 +84,16 @@ impl Session {
         if !self.is_text(parse.name) {
             return Err(WireError::Truncated);
         }
-        let mut statement = if self.is_shareable() {
+        let statement = if self.is_shareable() {
             self.intern(parse.sql, &parse.parameter_types)
         } else {
             self.private_statement(parse.sql, &parse.parameter_types)
         };
+        let mut prepared = self.as_prepared_now(statement);
         let name = Bytes::copy_from_slice(parse.name);
         let change = NameChange {
             name: name.clone(),
-            before: self.statements.get(&name).cloned(),
+            before: self.statements.as_prepared(&name).cloned(),
         };
         if name.is_empty() {
             exchange.outgoing.extend_from_slice(frame.bytes());
@@ -96,7 +102,7 @@ impl Session {
                 visible: true,
                 change: Some(change),
             });
-            self.unnamed_upstream = Some(statement.id);
+            self.unnamed_upstream = Some((prepared.statement.id, prepared.told.clone()));
         } else if change.before.is_some() {
             // The server complains of the text first, if there is reason to.
             frontend::parse(
@@ -142,8 +148,8 @@ impl Session {
                 visible: false,
                 evicted: None,
             });
-            self.prepare_upstream(&statement, connection, exchange, None);
-        } else if connection.prepared.contains(statement.id) && self.is_read_alike() {
+            self.prepare_upstream(&prepared, connection, exchange, None);
+        } else if self.is_read_alike() && has_copy(&prepared, connection) {
             let mut complete = BytesMut::new();
             backend::parse_complete(&mut complete);
             exchange.expects.push_back(Expect::Given {
@@ -151,13 +157,18 @@ impl Session {
                 change: Some(change),
             });
         } else {
-            if self.statements.holds(statement.id) {
+            if self.statements.holds(prepared.statement.id) {
                 // The table may have changed since: the other name keeps what it was prepared as.
-                statement = self.private_statement(parse.sql, &parse.parameter_types);
+                let statement = self.private_statement(parse.sql, &parse.parameter_types);
+                prepared = ClientStatement::shared(statement);
             }
-            self.prepare_upstream(&statement, connection, exchange, Some(change));
+            if prepared.told.get().is_some() {
+                // What others were told may be of another time.
+                prepared.told = Told::default();
+            }
+            self.prepare_upstream(&prepared, connection, exchange, Some(change));
         }
-        self.statements.insert(&name, statement);
+        self.statements.insert(&name, prepared);
         Ok(())
     }
 
@@ -169,11 +180,31 @@ impl Session {
             && self.may_use_descriptions()
     }
 
-    /// Sends a Parse of `statement` under the name that upstream connections know it by;
+    /// Sends a Parse of the statement under the name that upstream connections know it by;
     /// the client sees the reply to it if it changes one of the client's names.
     fn prepare_upstream(
         &mut self,
-        statement: &Arc<Statement>,
+        prepared: &ClientStatement,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+        change: Option<NameChange>,
+    ) {
+        let statement = &prepared.statement;
+        let types = &statement.parameter_types;
+        // Each copy says for itself what it is.
+        let told = match prepared.told.get() {
+            None => prepared.told.clone(),
+            Some(_) => Told::default(),
+        };
+        self.send_parse(statement, types, &told, connection, exchange, change);
+        exchange.learn(statement.upstream_name().as_bytes(), &told);
+    }
+
+    fn send_parse(
+        &self,
+        statement: &Statement,
+        parameter_types: &[u32],
+        told: &Told,
         connection: &mut Connection,
         exchange: &mut Exchange,
         change: Option<NameChange>,
@@ -191,10 +222,12 @@ impl Session {
                 evicted,
             });
         };
-        if !connection.prepared.contains(statement.id)
-            && let Some(evicted) = connection.prepared.insert(statement.id)
-        {
-            close(evicted, Some(evicted));
+        let copy = Prepared {
+            at: Instant::now(),
+            told: told.clone(),
+        };
+        if let Some((id, copy)) = connection.prepared.insert(statement.id, copy) {
+            close(id, Some((id, copy)));
         }
         close(statement.id, None);
         self.metrics.server_parse();
@@ -202,7 +235,7 @@ impl Session {
             &mut exchange.outgoing,
             statement.upstream_name().as_bytes(),
             &statement.sql,
-            &statement.parameter_types,
+            parameter_types,
         );
         exchange.pending_parses.push(statement.id);
         exchange.expects.push_back(Expect::Parse {
@@ -219,30 +252,83 @@ impl Session {
         name: &[u8],
         connection: &mut Connection,
         exchange: &mut Exchange,
-    ) -> Option<(Arc<Statement>, Vec<u8>)> {
-        let statement = self.statements.get(name)?.clone();
+    ) -> Option<Copy> {
+        let prepared = self.statements.as_prepared(name)?.clone();
+        let statement = &prepared.statement;
         if name.is_empty() {
-            if self.unnamed_upstream != Some(statement.id) {
-                frontend::parse(
-                    &mut exchange.outgoing,
-                    b"",
-                    &statement.sql,
-                    &statement.parameter_types,
-                );
-                exchange.expects.push_back(Expect::Parse {
-                    statement: None,
-                    visible: false,
-                    change: None,
-                });
-                self.unnamed_upstream = Some(statement.id);
+            match &self.unnamed_upstream {
+                Some((id, told)) if *id == statement.id => {
+                    if !told.agrees(&prepared.told) {
+                        return Some(Copy::Changed(prepared.told));
+                    }
+                }
+                _ => {
+                    exchange.parse_unnamed(&statement.sql, &statement.parameter_types);
+                    self.unnamed_upstream = Some((statement.id, prepared.told.clone()));
+                }
             }
-            return Some((statement, Vec::new()));
+            return Some(Copy::There(prepared, Vec::new()));
         }
-        if !connection.prepared.contains(statement.id) {
-            self.prepare_upstream(&statement, connection, exchange, None);
+        if !has_copy(&prepared, connection) {
+            if exchange.examined == Some(statement.id) {
+                return Some(Copy::Changed(prepared.told));
+            }
+            self.prepare_upstream(&prepared, connection, exchange, None);
         }
         let upstream = statement.upstream_name().into_bytes();
-        Some((statement, upstream))
+        Some(Copy::There(prepared, upstream))
+    }
+
+    /// Whether the statement of this Bind or Describe must be prepared on the connection, and may turn out to give
+    /// other columns than the client was told of: then it is prepared and described, and the message has to wait for
+    /// that. PostgreSQL refuses to run such a statement, and nothing of it must have run.
+    pub(super) fn examine(
+        &mut self,
+        frame: &Frame,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+    ) -> bool {
+        let Some(name) = statement_of(frame) else {
+            return false;
+        };
+        let Some(prepared) = self.statements.as_prepared(name) else {
+            return false;
+        };
+        let there = match &self.unnamed_upstream {
+            Some((id, told)) if name.is_empty() => {
+                *id == prepared.statement.id && told.agrees(&prepared.told)
+            }
+            _ => !name.is_empty() && has_copy(prepared, connection),
+        };
+        if there
+            || exchange.lent
+            || exchange.examined == Some(prepared.statement.id)
+            || self.tx.status == TransactionStatus::Failed
+            || self.is_current(&prepared.statement)
+        {
+            return false;
+        }
+        let prepared = prepared.clone();
+        let Some(shape) = prepared.told.get() else {
+            return false;
+        };
+        let statement = &prepared.statement;
+        // The types of parameters stay what they were, whatever the table has become.
+        let types = match shape.parameter_types.is_empty() {
+            true => &statement.parameter_types,
+            false => &shape.parameter_types,
+        };
+        let told = Told::default();
+        if name.is_empty() {
+            exchange.parse_unnamed(&statement.sql, types);
+            exchange.learn(b"", &told);
+            self.unnamed_upstream = Some((statement.id, told));
+        } else {
+            self.send_parse(statement, types, &told, connection, exchange, None);
+            exchange.learn(statement.upstream_name().as_bytes(), &told);
+        }
+        exchange.await_examination(statement.id);
+        true
     }
 
     /// A name that the protocol does not know may be one of PREPARE. It is never one of
@@ -252,6 +338,39 @@ impl Session {
             self.pins.contains(&Pin::SqlPrepare) || self.effects.intersects(Effects::PREPARED);
         prepares && !name.is_empty() && !name.starts_with(UPSTREAM_PREFIX.as_bytes())
     }
+}
+
+/// A client's statement on a connection.
+pub(super) enum Copy {
+    /// Under this name.
+    There(ClientStatement, Vec<u8>),
+    /// It gives other columns there than the client was told of.
+    Changed(Told),
+}
+
+fn has_copy(prepared: &ClientStatement, connection: &mut Connection) -> bool {
+    let copy = connection.prepared.get(prepared.statement.id);
+    copy.is_some_and(|copy| prepared.takes(copy))
+}
+
+/// The name of the statement that a Bind binds or a Describe describes.
+fn statement_of(frame: &Frame) -> Option<&[u8]> {
+    match frame.tag() {
+        tag::BIND => names_of_bind(frame.body()).map(|(_, statement, _)| statement),
+        tag::DESCRIBE => {
+            let describe = frontend::Describe::read(frame.body()).ok()?;
+            (describe.target == frontend::Target::Statement).then_some(describe.name)
+        }
+        _ => None,
+    }
+}
+
+/// As PostgreSQL says it of a statement whose columns have changed since it was prepared.
+pub(super) fn changed() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "cached plan must not change result type",
+    )
 }
 
 pub(super) fn no_statement(name: &[u8]) -> ErrorReport {

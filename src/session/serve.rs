@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::decide::ReadPlan;
 use super::rules::Look;
 use super::transaction::Transaction;
+use super::verify::Asked;
 use super::{Session, UnitReport};
 use crate::cache::{self, Entry, Flight, Leader, Lookup, Moment};
 use crate::config::CacheMode;
@@ -57,31 +58,47 @@ impl Session {
             let mut out = BytesMut::new();
             if self.answer_here(kind, sql, &mut out) {
                 self.statements.remove(b"");
+                if *kind != Kind::Empty {
+                    self.lose_unnamed();
+                }
                 return Served::Whole(out);
             }
         }
         let meaning = self.meaning(analysis);
         match self.read_plan(analysis, &meaning, &[], None, Look::First) {
             Err(reason) => Served::Miss(Miss::bypass(reason)),
-            Ok(plan) => match self.find(plan, true, report).await {
-                Err(mut miss) => {
-                    if let Some(plan) = &mut miss.plan {
-                        self.confine(plan, analysis, None);
-                    }
-                    Served::Miss(miss)
+            Ok(plan) => self.serve_read(sql, analysis, plan, report).await,
+        }
+    }
+
+    async fn serve_read(
+        &mut self,
+        sql: &[u8],
+        analysis: &super::analysis::Analysis,
+        plan: ReadPlan,
+        report: &mut UnitReport,
+    ) -> Served {
+        let check = plan.check();
+        match self.find(plan, true, report).await {
+            Err(mut miss) => {
+                if let Some(plan) = &mut miss.plan {
+                    self.confine(plan, analysis, None);
                 }
-                Ok((entry, tier)) => {
-                    self.statements.remove(b"");
-                    self.tx.served = self.tx.status != TransactionStatus::Idle;
-                    let mut out = BytesMut::with_capacity(entry.answer.body.len() + 1024);
-                    if let Some(description) = &entry.answer.row_description {
-                        out.extend_from_slice(description);
-                    }
-                    out.extend_from_slice(&entry.answer.body);
-                    report.hit(&entry, tier);
-                    Served::Whole(out)
+                Served::Miss(miss)
+            }
+            Ok((entry, tier)) => {
+                self.verify(&entry, check, &Asked::Query(sql));
+                self.statements.remove(b"");
+                self.lose_unnamed();
+                self.tx.served = self.tx.status != TransactionStatus::Idle;
+                let mut out = BytesMut::with_capacity(entry.answer.body.len() + 1024);
+                if let Some(description) = &entry.answer.row_description {
+                    out.extend_from_slice(description);
                 }
-            },
+                out.extend_from_slice(&entry.answer.body);
+                report.hit(&entry, tier);
+                Served::Whole(out)
+            }
         }
     }
 
@@ -205,7 +222,7 @@ impl Session {
 
     pub(super) fn end_transaction_here(&mut self) {
         self.tx = Transaction::none();
-        self.portals.clear();
+        self.forget_portals();
         self.writer = None;
     }
 

@@ -54,14 +54,7 @@ impl Session {
         if surely_aborted {
             return;
         }
-        self.shared.metrics.invalidated(match &touched {
-            touched if touched.catalogue => Invalidation::Catalogue,
-            touched if touched.everything => Invalidation::Everything,
-            _ => Invalidation::Write,
-        });
-        if touched.shared_catalogue {
-            self.shared.catalogues_changed(&self.database);
-        }
+        self.shared.note_invalidated(&self.database, &touched);
     }
 
     /// Statement descriptions that came along are good for everybody with the same settings.

@@ -17,12 +17,14 @@ use super::report::ShadowCounts;
 use super::rules::RuleCounts;
 use super::statements::StatementTexts;
 use super::suspension::Suspension;
+use super::verify::Verifier;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
-use crate::catalog::{CatalogVersion, Judgement};
+use crate::catalog::{CatalogVersion, Footprint, Judgement};
 use crate::config::Config;
+use crate::hosts::Hosts;
 use crate::insight::Insight;
-use crate::metrics::Metrics;
+use crate::metrics::{Invalidation, Metrics};
 use crate::notify::Hub;
 use crate::sql::ShapeId;
 use crate::upstream::{Pools, Target};
@@ -56,6 +58,7 @@ pub struct Shared {
     pub shadow: ShadowCounts,
     pub rules: RuleCounts,
     pub suspension: Suspension,
+    pub verifier: Verifier,
 }
 
 /// How many shapes, statement texts (bytes) and greetings are remembered.
@@ -111,12 +114,12 @@ pub struct Description {
 }
 
 impl Database {
-    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>, hub: Hub) -> Self {
+    pub fn new(name: Arc<str>, tags: Arc<Tags>, authority: Arc<Authority>, hub: Arc<Hub>) -> Self {
         Self {
             name,
             tags,
             authority,
-            hub: Arc::new(hub),
+            hub,
             judgements: Bounded::new(JUDGEMENTS_MAX),
             descriptions: Bounded::builder()
                 .max_capacity(DESCRIPTION_BYTES_MAX)
@@ -166,11 +169,11 @@ pub struct Databases {
 /// Begins to look after the database that a target leads to.
 pub type MakeDatabase = Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>;
 
-/// Where a database is: host, port, name.
-type Place = (String, u16, String);
+/// Where a database is: its servers, and its name.
+type Place = (Arc<Hosts>, String);
 
 fn place(target: &Target) -> Place {
-    (target.host.clone(), target.port, target.dbname.clone())
+    (target.hosts.clone(), target.dbname.clone())
 }
 
 impl Databases {
@@ -217,6 +220,18 @@ impl Shared {
     /// Functions of users that some rule vouches for, sorted.
     pub fn vouched_functions(&self) -> Vec<String> {
         self.config.load().cache.vouched_functions()
+    }
+
+    /// Counts what a write has invalidated, and tells the other databases if it concerns them.
+    pub(super) fn note_invalidated(&self, database: &Arc<Database>, touched: &Footprint) {
+        self.metrics.invalidated(match touched {
+            touched if touched.catalogue => Invalidation::Catalogue,
+            touched if touched.everything => Invalidation::Everything,
+            _ => Invalidation::Write,
+        });
+        if touched.shared_catalogue {
+            self.catalogues_changed(database);
+        }
     }
 
     /// What the databases of the server share has changed through `origin`:

@@ -13,9 +13,12 @@ use super::rules::Look;
 use super::serve::{Miss, Served, begin_tag};
 use super::statements::Statement;
 use super::transaction::Transaction;
+use super::unnamed::Finished;
+use super::verify::Asked;
 use super::{Session, UnitReport};
 use crate::metrics::Tier;
 use crate::sql::{Bypass, Isolation, Kind};
+use crate::upstream::Shape;
 use crate::wire::{self, Frame, TransactionStatus, backend, frontend, tag::frontend as tag};
 
 /// The parts of a transaction that serving a unit changes.
@@ -26,6 +29,10 @@ struct Staged {
     status: TransactionStatus,
     names: Vec<(Bytes, Option<Arc<Statement>>)>,
     portals: Vec<(Bytes, Portal)>,
+    /// What becomes of the client's unnamed portal, if anything: `Some(None)`, it is closed.
+    unnamed: Option<Option<Finished>>,
+    /// A portal with a name was run.
+    named_portal: bool,
     hits: u64,
     rows: u64,
     ended: bool,
@@ -69,6 +76,8 @@ impl Session {
             status: self.tx.status,
             names: Vec::new(),
             portals: Vec::new(),
+            unnamed: None,
+            named_portal: false,
             hits: 0,
             rows: 0,
             ended: false,
@@ -90,7 +99,10 @@ impl Session {
     fn commit_staged(&mut self, staged: Staged) {
         for (name, statement) in staged.names {
             match statement {
-                Some(statement) => self.statements.insert(&name, statement),
+                Some(statement) => {
+                    let prepared = self.as_prepared_now(statement);
+                    self.statements.insert(&name, prepared);
+                }
                 None => drop(self.statements.remove(&name)),
             }
         }
@@ -99,6 +111,11 @@ impl Session {
                 self.tx = Transaction::begun_here(begin, isolation);
             }
             Some(None) => self.end_transaction_here(),
+            None => {}
+        }
+        match staged.unnamed {
+            Some(Some(finished)) => self.keep_unnamed(finished),
+            Some(None) => self.lose_unnamed(),
             None => {}
         }
         if staged.hits > 0 && self.tx.status != TransactionStatus::Idle {
@@ -175,7 +192,11 @@ impl Session {
                             let Some(statement) = self.staged_name(staged, describe.name) else {
                                 return Err(forward());
                             };
-                            let Some(description) = self.description(&statement) else {
+                            // It may have been described since to somebody who prepared it later.
+                            let description = self.description(&statement);
+                            let Some(description) =
+                                description.filter(|_| self.is_current(&statement))
+                            else {
                                 return Err(forward());
                             };
                             staged.out.extend_from_slice(&description.parameters);
@@ -206,15 +227,24 @@ impl Session {
                     }
                     let described = at > 0 && describes_portal(&frames[at - 1], execute.portal);
                     staged.executes_looked_at = executes + 1;
-                    self.stage_execute(
-                        &portal,
-                        max_rows,
-                        described,
-                        staged,
-                        report,
-                        executes == 0 && single_execute(frames),
-                    )
-                    .await?;
+                    let description = self
+                        .stage_execute(
+                            &portal,
+                            max_rows,
+                            described,
+                            staged,
+                            report,
+                            executes == 0 && single_execute(frames),
+                        )
+                        .await?;
+                    match execute.portal {
+                        b"" => {
+                            let Portal { statement, frame } = &portal;
+                            staged.unnamed =
+                                Some(Some(self.finished(statement, frame, description)));
+                        }
+                        _ => staged.named_portal = true,
+                    }
                     // It has given all its rows, or it ends now.
                     staged.portals.retain(|(name, _)| name != execute.portal);
                     executes += 1;
@@ -238,6 +268,9 @@ impl Session {
                         }
                         frontend::Target::Portal => {
                             staged.portals.retain(|(name, _)| name != close.name);
+                            if close.name.is_empty() {
+                                staged.unnamed = Some(None);
+                            }
                             if self.portals.contains_key(close.name) {
                                 return Err(forward());
                             }
@@ -249,11 +282,16 @@ impl Session {
                 _ => return Err(forward()),
             }
         }
+        if staged.named_portal && staged.status != TransactionStatus::Idle {
+            // It is there for later units as well.
+            return Err(Miss::bypass(Bypass::OpenPortal));
+        }
         report.rows += staged.rows;
         report.put_out(std::mem::take(&mut staged.out));
         Ok(())
     }
 
+    /// Answers one Execute; gives the description of its portal, if that is known.
     async fn stage_execute(
         &mut self,
         portal: &Portal,
@@ -262,12 +300,12 @@ impl Session {
         staged: &mut Staged,
         report: &mut UnitReport,
         may_lead: bool,
-    ) -> Result<(), Miss> {
+    ) -> Result<Option<Bytes>, Miss> {
         let statement = &portal.statement;
         if let Some(kind) = statement.analysis.kind()
             && self.stage_control(kind, &statement.sql, staged)
         {
-            return Ok(());
+            return Ok(None);
         }
         if staged.status == TransactionStatus::Failed {
             return Err(Miss::bypass(Bypass::FailedTransaction));
@@ -295,6 +333,7 @@ impl Session {
         if !described && !self.has_columns_of_old(statement, &plan) {
             return Err(Miss::bypass(Bypass::CatalogStale));
         }
+        let check = plan.check();
         let (entry, tier) = if may_lead {
             let found = self.find(plan, described, report).await;
             found.map_err(|mut miss| {
@@ -307,13 +346,24 @@ impl Session {
             let entry = self.find_now(&plan, described).ok_or_else(Miss::default)?;
             (entry, Tier::Memory)
         };
+        let asked = Asked::Portal {
+            statement,
+            tail: bind.tail,
+            max_rows,
+        };
+        self.verify(&entry, check, &asked);
         if described && let Some(description) = &entry.answer.row_description {
             staged.out.extend_from_slice(description);
+            if statement.told.get().is_none()
+                && let Ok(shape) = Shape::of_row(description)
+            {
+                statement.told.set(shape);
+            }
         }
         staged.out.extend_from_slice(&entry.answer.body);
         staged.hits += 1;
         report.hit(&entry, tier);
-        Ok(())
+        Ok(entry.answer.row_description.clone())
     }
 
     /// BEGIN, COMMIT and ROLLBACK of a transaction that has not reached the server.

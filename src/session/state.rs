@@ -5,8 +5,9 @@
 //! leave something behind is followed by *reading back*: the server says what
 //! the connection holds, and that becomes the session's settings and pins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
+use super::statements::upstream_id;
 use crate::upstream::Settings;
 
 /// Why a session keeps its upstream connection. Also a metric label.
@@ -32,6 +33,8 @@ pub enum Pin {
     Sequence,
     /// `pool_mode = session`.
     SessionPooling,
+    /// A replication connection.
+    Replication,
 }
 
 impl Pin {
@@ -46,6 +49,7 @@ impl Pin {
         Pin::Load,
         Pin::Sequence,
         Pin::SessionPooling,
+        Pin::Replication,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -60,6 +64,7 @@ impl Pin {
             Pin::Load => "load",
             Pin::Sequence => "sequence",
             Pin::SessionPooling => "session_pooling",
+            Pin::Replication => "replication",
         }
     }
 
@@ -67,7 +72,7 @@ impl Pin {
     fn is_read_back(self) -> bool {
         !matches!(
             self,
-            Pin::Setting | Pin::Load | Pin::Sequence | Pin::SessionPooling
+            Pin::Setting | Pin::Load | Pin::Sequence | Pin::SessionPooling | Pin::Replication
         )
     }
 }
@@ -79,6 +84,8 @@ pub struct ReadBack {
     pub pins: BTreeSet<Pin>,
     /// On which the connection listens.
     pub channels: Vec<String>,
+    /// Statements of the protocol that are prepared there, by our own numbers; `None` if it was not asked.
+    pub prepared: Option<HashSet<u64>>,
 }
 
 /// Names of custom settings that a session may have set (`app.tenant`): the
@@ -107,8 +114,8 @@ impl CustomNames {
 }
 
 /// The statement that reads a connection back; every name in it is qualified,
-/// so that no session's `search_path` can change what it means.
-pub fn read_back_sql(custom: &CustomNames) -> String {
+/// so that no session's `search_path` can change what it means. `prepared`: with the statements of the protocol.
+pub fn read_back_sql(custom: &CustomNames, prepared: bool) -> String {
     let mut sql = String::from(
         "SELECT 's', name::pg_catalog.text, setting FROM pg_catalog.pg_settings \
            WHERE source OPERATOR(pg_catalog.=) 'session' \
@@ -124,6 +131,12 @@ pub fn read_back_sql(custom: &CustomNames) -> String {
              OR EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
              OR EXISTS (SELECT 1 FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
     );
+    if prepared {
+        sql.push_str(
+            " UNION ALL SELECT 'n', '', COALESCE(pg_catalog.string_agg(name, ' '), '') \
+             FROM pg_catalog.pg_prepared_statement() WHERE NOT from_sql",
+        );
+    }
     for name in custom.iter() {
         let literal = quote_literal(name);
         sql.push_str(&format!(
@@ -150,6 +163,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
     let mut settings = Settings::default();
     let mut pins = BTreeSet::new();
     let mut channels = Vec::new();
+    let mut prepared = None;
     for row in rows {
         let (Some(Some(kind)), Some(name), Some(value)) = (row.first(), row.get(1), row.get(2))
         else {
@@ -170,6 +184,9 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
                 channels.push(channel.clone());
             }
             ("p", ..) => drop(pins.insert(Pin::SqlPrepare)),
+            ("n", _, Some(names)) => {
+                prepared = Some(names.split(' ').filter_map(upstream_id).collect());
+            }
             ("h", ..) => drop(pins.insert(Pin::HoldCursor)),
             ("t", ..) => drop(pins.insert(Pin::TemporaryObjects)),
             _ => {}
@@ -179,6 +196,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
         settings,
         pins,
         channels,
+        prepared,
     }
 }
 
@@ -249,7 +267,7 @@ pub fn startup_settings(parameters: &[(String, String)]) -> Result<Vec<(String, 
     let mut settings = Vec::new();
     for (name, value) in parameters {
         match name.as_str() {
-            "user" | "database" | "replication" => {}
+            "user" | "database" => {}
             "options" => parse_options(value, &mut settings)?,
             name if name.starts_with("_pq_.") => {}
             _ => settings.push((name.to_ascii_lowercase(), value.clone())),

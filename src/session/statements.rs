@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::analysis::{Analyser, Analysis};
+use crate::upstream::{Prepared, Told};
 use crate::wire::Frame;
 
 /// One statement text with its parameter types: the same for every session that prepares it.
@@ -21,9 +23,17 @@ pub struct Statement {
     pub analysis: Analysis,
     /// With what the client that it was made for took it.
     pub reading: Reading,
+    /// What the server says of it when it is read so.
+    pub told: Told,
+    /// The server has refused a copy: what it was read as is not known any more.
+    retired: AtomicBool,
 }
 
 impl Statement {
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
     /// The name under which upstream connections know it.
     pub fn upstream_name(&self) -> String {
         upstream_name(self.id)
@@ -61,6 +71,11 @@ impl Bound {
 /// The name under which upstream connections know the statement `id`.
 pub fn upstream_name(id: u64) -> String {
     format!("{UPSTREAM_PREFIX}{id}")
+}
+
+/// The statement that upstream connections know as `name`; `None` if it is none of ours.
+pub fn upstream_id(name: &str) -> Option<u64> {
+    name.strip_prefix(UPSTREAM_PREFIX)?.parse().ok()
 }
 
 /// What the server goes by when it reads a text: two texts that differ in it
@@ -147,7 +162,55 @@ impl StatementTexts {
                 Analysis::not_understood()
             },
             reading: reading.clone(),
+            told: Told::default(),
+            retired: AtomicBool::new(false),
         })
+    }
+
+    /// Whoever prepares this text from now on is given another statement.
+    pub fn retire(&self, statement: &Statement) {
+        statement.retired.store(true, Ordering::Relaxed);
+        self.texts.invalidate(&TextKey {
+            sql: statement.sql.clone(),
+            parameter_types: statement.parameter_types.clone(),
+            reading: statement.reading.clone(),
+        });
+    }
+}
+
+/// A statement as one client prepared it.
+#[derive(Debug, Clone)]
+pub struct ClientStatement {
+    pub statement: Arc<Statement>,
+    /// Copies that were made earlier may be of another shape; `None` if none can be.
+    pub since: Option<Instant>,
+    /// What the client was told of it, or would have been.
+    pub told: Told,
+}
+
+impl ClientStatement {
+    /// Every copy that was made in the statement's reading is as good as the client's own.
+    pub fn shared(statement: Arc<Statement>) -> Self {
+        let told = statement.told.clone();
+        Self {
+            statement,
+            since: None,
+            told,
+        }
+    }
+
+    /// It is not known what others were told of it, or will be.
+    pub fn alone(statement: Arc<Statement>) -> Self {
+        Self {
+            statement,
+            since: Some(Instant::now()),
+            told: Told::default(),
+        }
+    }
+
+    /// A copy that was made so will do.
+    pub fn takes(&self, copy: &Prepared) -> bool {
+        self.since.is_none_or(|since| copy.at >= since) && copy.told.agrees(&self.told)
     }
 }
 
@@ -160,22 +223,27 @@ pub fn told_apart(name: &[u8]) -> &[u8] {
 /// The statements that one client has prepared; the unnamed one has the empty name.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
-    by_name: HashMap<Bytes, Arc<Statement>>,
+    by_name: HashMap<Bytes, ClientStatement>,
 }
 
 impl ClientStatements {
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.as_prepared(name).map(|prepared| &prepared.statement)
+    }
+
+    pub fn as_prepared(&self, name: &[u8]) -> Option<&ClientStatement> {
         self.by_name.get(told_apart(name))
     }
 
     /// Some name leads to the statement `id`.
     pub fn holds(&self, id: u64) -> bool {
-        self.by_name.values().any(|statement| statement.id == id)
+        let mut all = self.by_name.values();
+        all.any(|prepared| prepared.statement.id == id)
     }
 
-    pub fn insert(&mut self, name: &[u8], statement: Arc<Statement>) {
+    pub fn insert(&mut self, name: &[u8], prepared: ClientStatement) {
         self.by_name
-            .insert(Bytes::copy_from_slice(told_apart(name)), statement);
+            .insert(Bytes::copy_from_slice(told_apart(name)), prepared);
     }
 
     pub fn remove(&mut self, name: &[u8]) -> bool {
@@ -184,6 +252,12 @@ impl ClientStatements {
 
     pub fn clear(&mut self) {
         self.by_name.clear();
+    }
+
+    /// What DEALLOCATE ALL leaves: the unnamed one, and those that have been prepared since.
+    pub fn deallocate_all_but(&mut self, kept: impl Fn(u64) -> bool) {
+        self.by_name
+            .retain(|name, prepared| name.is_empty() || kept(prepared.statement.id));
     }
 
     pub fn len(&self) -> usize {

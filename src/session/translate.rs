@@ -5,11 +5,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::Session;
 use super::decide::Meaning;
-use super::exchange::{Alias, Exchange, Expect, NameChange};
-use super::prepare::no_statement;
+use super::exchange::Exchange;
+use super::expect::{Alias, Expect, NameChange};
+use super::prepare::{Copy, changed, no_statement};
 use super::serve::Miss;
 use super::statements::{Bound, told_apart};
 use super::touch::{begins_or_ends_nothing, leaves_reads_alone};
+use super::unnamed::UnnamedPortal;
 use crate::sql::Kind;
 use crate::upstream::Connection;
 use crate::wire::{Frame, TransactionStatus, WireError, backend, frontend, tag::frontend as tag};
@@ -63,12 +65,31 @@ impl Session {
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) -> Result<(), WireError> {
+        if exchange.holds() {
+            exchange.hold(frame);
+            return Ok(());
+        }
+        self.translate_next(frame, connection, exchange, miss)
+    }
+
+    /// [`Session::translate`] of the frame that is next in turn.
+    pub(super) fn translate_next(
+        &mut self,
+        frame: &Frame,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+        miss: &mut Miss,
+    ) -> Result<(), WireError> {
         if exchange.copy_in {
             return self.translate_in_copy(frame, exchange);
         }
         // The server drops everything until Sync; no replies come.
         let skipping = exchange.is_skipping() && frame.tag() != tag::SYNC;
         if skipping {
+            return Ok(());
+        }
+        if self.examine(frame, connection, exchange) {
+            exchange.hold_back(frame);
             return Ok(());
         }
         match self.translate_message(frame, connection, exchange, miss) {
@@ -91,7 +112,8 @@ impl Session {
         self.touch_everything();
         if frame.tag() == tag::BIND
             && let Some((portal, statement, tail)) = names_of_bind(frame.body())
-            && let Some((_, upstream)) = self.ensure_prepared(statement, connection, exchange)
+            && let Some(Copy::There(_, upstream)) =
+                self.ensure_prepared(statement, connection, exchange)
         {
             frontend::bind_raw(&mut exchange.outgoing, portal, &upstream, tail);
         } else {
@@ -139,6 +161,7 @@ impl Session {
                 let mut meaning = self.meaning(&analysis);
                 self.narrow(&mut meaning, &analysis, None);
                 self.commit_inside |= meaning.may_commit_inside;
+                self.replace_unnamed(analysis.kind());
                 let mut miss = Miss::default();
                 self.translate_query(frame, &meaning, true, connection, exchange, &mut miss);
                 self.before_commit(exchange);
@@ -190,17 +213,28 @@ impl Session {
             return Err(WireError::Truncated);
         }
         let known = self.ensure_prepared(bind.statement, connection, exchange);
+        if bind.portal.is_empty()
+            && (known.is_some() || self.may_be_prepared_in_sql(bind.statement))
+        {
+            self.unnamed_portal = UnnamedPortal::Upstream;
+        }
         let portal = Bytes::copy_from_slice(told_apart(bind.portal));
         let mut alias = None;
         match known {
-            Some((statement, upstream)) => {
+            Some(Copy::Changed(_)) => {
+                exchange.fail(&changed());
+                return Ok(());
+            }
+            Some(Copy::There(prepared, upstream)) => {
+                let statement = prepared.statement;
                 self.plan_fill(&statement, &bind, connection, exchange, miss);
                 frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
                 self.portals
-                    .insert(portal, Some(Bound::new(statement, frame)));
+                    .insert(portal, Some(Bound::new(statement.clone(), frame)));
                 if !upstream.is_empty() {
                     self.metrics.bind();
                     alias = Some(Alias {
+                        statement,
                         upstream,
                         client: Bytes::copy_from_slice(bind.statement),
                     });
@@ -231,15 +265,25 @@ impl Session {
             return Err(WireError::Truncated);
         }
         match describe.target {
+            frontend::Target::Portal
+                if describe.name.is_empty() && self.describe_unnamed(exchange) => {}
             frontend::Target::Portal => {
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::DescribePortal);
             }
             frontend::Target::Statement => {
                 let statement = match self.ensure_prepared(describe.name, connection, exchange) {
-                    Some((statement, upstream)) => {
+                    Some(Copy::There(prepared, upstream)) => {
                         frontend::describe(&mut exchange.outgoing, describe.target, &upstream);
-                        Some(statement)
+                        Some((prepared, upstream))
+                    }
+                    Some(Copy::Changed(told)) => {
+                        // As the server does: the parameters have been told when it looks at the columns.
+                        if let Some(shape) = told.get() {
+                            exchange.give(shape.parameters.clone());
+                        }
+                        exchange.fail(&changed());
+                        return Ok(());
                     }
                     None if self.may_be_prepared_in_sql(describe.name) => {
                         exchange.outgoing.extend_from_slice(frame.bytes());
@@ -250,9 +294,15 @@ impl Session {
                         return Ok(());
                     }
                 };
-                exchange
-                    .expects
-                    .push_back(Expect::DescribeStatement { statement });
+                let alias = statement.as_ref().map(|(prepared, upstream)| Alias {
+                    statement: prepared.statement.clone(),
+                    upstream: upstream.clone(),
+                    client: Bytes::copy_from_slice(describe.name),
+                });
+                exchange.expects.push_back(Expect::DescribeStatement {
+                    statement: statement.map(|(prepared, _)| prepared),
+                    alias: alias.filter(|alias| !alias.upstream.is_empty()),
+                });
             }
         }
         Ok(())
@@ -265,6 +315,9 @@ impl Session {
         exchange: &mut Exchange,
     ) -> Result<(), WireError> {
         let execute = frontend::Execute::read(frame.body())?;
+        if execute.portal.is_empty() && self.execute_unnamed(exchange) {
+            return Ok(());
+        }
         let bound = self
             .portals
             .get(told_apart(execute.portal))
@@ -274,7 +327,7 @@ impl Session {
         if let Some(statement) = &statement
             && let Some(Kind::Deallocate { name: Some(name) }) = statement.analysis.kind()
             && self.tx.status != TransactionStatus::Failed
-            && let Some(before) = self.statements.get(name.as_bytes()).cloned()
+            && let Some(before) = self.statements.as_prepared(name.as_bytes()).cloned()
         {
             // The connection keeps it for others; only the client's name goes.
             let name = Bytes::copy_from_slice(name.as_bytes());
@@ -306,6 +359,7 @@ impl Session {
                 self.touch_everything();
             }
             Some(statement) => {
+                self.end_unnamed(statement.analysis.kind());
                 let mut meaning = self.meaning(&statement.analysis);
                 let frame = bound.as_ref().and_then(|bound| bound.bind.as_ref());
                 let bind = frame.and_then(|frame| frontend::Bind::read(frame.body()).ok());
@@ -341,6 +395,9 @@ impl Session {
         match close.target {
             frontend::Target::Portal => {
                 self.portals.remove(told_apart(close.name));
+                if close.name.is_empty() {
+                    self.unnamed_portal = UnnamedPortal::Upstream;
+                }
                 Self::unplan_fill(close.name, exchange);
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Close {
@@ -362,7 +419,7 @@ impl Session {
                 // The connection keeps it for others; only the client's name goes.
                 let change = NameChange {
                     name: Bytes::copy_from_slice(close.name),
-                    before: self.statements.get(close.name).cloned(),
+                    before: self.statements.as_prepared(close.name).cloned(),
                 };
                 self.statements.remove(close.name);
                 let mut complete = BytesMut::new();
@@ -377,8 +434,8 @@ impl Session {
     }
 }
 
-/// Portal, statement and the rest of a Bind whose rest makes no sense.
-fn names_of_bind(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+/// Portal, statement and the rest of a Bind, whether or not the rest makes sense.
+pub(super) fn names_of_bind(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (portal, rest) = body.split_at(memchr::memchr(0, body)?);
     let (statement, tail) = rest[1..].split_at(memchr::memchr(0, &rest[1..])?);
     Some((portal, statement, &tail[1..]))

@@ -65,6 +65,12 @@ impl Session {
             }
             found.settings = wanted;
         }
+        if let Some(there) = &found.prepared
+            && lease.prepared.retain(|id| there.contains(&id))
+        {
+            // Unseen code has run DEALLOCATE ALL: to the session too they are gone.
+            self.statements.deallocate_all_but(|id| there.contains(&id));
+        }
         self.listens_by_itself(&found.channels).await;
         self.pins = state::pins_after(&self.pins, &found.pins);
         if self.custom_lost {
@@ -105,7 +111,8 @@ impl Session {
         lease: &mut Lease,
         deadline: Instant,
     ) -> Result<state::ReadBack, UpstreamError> {
-        let sql = state::read_back_sql(&self.custom);
+        let prepared = self.effects.intersects(Effects::PREPARED);
+        let sql = state::read_back_sql(&self.custom, prepared);
         match uncancelled(lease, &sql, deadline).await {
             Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {
                 // The session's own statement_timeout is too short even for this.

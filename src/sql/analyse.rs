@@ -9,6 +9,7 @@ use super::Bypass;
 use super::cursor::Cursor;
 use super::facts::{Access, Facts, Kind};
 use super::kind::{self, classify};
+use super::quiet;
 use super::scan::scan;
 use super::tokens::{Prepared, prepare};
 use super::utility;
@@ -86,12 +87,13 @@ fn by_kind(kind: Kind, statement: &str) -> Facts {
         | Kind::Listen
         | Kind::Unlisten
         | Kind::Notify => Facts::harmless(kind),
-        Kind::CommitPrepared
-        | Kind::Execute { .. }
-        | Kind::Do
-        | Kind::Load
-        | Kind::Ddl
-        | Kind::Unknown => Facts::unknown(kind),
+        Kind::Ddl => Facts {
+            evaluates_nothing: quiet::evaluates_nothing(statement),
+            ..Facts::unknown(kind)
+        },
+        Kind::CommitPrepared | Kind::Execute { .. } | Kind::Do | Kind::Load | Kind::Unknown => {
+            Facts::unknown(kind)
+        }
     }
 }
 
@@ -196,6 +198,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         limited: walker.limited,
         writes: changes || prepared.into,
         locks,
+        evaluates_nothing: false,
         complete: true,
         literal_dependent: walker.literal_dependent,
         blocks,

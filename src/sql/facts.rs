@@ -162,6 +162,8 @@ pub struct Facts {
     pub writes: bool,
     /// It locks rows or relations (FOR UPDATE/SHARE, LOCK).
     pub locks: bool,
+    /// Of `Ddl` and `Maintenance`: running it runs nothing that a user wrote, but for event triggers.
+    pub evaluates_nothing: bool,
     /// Everything above is known; when false the statement may do anything.
     pub complete: bool,
     /// The facts hold for this text only, not for every text of its shape.
@@ -191,6 +193,7 @@ impl Facts {
             limited: false,
             writes: true,
             locks: true,
+            evaluates_nothing: false,
             complete: false,
             literal_dependent: false,
             blocks: Vec::new(),

@@ -15,7 +15,9 @@ mod lexer;
 mod literal;
 mod literals;
 mod operators;
+mod quiet;
 mod reason;
+mod remedy;
 mod scan;
 mod shape;
 #[cfg(test)]

@@ -63,6 +63,7 @@ reasons! {
     FunctionCall = "function_call", "A FunctionCall message may do anything.";
     Hint = "hint", "A comment in the statement asks not to cache it.";
     Rule = "rule", "A rule of `[[cache.rules]]` keeps it out.";
+    Mismatch = "mismatch", "Verification (`[cache.verify]`) found an answer of this shape that was not the server's; `SHOW MISMATCHES` has the evidence, `CACHE ENABLE` lets it be cached again.";
     Session = "session", "The session has turned the cache off (`SET pgditto.cache = 'off'`).";
     Pinned = "pinned", "The session is pinned by state that may change what a statement means.";
     Guard = "guard", "The guard connection has no fresh proof that this is still the same server.";

@@ -153,9 +153,13 @@ pub(super) fn refresh(statement: &str) -> Facts {
 /// Known completely when it names its relations, or has none.
 pub(super) fn maintenance(statement: &str) -> Facts {
     let mut cursor = Cursor::new(statement);
-    let relations = if cursor.any(&["comment", "checkpoint"]) {
-        Some(Vec::new())
-    } else if cursor.any(&["vacuum", "analyze", "analyse"]) {
+    if cursor.any(&["comment", "checkpoint"]) {
+        return Facts {
+            evaluates_nothing: true,
+            ..Facts::harmless(Kind::Maintenance)
+        };
+    }
+    let relations = if cursor.any(&["vacuum", "analyze", "analyse"]) {
         vacuumed(&mut cursor)
     } else if cursor.word("reindex") {
         if cursor.is_symbol(0, b'(') {

@@ -48,7 +48,7 @@ pub(super) struct Braked {
 }
 
 fn key(target: &Target) -> (String, String) {
-    (target.address(), target.user.clone())
+    (target.hosts.to_string(), target.user.clone())
 }
 
 impl Brake {

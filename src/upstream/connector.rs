@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::brake::{Brake, Braked};
 use super::connection::Connection;
 use super::error::UpstreamError;
+use super::search;
 use super::standing::{PoolRoom, ServerInfo, ServerRecord, ServerState, Slot, Standing};
 use super::target::{ConnectOptions, Target};
 
@@ -90,7 +91,7 @@ impl Blueprint {
         let generation = self.generation.load(Ordering::Relaxed);
         let mut connection = self.log_in(&plan).await?;
         let record = Arc::new(ServerRecord::new(
-            self.info(&connection, &plan, generation),
+            self.info(&connection, generation),
             Arc::clone(&connection.gate),
         ));
         slot.record(Arc::clone(&record));
@@ -126,7 +127,7 @@ impl Blueprint {
         {
             return Err(error);
         }
-        let result = Connection::connect(target, &plan.options).await;
+        let result = search::open(target, &plan.options, self.room.introduction()).await;
         match &result {
             Ok(_) => self.brake.forget(target),
             Err(error) if error.is_refusal() => {
@@ -150,7 +151,7 @@ impl Blueprint {
         self.plan.compare_and_swap(plan, Arc::new(without));
     }
 
-    fn info(&self, connection: &Connection, plan: &Plan, generation: u64) -> ServerInfo {
+    fn info(&self, connection: &Connection, generation: u64) -> ServerInfo {
         let (local, remote) = connection.stream.addresses().unzip();
         ServerInfo {
             database: self.database.clone(),
@@ -162,7 +163,7 @@ impl Blueprint {
             application: String::new(),
             local,
             remote,
-            address: plan.target.address(),
+            address: connection.target().address(),
             tls: connection.stream.tls_text(),
             generation,
             close_needed: false,

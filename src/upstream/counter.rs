@@ -233,7 +233,7 @@ pub(super) fn close(mut held: Held) {
     held.retire();
 }
 
-fn idle_since(held: &Held) -> Instant {
+pub(super) fn idle_since(held: &Held) -> Instant {
     let standing = held.standing.as_ref();
     standing.map_or_else(Instant::now, |standing| standing.idle_since)
 }

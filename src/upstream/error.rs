@@ -8,6 +8,8 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::config::TargetSessionAttrs;
+use crate::hosts::none_fits;
 use crate::wire::{ErrorReport, Frame, SqlState, WireError, backend};
 
 /// Upstream failed, or said no. Cheap to clone: one failure may be the answer
@@ -72,6 +74,12 @@ pub enum UpstreamError {
     /// A row of a control statement is not UTF-8 text.
     #[error("the server answered with text that is not UTF-8")]
     Encoding,
+    /// Servers were reached, and none is what `target_session_attrs` wants.
+    #[error("{}", none_fits(*.0))]
+    NoneFits(TargetSessionAttrs),
+    /// It leads to another server than that of the guard.
+    #[error("{0}")]
+    Unproven(String),
     /// No place was left when this connection was to be opened.
     #[error("no place is left for a new connection")]
     NoPlace,
@@ -109,6 +117,31 @@ impl UpstreamError {
         }
     }
 
+    /// Whether it may be over soon, or elsewhere be otherwise: where there are several servers, one waits
+    /// and tries again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::ConnectTimeout(_)
+            | Self::Lost(_)
+            | Self::Deadline
+            | Self::NoneFits(_)
+            | Self::Unproven(_)
+            | Self::NoPlace => true,
+            Self::Refused { sqlstate, .. } | Self::Server { sqlstate, .. } => matches!(
+                *sqlstate,
+                SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW
+            ),
+            Self::Tls { .. }
+            | Self::NoTls
+            | Self::NoPassword { .. }
+            | Self::OtherSecret { .. }
+            | Self::Authentication(_)
+            | Self::Protocol(_)
+            | Self::Encoding => false,
+        }
+    }
+
     /// Whether the login came to its end, and that was a no: the same will be refused again.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
@@ -124,7 +157,7 @@ impl UpstreamError {
     pub fn sqlstate(&self) -> SqlState {
         match self {
             Self::Refused { sqlstate, .. } | Self::Server { sqlstate, .. } => *sqlstate,
-            Self::Connect { .. } | Self::ConnectTimeout(_) | Self::NoPlace => {
+            Self::Connect { .. } | Self::ConnectTimeout(_) | Self::NoneFits(_) | Self::NoPlace => {
                 SqlState::CANNOT_CONNECT_NOW
             }
             Self::NoPassword { .. } | Self::OtherSecret { .. } | Self::Authentication(_) => {
@@ -134,6 +167,7 @@ impl UpstreamError {
             | Self::NoTls
             | Self::Lost(_)
             | Self::Protocol(_)
+            | Self::Unproven(_)
             | Self::Deadline
             | Self::Encoding => SqlState::CONNECTION_FAILURE,
         }
@@ -166,6 +200,8 @@ impl UpstreamError {
             }
             Self::Authentication(_) => "authentication with the upstream server failed",
             Self::Lost(_) => "the connection to the upstream server was lost",
+            Self::NoneFits(wanted) => none_fits(*wanted),
+            Self::Unproven(_) => "the upstream server is being replaced by another",
             Self::Protocol(_) | Self::Encoding => "the upstream server sent an unexpected message",
             Self::Deadline => "the upstream server did not answer in time",
             Self::NoPlace => "no upstream connection is free",

@@ -5,6 +5,8 @@ use async_trait::async_trait;
 use super::connection::Connection;
 use super::error::UpstreamError;
 use super::standing::ServerInfo;
+use super::target::Target;
+use crate::config::Host;
 
 /// What a connection's introduction found out; the pool only keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +27,17 @@ pub trait Introduction: Send + Sync {
     /// # Errors
     /// Any: the connection is closed, and the error counts as that of the connect.
     async fn introduce(&self, connection: &mut Connection) -> Result<(), UpstreamError>;
+
+    /// To which of several servers a connection must lead, if somebody knows; it may take a moment
+    /// to find out.
+    async fn place(&self, _target: &Target) -> Option<Host> {
+        None
+    }
+
+    /// Resolves when what [`place`](Self::place) said of the target holds no more.
+    async fn displaced(&self, _target: &Target) {
+        std::future::pending().await
+    }
 
     /// A connection is gone, or about to go. Called wherever it was dropped: must
     /// neither block nor call back into the pool.

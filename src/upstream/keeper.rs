@@ -160,7 +160,9 @@ impl Pool {
         }
         let starving = self.room.database.is_anybody_starving();
         let fewer_than_min = || self.room.taken() < limits.min && !starving;
-        let wanted = |desk: &Desk| queue > desk.opening || fewer_than_min();
+        let spare = std::mem::take(&mut desk.spare_wanted) && queue == 0 && !starving;
+        let wanted =
+            |desk: &Desk| queue > desk.opening || fewer_than_min() || (spare && desk.opening == 0);
         while wanted(desk) && desk.opening < LOGINS_AT_ONCE && self.counted(desk, limits) < size {
             if let Some(failure) = &desk.failure
                 && failure.until > now

@@ -75,6 +75,8 @@ pub struct Pool {
     pub(super) condition: watch::Sender<Condition>,
     /// Tells when the last lease came back.
     pub(super) quiet: Notify,
+    /// Tells when somebody begins to wait for a connection.
+    pub(super) queued: Notify,
     pub(super) counters: Counters,
     owner: Weak<Pools>,
 }
@@ -85,6 +87,8 @@ pub(super) struct Desk {
     pub condition: Condition,
     /// Connects under way.
     pub opening: usize,
+    /// One more connection is to be opened though nobody waits.
+    pub spare_wanted: bool,
     /// Connections that somebody has, pinned ones too.
     pub leased: usize,
     pub pinned: usize,
@@ -136,6 +140,7 @@ impl Pool {
                 shelf: Shelf::new(),
                 condition: Condition::Open,
                 opening: 0,
+                spare_wanted: false,
                 leased: 0,
                 pinned: 0,
                 starving: false,
@@ -145,6 +150,7 @@ impl Pool {
             }),
             condition: watch::Sender::new(Condition::Open),
             quiet: Notify::new(),
+            queued: Notify::new(),
             counters: Counters::default(),
             owner,
         });
@@ -200,8 +206,12 @@ impl Pool {
             Err(_) => {
                 self.counters.timeouts.fetch_add(1, Ordering::Relaxed);
                 let desk = self.desk.lock();
-                match desk.condition {
-                    Condition::Paused => Err(LeaseError::Paused),
+                match (desk.condition, &desk.failure) {
+                    (Condition::Paused, _) => Err(LeaseError::Paused),
+                    // Nothing came free because nothing could be opened.
+                    (_, Some(failure)) if self.waits_out() && self.room.taken() <= desk.opening => {
+                        Err(failure.error.clone().into())
+                    }
                     _ => Err(LeaseError::Timeout {
                         waited,
                         pinned: desk.pinned,
@@ -228,6 +238,7 @@ impl Pool {
                     return Ok(Answer::Lease(lease.accept()));
                 }
                 if self.room.taken() == 0
+                    && !self.waits_out()
                     && let Some(failure) = desk.failure.as_ref().filter(|f| f.until > now)
                 {
                     return Err(failure.error.clone().into());
@@ -241,7 +252,13 @@ impl Pool {
         };
         drop(desk);
         self.room.bell.notify_one();
+        self.queued.notify_waiters();
         Ok(Answer::Wait(ticket, receiver))
+    }
+
+    /// Whether one waits where no server can be used: of several another may soon take over.
+    fn waits_out(&self) -> bool {
+        !self.blueprint.plan.load().target.hosts.is_plain()
     }
 
     /// A connect failed: its error goes to the one whose turn it is, and to
@@ -263,6 +280,7 @@ impl Pool {
             until,
         });
         let told = match self.room.taken() {
+            _ if self.waits_out() && error.may_pass() => Vec::new(),
             0 => desk.shelf.dismiss_all(),
             // The server is full, of us too: one of ours will come free.
             _ if error.sqlstate() == crate::wire::SqlState::TOO_MANY_CONNECTIONS => Vec::new(),

@@ -20,8 +20,10 @@ use super::pool::Pool;
 use super::standing::DatabaseRoom;
 use super::target::{ConnectOptions, Target};
 use super::trial::TRIALS_MAX;
+use super::walsender::Walsenders;
 use crate::auth::{LoginSecret, Verifier};
 use crate::config::{Config, DatabaseConfig, Secret};
+use crate::hosts::Hosts;
 use crate::tls::{self, TlsError};
 use crate::wire::{ErrorReport, SqlState};
 
@@ -72,6 +74,7 @@ pub struct Pools {
     guesses: Brake,
     trials: Semaphore,
     me: Weak<Self>,
+    pub(super) walsenders: Arc<Walsenders>,
 }
 
 #[derive(Default)]
@@ -114,6 +117,23 @@ pub enum OrderError {
 struct Snapshot {
     config: Arc<Config>,
     tls: Option<Arc<rustls::ClientConfig>>,
+    known: Arc<KnownHosts>,
+}
+
+/// Lists of servers, so that all that lead to the same share what they know of them. As many as there
+/// are in the configuration.
+#[derive(Default)]
+struct KnownHosts(Mutex<HashSet<Arc<Hosts>>>);
+
+impl KnownHosts {
+    fn intern(&self, hosts: Arc<Hosts>) -> Arc<Hosts> {
+        let mut known = self.0.lock();
+        if let Some(known) = known.get(&hosts) {
+            return Arc::clone(known);
+        }
+        known.insert(Arc::clone(&hosts));
+        hosts
+    }
 }
 
 impl Pools {
@@ -126,7 +146,7 @@ impl Pools {
         introduction: Option<Arc<dyn Introduction>>,
     ) -> Result<Arc<Self>, TlsError> {
         let (most, window) = failures(&config);
-        let settings = ArcSwap::from_pointee(Snapshot::new(config)?);
+        let settings = ArcSwap::from_pointee(Snapshot::new(config, Arc::default())?);
         Ok(Arc::new_cyclic(|me| Self {
             settings,
             map: Mutex::default(),
@@ -136,6 +156,7 @@ impl Pools {
             guesses: Brake::new(most, window),
             trials: Semaphore::new(TRIALS_MAX),
             me: me.clone(),
+            walsenders: Arc::default(),
         }))
     }
 
@@ -204,6 +225,25 @@ impl Pools {
         Ok((plan.target, plan.options))
     }
 
+    /// How a replication connection is made, and how many there may be.
+    pub(super) fn walsender_plan(
+        &self,
+        database: &str,
+        user: &str,
+    ) -> Result<(Plan, Limits, usize), PoolsError> {
+        let settings = self.settings.load();
+        if self.map.lock().shut {
+            return Err(PoolsError::ShuttingDown);
+        }
+        let (plan, limits) = settings.resolve(database, user, self.learned.get(database, user))?;
+        let places = settings.config.pool.max_replication_connections;
+        Ok((plan, limits, places))
+    }
+
+    pub(super) fn introduction(&self) -> Option<&Arc<dyn Introduction>> {
+        self.introduction.as_ref()
+    }
+
     /// A client has logged in: from now on its user can be logged in upstream with `secret`, where
     /// the configuration has no password. Connections made with another are replaced.
     pub fn learn(&self, database: &str, user: &str, secret: LoginSecret) {
@@ -224,9 +264,9 @@ impl Pools {
     pub(super) fn disown(&self, database: &str, user: &str, error: &UpstreamError) {
         let is_password = matches!(error, UpstreamError::OtherSecret { .. })
             || error.sqlstate() == SqlState::INVALID_PASSWORD;
-        let address = |database: &str| Some(self.target(database, user).ok()?.address());
-        let here = address(database);
-        let is_here = |other: &str| other == database || address(other) == here;
+        let hosts = |database: &str| Some(self.target(database, user).ok()?.hosts);
+        let here = hosts(database);
+        let is_here = |other: &str| other == database || hosts(other) == here;
         let is_over = |other: &str| other == database || is_password && is_here(other);
         for (other, _) in self.learned.of_user(user) {
             if is_over(&other) {
@@ -246,7 +286,7 @@ impl Pools {
     pub(super) fn shown(&self, target: &Target) -> Option<LoginSecret> {
         let is_there = |database: &str| {
             let other = self.target(database, &target.user);
-            other.is_ok_and(|other| other.address() == target.address())
+            other.is_ok_and(|other| other.hosts == target.hosts)
         };
         let mut known = self.learned.of_user(&target.user).into_iter();
         known
@@ -421,7 +461,8 @@ impl Pools {
     /// If the files of `[server_tls]` cannot be used: then nothing has changed.
     pub fn update(&self, config: Arc<Config>) -> Result<(), TlsError> {
         let (most, window) = failures(&config);
-        let settings = Snapshot::new(config)?;
+        let known = Arc::clone(&self.settings.load().known);
+        let settings = Snapshot::new(config, known)?;
         self.brake.set_limit(most, window);
         self.guesses.set_limit(most, window);
         let mut gone = Vec::new();
@@ -476,9 +517,9 @@ impl Map {
 }
 
 impl Snapshot {
-    fn new(config: Arc<Config>) -> Result<Self, TlsError> {
+    fn new(config: Arc<Config>, known: Arc<KnownHosts>) -> Result<Self, TlsError> {
         let tls = tls::upstream(&config.server_tls)?;
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, known })
     }
 
     /// What the configuration says of one pool.
@@ -495,7 +536,7 @@ impl Snapshot {
         }
         let user_entry = config.users.iter().find(|entry| entry.name == user);
         let secrets = config.secrets(user).unwrap_or_default();
-        let mut target = Target::new(
+        let target = Target::new(
             &config.upstream,
             &config.server_tls,
             self.tls.clone(),
@@ -503,13 +544,17 @@ impl Snapshot {
             user,
             secrets.password,
         );
+        let hosts = match entry {
+            Some(entry) => {
+                let (hosts, wanted) = entry.hosts(&config.upstream);
+                Hosts::new(hosts, wanted)
+            }
+            None => Arc::clone(&target.hosts),
+        };
+        let mut target = target.among(self.known.intern(hosts));
         let is_learned = target.password.is_none() && learned.is_some();
         // Without any the server may still let the user in.
         target.learned = learned.or_else(|| md5_of(secrets.verifier.as_ref()?));
-        if let Some(entry) = entry {
-            target.host = entry.host.clone().unwrap_or(target.host);
-            target.port = entry.port.unwrap_or(target.port);
-        }
         let options = config.upstream.options.clone();
         let options = options.map(|options| ("options".to_owned(), options));
         let plan = Plan {

@@ -279,7 +279,7 @@ impl ServerRecord {
         }
     }
 
-    fn info(&self) -> ServerInfo {
+    pub(super) fn info(&self) -> ServerInfo {
         let state = match self.state.load(Ordering::Relaxed) {
             1 => ServerState::Active,
             2 => ServerState::Pinned,

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::LoginSecret;
-use crate::config::{Secret, ServerTlsConfig, SslMode, UpstreamConfig};
+use crate::config::{Host, Secret, ServerTlsConfig, SslMode, UpstreamConfig};
+use crate::hosts::Hosts;
 
-/// A server, a database and a user of it.
+/// One or several servers, a database and a user of it.
 #[derive(Clone)]
 pub struct Target {
+    /// All of them; `host` and `port` are the one that it leads to, or that is tried first.
+    pub hosts: Arc<Hosts>,
     /// Host name, address, or the directory of a Unix socket (begins with `/`).
     pub host: String,
     pub port: u16,
@@ -23,7 +26,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// The server of `[upstream]`, as `user` with `password` in `dbname`.
+    /// The servers of `[upstream]`, as `user` with `password` in `dbname`.
     pub fn new(
         upstream: &UpstreamConfig,
         server_tls: &ServerTlsConfig,
@@ -32,15 +35,34 @@ impl Target {
         user: impl Into<String>,
         password: Option<Secret>,
     ) -> Self {
+        let hosts = Hosts::new(upstream.hosts(), upstream.wanted());
+        let Host { name, port } = hosts.preferred().clone();
         Self {
-            host: upstream.host.clone(),
-            port: upstream.port,
+            hosts,
+            host: name,
+            port,
             dbname: dbname.into(),
             user: user.into(),
             password,
             learned: None,
             sslmode: server_tls.sslmode,
             tls,
+        }
+    }
+
+    /// The same, with `hosts` for servers.
+    pub(super) fn among(mut self, hosts: Arc<Hosts>) -> Self {
+        let preferred = hosts.preferred().clone();
+        self.hosts = hosts;
+        self.at(&preferred)
+    }
+
+    /// The same, leading to this one of the servers.
+    pub(super) fn at(&self, host: &Host) -> Self {
+        Self {
+            host: host.name.clone(),
+            port: host.port,
+            ..self.clone()
         }
     }
 
@@ -71,8 +93,7 @@ impl Target {
             _ => false,
         };
         same_tls
-            && self.host == other.host
-            && self.port == other.port
+            && self.hosts == other.hosts
             && self.dbname == other.dbname
             && self.user == other.user
             && self.password == other.password

@@ -4,8 +4,10 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::brake::Braked;
+use super::connection::Connection;
 use super::error::UpstreamError;
 use super::pools::Pools;
+use super::target::{ConnectOptions, Target};
 use super::{login, pools::PoolsError};
 use crate::auth::LoginSecret;
 use crate::config::Secret;
@@ -105,7 +107,7 @@ impl Pools {
         target.password = Some(password.clone());
         let tried = {
             let _turn = self.trials().acquire().await;
-            login::log_in(&target, &options).await
+            log_in(&target, &options).await
         };
         let shown = match tried {
             Ok((_connection, shown)) => {
@@ -133,6 +135,21 @@ impl Pools {
             Shown::Nothing => Err(TrialError::NotAsked(user.to_owned())),
         }
     }
+}
+
+/// Logs in at the first of the target's servers that answers: all of them know the same users.
+async fn log_in(
+    target: &Target,
+    options: &ConnectOptions,
+) -> Result<(Connection, Shown), UpstreamError> {
+    let mut failure = UpstreamError::NoneFits(target.hosts.wanted());
+    for (host, _) in target.hosts.candidates() {
+        match login::log_in(&target.at(&host), options).await {
+            Err(error) if error.may_pass() => failure = error,
+            result => return result,
+        }
+    }
+    Err(failure)
 }
 
 /// [`LoginSecret::is_of`], which may take milliseconds, beside the runtime's workers.

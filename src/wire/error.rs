@@ -41,6 +41,8 @@ pub enum WireError {
     CancelLength,
     #[error("invalid length of cancel key")]
     CancelKeyLength,
+    #[error("invalid value for parameter \"replication\": \"{0}\"")]
+    Replication(String),
 }
 
 impl WireError {
@@ -61,7 +63,8 @@ impl WireError {
             | WireError::NoUser
             | WireError::Encoding
             | WireError::CancelLength
-            | WireError::CancelKeyLength => true,
+            | WireError::CancelKeyLength
+            | WireError::Replication(_) => true,
         }
     }
 
@@ -70,6 +73,7 @@ impl WireError {
         let code = match self {
             WireError::UnsupportedProtocol { .. } => SqlState::FEATURE_NOT_SUPPORTED,
             WireError::NoUser => SqlState::INVALID_AUTHORIZATION,
+            WireError::Replication(_) => SqlState::INVALID_PARAMETER_VALUE,
             WireError::Encoding => SqlState::CHARACTER_NOT_IN_REPERTOIRE,
             _ => SqlState::PROTOCOL_VIOLATION,
         };
@@ -82,6 +86,9 @@ impl WireError {
             WireError::TooLong { len, limit } => report.with_detail(format!(
                 "The message has {len} bytes, the limit is {limit}."
             )),
+            WireError::Replication(_) => {
+                report.with_hint("Valid values are: \"false\", 0, \"true\", 1, \"database\".")
+            }
             _ => report,
         }
     }

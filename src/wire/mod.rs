@@ -28,7 +28,7 @@ pub use frame::{Frame, FrameHeader, HEADER_LEN, frame_header, take_frame};
 pub use report::{ErrorReport, Severity};
 pub use sqlstate::SqlState;
 pub use startup::{
-    CANCEL_KEY_LEN_MAX, CANCEL_KEY_LEN_MIN, NEWEST_MINOR, Startup, StartupPacket, cancel_key_len,
-    take_startup,
+    CANCEL_KEY_LEN_MAX, CANCEL_KEY_LEN_MIN, NEWEST_MINOR, Replication, Startup, StartupPacket,
+    cancel_key_len, take_startup,
 };
 pub use status::TransactionStatus;

@@ -52,6 +52,15 @@ impl std::fmt::Debug for StartupPacket {
     }
 }
 
+/// What a replication connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replication {
+    /// Of the whole server: in no database, and no SQL.
+    Physical,
+    /// Of one database, where SQL is understood too.
+    Logical,
+}
+
 /// StartupMessage.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Startup {
@@ -91,12 +100,41 @@ impl Startup {
         Ok(named.unwrap_or(user))
     }
 
+    /// Whether it asks for a replication connection.
+    ///
+    /// # Errors
+    /// A value that PostgreSQL does not take.
+    pub fn replication(&self) -> Result<Option<Replication>, WireError> {
+        match self.get("replication") {
+            None => Ok(None),
+            Some("database") => Ok(Some(Replication::Logical)),
+            Some(value) => match boolean(value) {
+                Some(true) => Ok(Some(Replication::Physical)),
+                Some(false) => Ok(None),
+                None => Err(WireError::Replication(value.to_owned())),
+            },
+        }
+    }
+
     /// Names of the protocol options (`_pq_.…`) asked for, in order. We know none of them.
     pub fn protocol_options(&self) -> impl Iterator<Item = &str> {
         self.parameters
             .iter()
             .map(|(name, _)| name.as_str())
             .filter(|name| name.starts_with("_pq_."))
+    }
+}
+
+/// A boolean in PostgreSQL's spellings, of which beginnings count too.
+fn boolean(value: &str) -> Option<bool> {
+    let value = value.to_ascii_lowercase();
+    let begins = |word: &str, len_min| value.len() >= len_min && word.starts_with(&value);
+    if begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == "1" {
+        Some(true)
+    } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || value == "0" {
+        Some(false)
+    } else {
+        None
     }
 }
 
@@ -292,6 +330,28 @@ mod tests {
         }
         let mut short = packet(&[0x04, 0xd2, 0x16, 0x2e, 0, 0]);
         assert_eq!(take_startup(&mut short), Err(WireError::CancelLength));
+    }
+
+    #[test]
+    fn replication_is_asked_for_in_every_spelling_of_postgresql() {
+        let asked = |value: &str| {
+            let body = format!("user\0amy\0replication\0{value}\0\0");
+            startup(body.as_bytes()).unwrap().replication()
+        };
+        for value in ["true", "TRUE", "t", "tr", "yes", "y", "on", "1"] {
+            assert_eq!(asked(value), Ok(Some(Replication::Physical)), "{value}");
+        }
+        for value in ["false", "f", "no", "n", "off", "of", "0"] {
+            assert_eq!(asked(value), Ok(None), "{value}");
+        }
+        assert_eq!(asked("database"), Ok(Some(Replication::Logical)));
+        for value in ["", "o", "Database", "2", "truer", "10"] {
+            let error = asked(value).unwrap_err();
+            assert_eq!(
+                error.report().code,
+                crate::wire::SqlState::INVALID_PARAMETER_VALUE
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("planted", &[]),
     ("wire", &[]),
     ("config", &[]),
+    ("hosts", &["config"]),
     ("auth", &["wire", "config"]),
     ("tls", &["config"]),
     ("sql", &["config"]),
@@ -16,10 +17,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cache", &["config", "sql", "catalog"]),
     (
         "authority",
-        &["config", "sql", "catalog", "cache", "planted"],
+        &["config", "hosts", "sql", "catalog", "cache", "planted"],
     ),
     ("notify", &["wire", "authority"]),
-    ("upstream", &["wire", "auth", "config", "tls"]),
+    ("upstream", &["wire", "auth", "config", "hosts", "tls"]),
     ("client", &["wire", "auth", "config", "tls"]),
     ("insight", &["wire", "config", "sql", "metrics"]),
     (
@@ -28,6 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "planted",
             "wire",
             "config",
+            "hosts",
             "sql",
             "metrics",
             "catalog",

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use pgditto::authority::{Authority, ControlTarget, Proof, Setup, Unproven};
 use pgditto::cache::{Fit, Moment, Tags};
 use pgditto::catalog::Footprint;
-use pgditto::config::{CacheConfig, Secret, ServerTlsConfig, SslMode};
+use pgditto::config::{CacheConfig, Host, Secret, ServerTlsConfig, SslMode};
+use pgditto::hosts::Hosts;
 use pgditto::sql::Bypass;
 use rustix::process::{Pid, kill_process};
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -20,8 +21,7 @@ const LEASE: Duration = Duration::from_millis(600);
 
 fn target(port: u16) -> ControlTarget {
     ControlTarget {
-        host: "127.0.0.1".into(),
-        port,
+        hosts: Hosts::one(Host::new("127.0.0.1", port)),
         dbname: DATABASE.into(),
         user: USER.into(),
         password: Some(Secret::new(PASSWORD)),

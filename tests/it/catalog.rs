@@ -233,8 +233,6 @@ async fn code_of_users_is_found_wherever_it_hides() {
         CREATE TABLE log (x int);
         CREATE FUNCTION loud(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
             $$BEGIN INSERT INTO log VALUES ($1); RETURN $1; END$$;
-        CREATE FUNCTION standard(int) RETURNS int BEGIN ATOMIC SELECT loud($1); END;
-        CREATE FUNCTION quiet(int) RETURNS int BEGIN ATOMIC SELECT abs($1); END;
         CREATE FUNCTION quoting(int) RETURNS int LANGUAGE sql AS $$SELECT 'insert'::text::int + $1$$;
         CREATE AGGREGATE quiet_sum(int) (SFUNC = int4pl, STYPE = int);
         CREATE FUNCTION loud_step(int, int) RETURNS int LANGUAGE sql AS 'SELECT loud($1)';
@@ -284,8 +282,6 @@ async fn code_of_users_is_found_wherever_it_hides() {
     );
     for (function, loud) in [
         ("loud", true),
-        ("standard", true),
-        ("quiet", false),
         ("quoting", false),
         ("quiet_sum", false),
         ("loud_sum", true),
@@ -302,6 +298,32 @@ async fn code_of_users_is_found_wherever_it_hides() {
         footprint(&catalog, Kind::Maintenance, "plain").everything,
         "an index calls loud()"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_of_users_is_found_in_standard_bodies() {
+    let postgres = Postgres::start(&[]);
+    let client = connect(&postgres.url()).await;
+    run(
+        &client,
+        r"
+        CREATE TABLE log (x int);
+        CREATE FUNCTION loud(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+            $$BEGIN INSERT INTO log VALUES ($1); RETURN $1; END$$;
+        CREATE FUNCTION standard(int) RETURNS int BEGIN ATOMIC SELECT loud($1); END;
+        CREATE FUNCTION quiet(int) RETURNS int BEGIN ATOMIC SELECT abs($1); END;
+        ",
+    )
+    .await;
+    let catalog = load(&client).await;
+    for (function, loud) in [("standard", true), ("quiet", false)] {
+        let everything = catalog
+            .judge(&call(function), &scope())
+            .footprint
+            .everything;
+        assert_eq!(everything, loud, "{function}");
+        assert!(read(&catalog, &call(function)).is_err(), "{function}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use pgditto::authority::ControlTarget;
-use pgditto::config::{Secret, SslMode};
+use pgditto::config::{Host, Secret, SslMode};
+use pgditto::hosts::Hosts;
 use pgditto::notify::{Hub, Mailbox, Trouble};
 
 use crate::fixture::{Postgres, eventually};
 
 fn hub(postgres: &Postgres) -> Hub {
-    Hub::new(ControlTarget {
-        host: "127.0.0.1".to_owned(),
-        port: postgres.port,
+    let target = ControlTarget {
+        hosts: Hosts::one(Host::new("127.0.0.1", postgres.port)),
         dbname: "app".to_owned(),
         user: "app".to_owned(),
         password: Some(Secret::new("secret".to_owned())),
@@ -21,7 +21,8 @@ fn hub(postgres: &Postgres) -> Hub {
         tls: None,
         application_name: "pgditto".to_owned(),
         connect_timeout: Duration::from_secs(5),
-    })
+    };
+    Hub::new(target, None)
 }
 
 fn mailbox(number: u32) -> Arc<Mailbox> {

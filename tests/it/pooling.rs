@@ -207,16 +207,105 @@ fn a_terminated_backend_ends_what_it_was_busy_with_and_nothing_else() {
     let (postgres, pgditto) = servers(|_| {});
     let mut wire = Wire::connect(pgditto.port);
     let pid = wire.value("SELECT pg_backend_pid()");
-    postgres.psql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+    postgres.terminate(&pid);
     let next = wire.value("SELECT pg_backend_pid()");
     assert_ne!(pid, next, "an idle session is given another connection");
     wire.send(Frames::new().query("SELECT pg_sleep(600)").bytes());
     let running = format!("SELECT state FROM pg_stat_activity WHERE pid = {next}");
     eventually("the statement runs", || postgres.psql(&running) == "active");
-    postgres.psql(&format!("SELECT pg_terminate_backend({next}, 10000)"));
+    postgres.terminate(&next);
     let end = wire.read_until(&[]);
     assert_eq!(error_code(&end), "57P01", "{end:?}");
     assert_eq!(Wire::connect(pgditto.port).value("SELECT 1"), "1");
+}
+
+/// Everything that the server says up to the end of the connection.
+fn farewell(wire: &mut Wire) -> String {
+    format!("{:?}", wire.read_until(&[]))
+}
+
+/// What a session may have done before it idles, and its connection is taken away.
+const BUSY: &[&str] = &[
+    "BEGIN; SELECT 1",
+    "BEGIN; SELECT 1/0",
+    "CREATE TEMPORARY TABLE mine (a int)",
+    "SELECT pg_advisory_lock(7)",
+    "PREPARE mine AS SELECT 1",
+    "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+];
+
+#[test]
+fn a_session_whose_idle_backend_is_terminated_hears_what_the_server_says_if_it_needs_it() {
+    let (postgres, pgditto) = servers(|options| {
+        options.set("pool.default_pool_size", 20);
+    });
+    for before in BUSY {
+        let said = [pgditto.port, postgres.port].map(|port| {
+            let mut wire = Wire::connect(port);
+            wire.query(before);
+            let pid = postgres.psql(
+                "SELECT pid FROM pg_stat_activity WHERE usename = 'app'
+                 AND application_name NOT LIKE 'pgditto%' ORDER BY query_start DESC LIMIT 1",
+            );
+            postgres.psql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+            farewell(&mut wire)
+        });
+        assert!(said[0].contains("57P01"), "{before}: {}", said[0]);
+        assert_eq!(said[0], said[1], "{before}");
+    }
+}
+
+#[test]
+fn sessions_that_need_their_connection_hear_what_the_server_says_when_it_restarts() {
+    let (mut postgres, pgditto) = servers(|options| {
+        options.set("pool.default_pool_size", 20);
+    });
+    let sessions = |port| {
+        let begin = |sql: &&str| {
+            let mut wire = Wire::connect(port);
+            wire.query(sql);
+            wire
+        };
+        BUSY.iter().map(begin).collect::<Vec<_>>()
+    };
+    let mut ours = sessions(pgditto.port);
+    // Advisory locks are the database's.
+    ours[3].rows("SELECT pg_advisory_unlock_all(), pg_advisory_lock(8)");
+    let mut theirs = sessions(postgres.port);
+    let mut idle = [(); 3].map(|()| Wire::connect(pgditto.port));
+    idle[0].rows("SELECT 1");
+    idle[1].rows("BEGIN");
+    idle[2].rows("SET work_mem = '5MB'");
+    postgres.restart();
+    for (at, before) in BUSY.iter().enumerate() {
+        let said = farewell(&mut ours[at]);
+        assert!(said.contains("57P01"), "{before}: {said}");
+        assert_eq!(said, farewell(&mut theirs[at]), "{before}");
+    }
+    // The others hear nothing, not even with their next answer.
+    let mut truth = Wire::connect(postgres.port);
+    truth.rows("SET work_mem = '5MB'");
+    for sql in ["SHOW work_mem", "SELECT 1"] {
+        assert_eq!(idle[2].query(sql), truth.query(sql));
+    }
+    truth.rows("RESET work_mem");
+    assert_eq!(idle[0].query("SELECT 2"), truth.query("SELECT 2"));
+    truth.rows("BEGIN");
+    for sql in ["SELECT 3", "COMMIT"] {
+        assert_eq!(idle[1].query(sql), truth.query(sql));
+    }
+}
+
+#[test]
+fn a_session_pooled_connection_that_is_terminated_ends_its_session() {
+    let (postgres, pgditto) = servers(|options| {
+        options.set("pool.pool_mode", "session");
+    });
+    let mut wire = Wire::connect(pgditto.port);
+    let pid = wire.value("SELECT pg_backend_pid()");
+    postgres.psql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+    let said = farewell(&mut wire);
+    assert!(said.contains("57P01"), "{said}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! What a session has set, prepared and taken is its own on every connection, and nobody else's.
 
-use crate::fixture::{Frames, Pgditto, Postgres, Wait, Wire, error_code};
+use crate::fixture::{Frames, Pgditto, Postgres, Wait, Wire, error_code, eventually};
 
 struct Pair {
     postgres: Postgres,
-    _pgditto: Pgditto,
+    pgditto: Pgditto,
     port: u16,
     one: Wire,
     two: Wire,
@@ -23,7 +23,7 @@ fn pair() -> Pair {
         one: Wire::connect(port),
         two: Wire::connect(port),
         port,
-        _pgditto: pgditto,
+        pgditto,
         postgres,
     }
 }
@@ -328,4 +328,42 @@ fn sequence_state_is_the_sessions_own() {
     assert_eq!(pair.two.value("SELECT nextval('u')"), "1");
     assert_eq!(pair.one.value("SELECT currval('s')"), "3");
     assert_eq!(pair.one.value("SELECT lastval()"), "3");
+}
+
+#[test]
+fn definitions_draw_nothing_from_sequences() {
+    let mut pair = pair();
+    pair.postgres.psql_as(
+        "app",
+        "CREATE TABLE k (id serial, v int); INSERT INTO k (v) VALUES (0);
+         CREATE TABLE rls (tenant int); CREATE POLICY p ON rls USING (tenant = 1);
+         CREATE FUNCTION draw() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN nextval('k_id_seq'); END $$",
+    );
+    let truth = Wire::connect(pair.postgres.port).query("SELECT lastval()");
+    for sql in [
+        "ALTER POLICY p ON rls USING (tenant = 2)",
+        "COMMENT ON TABLE rls IS 'told apart'",
+        "GRANT SELECT ON rls TO PUBLIC",
+        "CREATE TABLE more (a int, b text DEFAULT 'x')",
+        "ALTER TABLE more RENAME a TO c",
+        "DROP TABLE more",
+    ] {
+        // What is judged while there is no picture means everything.
+        eventually_judged(&mut pair);
+        pair.one.rows(sql);
+        eventually_judged(&mut pair);
+        pair.two.rows("UPDATE k SET v = 1 WHERE id = 1");
+        assert_eq!(pair.one.query("SELECT lastval()"), truth, "{sql}");
+    }
+    pair.assert_shared();
+}
+
+/// Returns once the catalogue is known again: hits are served then.
+fn eventually_judged(pair: &mut Pair) {
+    let hits = |pair: &Pair| pair.pgditto.metrics().sum("pgditto_hits_total", &[]);
+    eventually("a hit", || {
+        let before = hits(pair);
+        pair.two.rows("SELECT v FROM k WHERE id = 1");
+        hits(pair) > before
+    });
 }

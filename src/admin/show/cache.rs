@@ -1,9 +1,10 @@
 //! CACHE, CACHE_TABLES, CACHE_RULES.
 
-use crate::admin::house::{CacheRuleRow, CacheTableRow, House};
+use super::moment;
+use crate::admin::house::{CacheRuleRow, CacheTableRow, House, MismatchRow};
 use crate::admin::table::{Cell, Column, int4, int8, row, text};
 use crate::config::{CacheRule, Level};
-use crate::metrics::cache_mode_word;
+use crate::metrics::{Verification, cache_mode_word};
 
 pub(super) const CACHE: &[Column] = &[text("name"), text("value")];
 
@@ -42,9 +43,15 @@ pub(super) fn cache(house: &dyn House) -> Vec<Vec<Cell>> {
         ("redis_errors", redis.errors),
         ("redis_timeouts", redis.timeouts),
     ];
+    let verified = Verification::ALL
+        .iter()
+        .zip(cache.verify.results)
+        .map(|(result, count)| row![format!("verify_{}", result.as_str()), count.to_string()]);
+    let off = cache.verify.shapes_off.to_string();
+    let verified = verified.chain([row!["verify_shapes_off", off]]);
     let words = words.iter().map(|&(name, word)| row![name, word]);
     let numbers = numbers.iter().map(|(name, n)| row![*name, n.to_string()]);
-    words.chain(numbers).collect()
+    words.chain(numbers).chain(verified).collect()
 }
 
 pub(super) const TABLES: &[Column] = &[
@@ -124,6 +131,39 @@ pub(super) fn rules(house: &dyn House) -> Vec<Vec<Cell>> {
         .enumerate()
         .map(row)
         .collect()
+}
+
+/// Times in microseconds.
+pub(super) const MISMATCHES: &[Column] = &[
+    text("at"),
+    text("database"),
+    text("shape"),
+    int8("entry_age"),
+    int8("cached_rows"),
+    text("cached_hash"),
+    int8("server_rows"),
+    text("server_hash"),
+    text("relations"),
+    text("statement"),
+];
+
+/// The oldest first.
+pub(super) fn mismatches(house: &dyn House) -> Vec<Vec<Cell>> {
+    let row = |found: MismatchRow| {
+        row![
+            moment(found.found_at),
+            found.database,
+            found.shape,
+            found.entry_age,
+            found.cached_rows,
+            found.cached_hash,
+            found.server_rows,
+            found.server_hash,
+            found.relations.join(","),
+            found.statement,
+        ]
+    };
+    house.mismatches().into_iter().map(row).collect()
 }
 
 /// NULL where the rule does not say.

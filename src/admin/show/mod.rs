@@ -64,6 +64,7 @@ shows! {
     Cache = "CACHE", cache::CACHE, cache::cache;
     CacheTables = "CACHE_TABLES", cache::TABLES, cache::tables;
     CacheRules = "CACHE_RULES", cache::RULES, cache::rules;
+    Mismatches = "MISMATCHES", cache::MISMATCHES, cache::mismatches;
     Queries = "QUERIES", queries::QUERIES, queries::queries;
     Slow = "SLOW", queries::SLOW, queries::slow;
     Pins = "PINS", connections::PINS, connections::pins;

@@ -82,9 +82,10 @@ pub(super) const DATABASES: &[Column] = &[
 
 pub(super) fn databases(house: &dyn House) -> Vec<Vec<Cell>> {
     let snapshot = house.snapshot();
-    let guard = |name: &str| {
+    let guard = |database: &DatabaseSnapshot| {
+        let name = database.authority.as_ref()?;
         let mut authorities = snapshot.authorities.iter();
-        let authority = authorities.find(|authority| authority.database == name)?;
+        let authority = authorities.find(|authority| authority.database == *name)?;
         Some(authority.hindrance.map_or("serving", |why| why.as_str()))
     };
     let row = |database: &DatabaseSnapshot| {
@@ -107,7 +108,7 @@ pub(super) fn databases(house: &dyn House) -> Vec<Vec<Cell>> {
             Cell::Null,
             0_u64,
             database.clients,
-            guard(&database.name),
+            guard(database),
         ]
     };
     snapshot.databases.iter().map(row).collect()

@@ -41,9 +41,8 @@ pub struct Visit<'a> {
     pub encrypted: bool,
     pub user: &'a str,
     pub database: &'a str,
-    /// It wants the stream of all databases (`replication=true`), for which only rules count that
-    /// say so.
-    pub replication: bool,
+    /// Physical replication, which is of no database.
+    pub is_physical: bool,
     /// The roles that the user is a member of, directly or not, itself included.
     pub roles: Option<&'a HashSet<String>>,
     /// Whether an address is this machine's own, and the networks that it is part of: asked for

@@ -71,7 +71,7 @@ enum Name {
     SameRole,
     /// Members of this role.
     MemberOf(String),
-    /// Replication connections, which end elsewhere.
+    /// Physical replication connections, for which no other name stands.
     Replication,
     Is(String),
     Matches(Regex),
@@ -182,7 +182,7 @@ impl Rule {
         if !connection {
             return Some(false);
         }
-        let database = match visit.replication {
+        let database = match visit.is_physical {
             true => Some(self.databases.iter().any(Name::is_replication)),
             false => any(&self.databases, visit.database, visit),
         };

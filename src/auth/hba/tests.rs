@@ -54,7 +54,7 @@ fn visit<'a>(user: &'a str, database: &'a str) -> Visit<'a> {
         encrypted: false,
         user,
         database,
-        replication: false,
+        is_physical: false,
         roles: None,
         is_own: &|_| false,
         own_networks: &Vec::new,
@@ -66,6 +66,7 @@ fn decided(hba: &str, address: &str, user: &str, database: &str) -> usize {
     let hba = parse(hba).unwrap();
     let visit = Visit {
         address: (address != "local").then(|| address.parse().unwrap()),
+        is_physical: database == "<physical>",
         is_own: &|address| address == IpAddr::from([10, 1, 2, 3]),
         own_networks: &|| vec![network("10.1.2.0", 24), network("::1", 128)],
         ..visit(user, database)
@@ -96,6 +97,10 @@ host    all             own         samehost             password
         (0, "11.0.0.1", "amy", "shop"),
         (4, "10.9.9.9", "eve", "eve"),
         (0, "192.0.2.1", "eve", "replication"),
+        (5, "192.0.2.1", "eve", "<physical>"),
+        (5, "::1", "all", "<physical>"),
+        (2, "local", "postgres", "replication"),
+        (0, "local", "postgres", "<physical>"),
         (6, "::1", "all", "shop"),
         (0, "::1", "eve", "shop"),
         (7, "10.1.2.77", "w12", "shop"),
@@ -192,7 +197,7 @@ fn physical_replication_is_only_for_rules_that_name_it() {
     let hba = parse("host all all all trust\nhost x,replication amy all md5").unwrap();
     let line = |user| {
         let visit = Visit {
-            replication: true,
+            is_physical: true,
             ..visit(user, "x")
         };
         hba.decide(&visit).unwrap().map(|rule| rule.line)

@@ -1,6 +1,6 @@
 use super::builder::{Builder, With, facts};
 use crate::catalog::{Catalog, Effects};
-use crate::sql::{Facts, Kind};
+use crate::sql::{Facts, Kind, analyse};
 
 fn effects(catalog: &Catalog, facts: &Facts) -> Effects {
     catalog.judge_plain(facts).effects
@@ -139,4 +139,32 @@ fn of_triggers_behind_a_write_and_behind_functions_that_write() {
         effects(&catalog, &facts(Kind::Select).calls("writer", &[])),
         Effects::SETTINGS
     );
+}
+
+#[test]
+fn of_definitions_that_evaluate_nothing() {
+    let with = || {
+        let mut b = Builder::new();
+        b.plpgsql("draws", "BEGIN RETURN nextval('s'); END");
+        b
+    };
+    let catalog = with().build();
+    for sql in ["ALTER POLICY p ON t USING (a = 2)", "DROP TABLE t"] {
+        assert_eq!(
+            effects(&catalog, &analyse(sql)),
+            Effects::TEMPORARY,
+            "{sql}"
+        );
+    }
+    let altered = effects(
+        &catalog,
+        &analyse("ALTER TABLE t ADD b int DEFAULT draws()"),
+    );
+    assert!(altered.contains(Effects::SEQUENCE));
+    let mut b = with();
+    let loud = b.plpgsql("on_ddl", "BEGIN PERFORM nextval('s'); END");
+    b.picture.event_triggers.push(loud);
+    let catalog = b.build();
+    let dropped = effects(&catalog, &analyse("DROP TABLE t"));
+    assert!(dropped.contains(Effects::SEQUENCE));
 }

@@ -136,7 +136,7 @@ fn reads_are_confined_by_the_equalities_of_their_block() {
             "t",
         ),
         ("SELECT * FROM t HAVING id = 7", "t"),
-        ("SELECT * FROM t WHERE $1 = name AND id = $1", "t"),
+        ("SELECT * FROM t WHERE $1 = id AND name = $1", "t(id)"),
         (
             "SELECT * FROM t WHERE id IN (1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17)",
             "t",

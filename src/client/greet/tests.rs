@@ -12,7 +12,7 @@ use super::*;
 use crate::auth::{ScramClient, md5_response};
 use crate::client::Peer;
 use crate::config::{ClientTlsConfig, Config, Secret, ServerTlsConfig, SslMode, UserConfig};
-use crate::wire::{Frame, frontend, take_frame};
+use crate::wire::{Frame, Replication, frontend, take_frame};
 
 const PENCIL: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
 
@@ -256,7 +256,8 @@ async fn trusted_client_logs_in_and_keeps_its_parameters() {
     );
     assert_eq!(login.minor, 0);
     let names: Vec<&str> = login.parameters.iter().map(|(k, _)| k.as_str()).collect();
-    assert_eq!(names, ["options", "replication", "application_name"]);
+    assert_eq!(names, ["options", "application_name"]);
+    assert_eq!(login.replication, Some(Replication::Logical));
     assert!(matches!(login.connection.peer, Peer::Tcp(_)));
     // What the client sent ahead is there for the session.
     while login.connection.input.is_empty() {

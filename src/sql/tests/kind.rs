@@ -1,4 +1,5 @@
 use crate::sql::kind::classify;
+use crate::sql::quiet::evaluates_nothing;
 use crate::sql::{Isolation, Kind};
 
 fn begin(isolation: Option<Isolation>, read_only: Option<bool>, deferrable: bool) -> Kind {
@@ -363,5 +364,57 @@ fn channels_are_read_to_the_last_word() {
         &long,
     ] {
         assert_eq!(channel(other), None, "{other}");
+    }
+}
+
+#[test]
+fn definitions_that_evaluate_nothing() {
+    for sql in [
+        "ALTER POLICY p ON t USING (a = 2)",
+        "CREATE POLICY p ON t",
+        "GRANT SELECT ON t TO r",
+        "REVOKE ALL ON t FROM r",
+        "DROP TABLE IF EXISTS t CASCADE",
+        "CREATE TABLE t (a int PRIMARY KEY, b int GENERATED ALWAYS AS (a + 1) STORED)",
+        "CREATE UNLOGGED TABLE IF NOT EXISTS t (a int DEFAULT f(1))",
+        "CREATE OR REPLACE VIEW v AS SELECT 1",
+        "CREATE SEQUENCE s",
+        "CREATE SCHEMA s",
+        "CREATE SCHEMA IF NOT EXISTS AUTHORIZATION r",
+        "CREATE ROLE r",
+        "ALTER ROLE r SET a.b = 'c'",
+        "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO r",
+        "ALTER TABLE ONLY t RENAME a TO b",
+        "ALTER TABLE IF EXISTS s.t * DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE t DROP COLUMN a",
+        "ALTER TABLE t SET SCHEMA s",
+        "ALTER VIEW v OWNER TO r",
+    ] {
+        assert!(evaluates_nothing(sql), "{sql}");
+    }
+    for sql in [
+        "CREATE TABLE t AS SELECT 1",
+        "CREATE TABLE t (a) AS EXECUTE p",
+        "CREATE TABLE t PARTITION OF u FOR VALUES FROM (f(1)) TO (f(2))",
+        "CREATE TABLE t (a int, EXCLUDE USING gist (f(a) WITH =))",
+        "CREATE SCHEMA s CREATE TABLE t AS SELECT 1",
+        "CREATE SCHEMA AUTHORIZATION r CREATE INDEX ON t (f(a))",
+        "CREATE USER MAPPING FOR r SERVER s",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plperl AS ''",
+        "CREATE EXTENSION e",
+        "CREATE MATERIALIZED VIEW m AS SELECT 1",
+        "CREATE DOMAIN d AS int DEFAULT f()",
+        "ALTER TABLE t ADD a int DEFAULT f()",
+        "ALTER TABLE t DROP a, ADD b int DEFAULT f()",
+        "ALTER TABLE t ALTER a TYPE int USING f(a)",
+        "ALTER TABLE t VALIDATE CONSTRAINT c",
+        "ALTER TABLE t SET LOGGED",
+        "ALTER EXTENSION e UPDATE",
+        "ALTER DOMAIN d ADD CHECK (f(VALUE))",
+        "SELECT 1 INTO t",
+        "IMPORT FOREIGN SCHEMA s FROM SERVER r INTO t",
+        "ALTER USER MAPPING FOR r SERVER s",
+    ] {
+        assert!(!evaluates_nothing(sql), "{sql}");
     }
 }

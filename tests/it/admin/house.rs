@@ -120,6 +120,7 @@ impl House for Played {
                 name: "shop".into(),
                 host: Some("db.internal".into()),
                 port: 5432,
+                authority: Some("shop".into()),
                 dbname: "shop".into(),
                 pool_size: 20,
                 server_lifetime: Duration::from_secs(3600),
@@ -241,6 +242,21 @@ impl House for Played {
         }]
     }
 
+    fn mismatches(&self) -> Vec<MismatchRow> {
+        vec![MismatchRow {
+            database: "shop".into(),
+            shape: "00000000000000ff".into(),
+            found_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_230_515),
+            entry_age: Duration::from_millis(1500),
+            cached_rows: 2,
+            cached_hash: "aa".into(),
+            server_rows: 3,
+            server_hash: "bb".into(),
+            relations: vec!["public.item".into()],
+            statement: "SELECT ? FROM item".into(),
+        }]
+    }
+
     fn pins(&self) -> Vec<PinRow> {
         vec![PinRow {
             client_id: 41,
@@ -324,5 +340,21 @@ impl House for Played {
 
     async fn cache_flush(&self, what: CacheFlush) -> Result<(), CommandError> {
         self.note(format!("flush {what:?}"))
+    }
+
+    async fn explain(
+        &self,
+        database: Option<&str>,
+        user: &str,
+        sql: &str,
+    ) -> Result<String, CommandError> {
+        let database = database.unwrap_or("shop");
+        Ok(format!(
+            "database: {database}\nuser: {user}\nstatement: {sql}\n"
+        ))
+    }
+
+    async fn cache_enable(&self, shape: Option<&str>) -> Result<(), CommandError> {
+        self.note(format!("enable {shape:?}"))
     }
 }

@@ -135,7 +135,7 @@ async fn key_of_a_password_that_was_changed_is_refused_once_and_replaced_by_the_
     // Its connection is gone, and the key opens no other.
     let expected = "authentication with the upstream server failed";
     eventually_async("the key is refused", async || {
-        let answer = session.simple_query("SELECT current_user").await;
+        let answer = session.simple_query("SELECT pg_backend_pid()").await;
         let error = answer.err().and_then(|error| error.as_db_error().cloned());
         error.is_some_and(|error| error.message() == expected)
     })

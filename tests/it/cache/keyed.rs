@@ -423,6 +423,29 @@ fn a_statement_that_is_prepared_once_touches_the_rows_of_each_bind() {
 }
 
 #[test]
+fn a_statement_stays_confined_when_other_tables_change() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let mut prepare = Batch::default();
+    prepare
+        .parse("u", "UPDATE acc SET amount = amount + 1 WHERE id = $1", &[])
+        .sync();
+    write_batch(&mut pair, &prepare);
+    pair.write("CREATE TABLE other (id int)");
+    pair.write("ALTER TABLE acc ADD COLUMN more int");
+    pair.becomes_hit(ONE);
+    pair.becomes_hit(TWO);
+    let mut update = Batch::default();
+    update
+        .bind("", "u", &[1], &[Some(&1_i32.to_be_bytes())], &[])
+        .execute("", 0)
+        .sync();
+    write_batch(&mut pair, &update);
+    pair.hit(TWO);
+    pair.miss(ONE);
+}
+
+#[test]
 fn a_parameter_keeps_the_type_that_its_column_had_when_it_was_prepared() {
     let house =
         House::new("CREATE TABLE t (id float8, x int); INSERT INTO t VALUES (7, 1), (8, 2);");

@@ -5,17 +5,21 @@
 
 mod alone;
 mod defaults;
+mod documented;
 mod hits;
 mod invalidation;
 mod keyed;
 mod keys;
+mod portals;
 mod privileges;
 mod purity;
 mod redis;
+mod replication;
 mod row_limits;
 mod rules;
 mod shadow;
 mod transactions;
+mod verify;
 pub mod wire;
 mod writes;
 

@@ -177,16 +177,6 @@ fn refusals_are_the_servers() {
 }
 
 #[test]
-fn replication_connections_are_refused_clearly() {
-    let (_postgres, pgditto) = servers();
-    let parameters = [APP[0], APP[1], ("replication", "database")];
-    let refused = refusal(pgditto.port, &parameters, PASSWORD);
-    assert_eq!(refused.code(), "0A000", "{refused:?}");
-    let parameters = [APP[0], APP[1], ("replication", "off")];
-    assert!(Wire::try_login(pgditto.port, 0, &parameters, PASSWORD).is_ok());
-}
-
-#[test]
 fn one_client_too_many_is_told_so() {
     let postgres = Postgres::start(&[]);
     let pgditto = Pgditto::start(&postgres, |options| {

@@ -3,9 +3,11 @@
 //! `fuzz` plays random sessions through pgditto and on a twin database, and asks every live read
 //! again on both ways after every step. `live` lets many clients write rising values while faults
 //! strike, and checks in real time what each of them reads. `planted` shows that `live` finds what
-//! each step of the protocol prevents. A run prints its seed; the same seed plays the same run.
+//! each step of the protocol prevents. `hit_ratio` compares with perfect invalidation. A run prints its seed;
+//! the same seed plays the same run.
 
 mod fuzz;
+mod hit_ratio;
 mod live;
 #[cfg(feature = "planted-faults")]
 mod planted;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use pgditto::upstream::{Lease, Pool, Settings, Wish, restore_sql};
+use pgditto::upstream::{Lease, Pool, Prepared, Settings, Told, Wish, restore_sql};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -25,11 +25,15 @@ async fn connection_is_used_again_and_remembers_its_state() {
     assert_eq!(first.parameters["client_encoding"], "UTF8");
     assert!(!first.key.is_empty());
     let pid = first.pid;
-    assert_eq!(first.prepared.insert(7), None);
+    let prepared = Prepared {
+        at: std::time::Instant::now(),
+        told: Told::default(),
+    };
+    assert!(first.prepared.insert(7, prepared).is_none());
     first.finish(true);
     let mut second = lease(&pool).await;
     assert_eq!(second.pid, pid);
-    assert!(second.prepared.contains(7));
+    assert!(second.prepared.get(7).is_some());
     assert_eq!(pool.servers().len(), 1);
     assert_eq!(pool.servers()[0].state.as_str(), "active");
     assert_eq!(pool.servers()[0].pid, pid);

@@ -43,7 +43,7 @@ async fn terminated_idle_connection_is_not_leased() {
     let leased = lease(&pool).await;
     let pid = leased.pid;
     leased.finish(true);
-    postgres.psql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+    postgres.terminate(&pid.to_string());
     let mut next = lease(&pool).await;
     assert_ne!(next.pid, pid);
     assert_eq!(value(&mut next, "SELECT 1").await, "1");
