@@ -92,6 +92,11 @@ pub struct Exchange {
     pub reverted: Vec<NameChange>,
     /// A message has failed, and the server drops everything until the Sync that is still to be sent.
     skipping: bool,
+    /// The client listens: it is told of changed parameters after its notifications, right before
+    /// the last ReadyForQuery, as by the server.
+    parameters_last: bool,
+    /// ParameterStatus that is held back for that.
+    pub changed: BytesMut,
     /// SQL in the unit finds statements under the client's names until the unit ends.
     pub lent: bool,
     /// The statement that was examined last: see [`Session::examine`](super::Session).
@@ -110,6 +115,14 @@ const WHOLE_MESSAGE_MAX: usize = 64 * 1024;
 const SEEN_MESSAGE_MAX: usize = 16 << 20;
 
 impl Exchange {
+    /// For a unit of a client that listens, or does not.
+    pub fn answering(listens: bool) -> Self {
+        Self {
+            parameters_last: listens,
+            ..Self::default()
+        }
+    }
+
     /// For what the server says between units.
     pub fn overhearing() -> Self {
         Self {
@@ -277,6 +290,8 @@ impl Exchange {
                 if (opaque && header.frame_len > WHOLE_MESSAGE_MAX)
                     || header.frame_len > SEEN_MESSAGE_MAX
                 {
+                    out.extend_from_slice(&self.changed);
+                    self.changed.clear();
                     self.pass_long(header.tag, header.frame_len);
                     continue;
                 }
@@ -326,6 +341,10 @@ impl Exchange {
         );
         let mut visible = !hidden;
         let mut done = None;
+        if !matches!(message, tag::PARAMETER_STATUS | tag::READY_FOR_QUERY) {
+            out.extend_from_slice(&self.changed);
+            self.changed.clear();
+        }
         match message {
             _ if hidden && is_reply(message) => self.begun(message),
             tag::DATA_ROW => {
@@ -392,12 +411,21 @@ impl Exchange {
                     sides.client_parameters.insert(name.clone(), value.clone());
                 }
                 sides.upstream_parameters.insert(name, value);
+                if visible && self.parameters_last {
+                    self.outcome.bytes += frame_len as u64;
+                    self.changed.extend_from_slice(&input[..frame_len]);
+                    visible = false;
+                }
             }
             tag::READY_FOR_QUERY => {
                 let status = backend::ready_status(body)?;
                 let (shown, last) = self.ready();
                 visible = shown;
                 done = last.then_some(status);
+                if !last {
+                    out.extend_from_slice(&self.changed);
+                    self.changed.clear();
+                }
             }
             // Belongs to no reply.
             tag::NOTIFICATION => {

@@ -168,10 +168,13 @@ impl<'a> Player<'a> {
     fn replace(&mut self) -> &mut Self {
         if self.through {
             let postgres = &self.house.postgres;
-            postgres.psql(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+            let pids = postgres.psql(
+                "SELECT pid FROM pg_stat_activity
                  WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'",
             );
+            for pid in pids.lines() {
+                postgres.terminate(pid);
+            }
         }
         self
     }

@@ -536,6 +536,16 @@ async fn client_logs_in_over_tls() {
 }
 
 #[tokio::test]
+async fn direct_tls_is_refused_where_there_is_none() {
+    let (client, greeted) = setup(AuthType::Trust).tcp().await;
+    assert!(client.encrypt(true).await.is_err());
+    assert!(matches!(
+        greeted.await.unwrap(),
+        Err(ClientError::Wire(WireError::StartupLength))
+    ));
+}
+
+#[tokio::test]
 async fn direct_tls_needs_its_alpn() {
     let (client, greeted) = with_tls(ClientSslMode::Require).tcp().await;
     let mut client = client.encrypt(true).await.unwrap();

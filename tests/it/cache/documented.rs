@@ -86,7 +86,12 @@ impl Row {
             self.ask(&mut pair);
             let served = self.ask(&mut pair);
             let passes = ["catalog_stale", "guard", "marked"].map(str::to_owned);
-            let lasts = !matches!(&served, Served::Bypass(reason) if passes.contains(reason));
+            let lasts = match &served {
+                // The catalogue may have been seen to change between the two.
+                served if self.cached.is_ok() => *served == Served::Hit,
+                Served::Bypass(reason) => !passes.contains(reason),
+                _ => true,
+            };
             lasts.then_some(served)
         })
     }
