@@ -83,6 +83,9 @@ impl Setup {
                 rules: None,
                 users: &users,
                 lookup: None,
+                members: None,
+                passthrough: None,
+                passthrough_without_tls: Default::default(),
             };
             let greeting = greet(stream, reception);
             let deadline = Duration::from_secs(30);
