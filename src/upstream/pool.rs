@@ -24,14 +24,13 @@ use super::brake::Brake;
 use super::connector::{Blueprint, Connector, Plan};
 use super::counter::Worn;
 use super::error::{Failure, LeaseError, UpstreamError};
-use super::introduction::Introduction;
 use super::keeper;
 use super::lease::Lease;
 use super::limits::Limits;
 use super::pools::Pools;
 use super::settings::Settings;
 use super::shelf::{Place, Shelf};
-use super::standing::{DatabaseRoom, PoolRoom};
+use super::standing::PoolRoom;
 
 /// How long the error of a failed connect answers for the server.
 const FAILURE_STANDS: Duration = Duration::from_millis(200);
@@ -123,12 +122,10 @@ impl Pool {
         user: &str,
         plan: Plan,
         limits: Limits,
-        database_room: Arc<DatabaseRoom>,
-        introduction: Option<Arc<dyn Introduction>>,
+        room: Arc<PoolRoom>,
         brake: Arc<Brake>,
         owner: Weak<Pools>,
     ) -> Arc<Self> {
-        let room = PoolRoom::new(database_room, introduction);
         let blueprint = Blueprint::new(database, user, Arc::clone(&room), plan, brake);
         let bb8 = limits.build(Connector(Arc::clone(&blueprint)));
         let pool = Arc::new(Self {

@@ -17,7 +17,7 @@ use super::introduction::Introduction;
 use super::learned::Learned;
 use super::limits::Limits;
 use super::pool::Pool;
-use super::standing::DatabaseRoom;
+use super::standing::{DatabaseRoom, PoolRoom};
 use super::target::{ConnectOptions, Target};
 use super::trial::TRIALS_MAX;
 use super::walsender::Walsenders;
@@ -192,8 +192,7 @@ impl Pools {
             user,
             plan,
             limits,
-            Arc::clone(&room),
-            introduction,
+            PoolRoom::new(Arc::clone(&room), introduction),
             Arc::clone(&self.brake),
             self.me.clone(),
         );

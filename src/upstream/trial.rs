@@ -111,11 +111,15 @@ impl Pools {
         };
         let shown = match tried {
             Ok((_connection, shown)) => {
-                guess.map(super::brake::Guess::was_right);
+                if let Some(guess) = guess {
+                    guess.was_right();
+                }
                 shown
             }
             Err(error) if error.is_refusal() => {
-                guess.map(super::brake::Guess::was_wrong);
+                if let Some(guess) = guess {
+                    guess.was_wrong();
+                }
                 if was_right {
                     self.disown(database, user, &error);
                 }
@@ -125,7 +129,9 @@ impl Pools {
                 });
             }
             Err(error) => {
-                guess.map(super::brake::Guess::was_not_judged);
+                if let Some(guess) = guess {
+                    guess.was_not_judged();
+                }
                 return Err(error.into());
             }
         };

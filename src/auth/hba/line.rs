@@ -22,18 +22,21 @@ impl Word {
     }
 }
 
-/// A line that says something: fields of words with commas between.
+/// Fields of words with commas between.
+type Fields = Vec<Vec<Word>>;
+
+/// A line that says something.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) file: Arc<Path>,
     /// The first of its lines, from one.
     pub(super) number: usize,
-    pub(super) fields: Vec<Vec<Word>>,
+    pub(super) fields: Fields,
 }
 
 /// The lines of one file, each with its number or with what is wrong in it. A backslash at the end
 /// of a line goes on with the next.
-pub(super) fn lines(text: &str) -> Vec<(usize, Result<Vec<Vec<Word>>, &'static str>)> {
+pub(super) fn lines(text: &str) -> Vec<(usize, Result<Fields, &'static str>)> {
     let mut found = Vec::new();
     let mut source = text.lines().enumerate();
     while let Some((n, first)) = source.next() {
@@ -50,7 +53,7 @@ pub(super) fn lines(text: &str) -> Vec<(usize, Result<Vec<Vec<Word>>, &'static s
     found
 }
 
-fn fields(line: &str) -> Result<Vec<Vec<Word>>, &'static str> {
+fn fields(line: &str) -> Result<Fields, &'static str> {
     let mut fields: Vec<Vec<Word>> = Vec::new();
     let mut rest = line;
     // After a comma the list goes on, also behind blanks.
