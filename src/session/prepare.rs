@@ -304,7 +304,7 @@ impl Session {
             || exchange.lent
             || exchange.examined == Some(prepared.statement.id)
             || self.tx.status == TransactionStatus::Failed
-            || self.is_current(&prepared.statement)
+            || (self.is_current(&prepared.statement) && !has_other_copy(prepared, connection))
         {
             return false;
         }
@@ -351,6 +351,12 @@ pub(super) enum Copy {
 fn has_copy(prepared: &ClientStatement, connection: &mut Connection) -> bool {
     let copy = connection.prepared.get(prepared.statement.id);
     copy.is_some_and(|copy| prepared.takes(copy))
+}
+
+/// The copy there gives other columns: the catalogue has changed, seen or not.
+fn has_other_copy(prepared: &ClientStatement, connection: &mut Connection) -> bool {
+    let copy = connection.prepared.get(prepared.statement.id);
+    copy.is_some_and(|copy| !copy.told.agrees(&prepared.told))
 }
 
 /// The name of the statement that a Bind binds or a Describe describes.
