@@ -244,6 +244,7 @@ fn keys_are_forgotten_when_nobody_of_the_user_is_left() {
 fn a_server_that_is_away_is_no_wrong_password() {
     let mut postgres = Postgres::start(&[]);
     postgres.psql("CREATE ROLE amy LOGIN PASSWORD 'pencil'");
+    postgres.psql("CHECKPOINT");
     let pgditto = Pgditto::start(&postgres, |o| {
         pass_through(o).set("upstream.login_failures_max", 1);
     });
