@@ -52,6 +52,13 @@ pub trait House: Send + Sync + 'static {
     /// Sets a configuration key until the process ends: `section.key`, or PgBouncer's bare name.
     async fn set(&self, key: &str, value: &str) -> Result<(), CommandError>;
     async fn cache_flush(&self, what: CacheFlush) -> Result<(), CommandError>;
+    /// Why `sql` is or is not answered from the cache, in lines; for the upstream URL's user, or `user`.
+    async fn explain(
+        &self,
+        database: Option<&str>,
+        user: &str,
+        sql: &str,
+    ) -> Result<String, CommandError>;
     /// Lets shapes be cached again that [`mismatches`](Self::mismatches) shows: all, or one.
     async fn cache_enable(&self, shape: Option<&str>) -> Result<(), CommandError>;
 }

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 
 use super::House;
 use super::lookup::AuthQuery;
+use super::members::Members;
+use super::passthrough::ByLogin;
 use crate::admin::console;
 use crate::admin::{
     self, CacheFlush, CacheRuleRow, CacheTableRow, ClientRow, CommandError, ConfigRow, MismatchRow,
@@ -14,7 +16,7 @@ use crate::admin::{
 };
 use crate::cache::Flush;
 use crate::catalog::Catalog;
-use crate::client::{Rules, UserDirectory};
+use crate::client::Rules;
 use crate::config::keys::{self, Effect};
 use crate::config::{self, Config, Source};
 use crate::insight::Insight;
@@ -227,6 +229,15 @@ impl admin::House for House {
         Ok(())
     }
 
+    async fn explain(
+        &self,
+        database: Option<&str>,
+        user: &str,
+        sql: &str,
+    ) -> Result<String, CommandError> {
+        self.explain_here(database, user, sql).await
+    }
+
     async fn cache_enable(&self, shape: Option<&str>) -> Result<(), CommandError> {
         match (self.shared.verifier.off.clear(shape), shape) {
             (0, Some(shape)) => Err(CommandError::ShapeNotOff(shape.to_owned())),
@@ -255,10 +266,14 @@ impl House {
         self.shared.pools.update(config.clone()).map_err(failed)?;
         self.rules.store(Arc::new(rules));
         self.client_tls.store(Arc::new(client_tls));
-        self.users
-            .store(Arc::new(UserDirectory::from_config(&config)));
+        let users = self.users.load().reloaded(&config);
+        self.users.store(Arc::new(users));
         self.auth_query
             .store(Arc::new(AuthQuery::new(&config, &self.shared.pools)));
+        self.members
+            .store(Arc::new(Members::new(&config, &self.shared.pools)));
+        self.passthrough
+            .store(Arc::new(ByLogin::new(&config, &self.shared.pools)));
         self.shared.insight.reload(&config.slow_log);
         self.shared.cache.reload(&config.cache);
         self.shared.rules.reload(&config.cache.rules);

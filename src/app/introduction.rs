@@ -21,6 +21,8 @@ pub struct Doorman {
 /// is served, so a connection without proof harms nobody until there is one;
 /// sessions replace it then.
 const GUARD_WAIT: Duration = Duration::from_secs(2);
+/// The same before a server is chosen: who fails to find one should be able to say so soon.
+const PLACE_WAIT: Duration = Duration::from_millis(300);
 const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Doorman {
@@ -39,7 +41,7 @@ impl Doorman {
 impl Introduction for Doorman {
     async fn place(&self, target: &Target) -> Option<Host> {
         let database = self.shared.get()?.upgrade()?.databases.of_target(target)?;
-        let proof = tokio::time::timeout(GUARD_WAIT, database.authority.proof());
+        let proof = tokio::time::timeout(PLACE_WAIT, database.authority.proof());
         Some(proof.await.ok()?.host.clone())
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::House;
 use crate::admin;
 use crate::admin::console::{self, Visitor};
-use crate::client::{self, Greeting, Login, Lookup, Reception, Stream};
+use crate::client::{self, Greeting, Login, Lookup, Memberships, Reception, Stream};
 use crate::metrics::{ErrorOrigin, Refusal};
 use crate::session::registry::{Identity, Origin, SessionHandle};
 use crate::session::{self, Phase};
@@ -168,6 +168,8 @@ impl House {
         let tls = self.client_tls.load_full();
         let rules = (*self.rules.load_full()).clone();
         let auth_query = self.auth_query.load_full();
+        let members = self.members.load_full();
+        let passthrough = self.passthrough.load_full();
         let reception = Reception {
             tls: (*tls).clone(),
             sslmode: config.client_tls.sslmode,
@@ -176,6 +178,11 @@ impl House {
             rules: rules.as_deref(),
             users: &users,
             lookup: auth_query.as_deref().map(|query| query as &dyn Lookup),
+            members: members
+                .as_deref()
+                .map(|members| members as &dyn Memberships),
+            passthrough: Some(&*passthrough),
+            passthrough_without_tls: config.auth.passthrough_without_tls,
         };
         let greeting = tokio::time::timeout(
             config.listen.client_login_timeout,

@@ -1,57 +1,28 @@
 //! `auth_query`: the server is asked for the secrets of users that nobody has listed.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use lru::LruCache;
-use parking_lot::Mutex;
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState as ServerState;
 
-use super::control_target;
-use crate::admin::console;
-use crate::authority::ControlError;
-use crate::client::{KnownUser, Lookup, PHYSICAL};
-use crate::config::{Config, DatabaseConfig, Secret};
+use super::asker::{Asker, Failure};
+use crate::client::{KnownUser, Lookup};
+use crate::config::{Config, Secret};
 use crate::upstream::Pools;
-use crate::wire::{ErrorReport, SqlState};
+use crate::wire::ErrorReport;
 
 /// How many answers are kept.
 const ANSWERS_MAX: u64 = 10_000;
-/// In how many databases a connection is kept for asking.
-const CONNECTIONS_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
-/// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks with `auth_query` as `auth_user`, on connections of its own. One for each configuration, so
-/// that a reload forgets what was found.
+/// Asks with `auth_query` as `auth_user`. One for each configuration, so that a reload forgets what
+/// was found.
 pub struct AuthQuery {
-    config: Arc<Config>,
-    pools: Arc<Pools>,
-    user: String,
+    asker: Asker,
     answers: moka::sync::Cache<Key, Arc<KnownUser>>,
-    connections: Mutex<LruCache<String, Arc<Connecting>>>,
 }
 
 /// Database (as clients name it) and user.
 type Key = (String, String);
-/// One question at a time in each database: the next waits, and finds the answer or the connection.
-type Connecting = tokio::sync::Mutex<Option<Client>>;
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Connect(#[from] ControlError),
-    #[error("{0}")]
-    Query(#[from] tokio_postgres::Error),
-    #[error("no answer in time")]
-    Timeout,
-    #[error("auth_query must give a row of name and secret, both text")]
-    Shape,
-}
 
 impl AuthQuery {
     /// `None` where no `auth_user` is set.
@@ -62,66 +33,13 @@ impl AuthQuery {
             .time_to_live(config.auth.auth_query_ttl)
             .build();
         Some(Arc::new(Self {
-            config: Arc::clone(config),
-            pools: Arc::clone(pools),
-            user,
+            asker: Asker::new(config, pools, user),
             answers,
-            connections: Mutex::new(LruCache::new(CONNECTIONS_MAX)),
         }))
     }
 
-    /// Where to ask about somebody who wants to go to `database`.
-    fn place<'a>(&'a self, database: &'a str) -> &'a str {
-        let upstream = &self.config.upstream;
-        match &self.config.auth.auth_dbname {
-            Some(name) => name,
-            // The console is no database of the server's.
-            None if console::DATABASES.contains(&database) => {
-                let user = upstream.user.as_deref();
-                upstream.dbname.as_deref().or(user).unwrap_or(&self.user)
-            }
-            // Nor is what physical replication asks for, unless an entry says otherwise.
-            None if database == PHYSICAL && !self.config.databases.iter().any(is_physical) => {
-                let user = upstream.user.as_deref();
-                upstream.dbname.as_deref().or(user).unwrap_or(&self.user)
-            }
-            None => database,
-        }
-    }
-
-    async fn ask(&self, place: &str, user: &str) -> Result<Option<Secret>, Failure> {
-        let connection = {
-            let mut connections = self.connections.lock();
-            Arc::clone(connections.get_or_insert(place.to_owned(), Arc::default))
-        };
-        let asked = async {
-            let mut connection = connection.lock().await;
-            let client = match connection.take().filter(|client| !client.is_closed()) {
-                Some(client) => client,
-                None => self.connect(place).await?,
-            };
-            let answer = self.question(&client, user).await;
-            // A connection on which a question was given up or failed is not asked again.
-            if answer.is_ok() {
-                *connection = Some(client);
-            }
-            answer
-        };
-        let asked = tokio::time::timeout(PATIENCE, asked);
-        asked.await.unwrap_or(Err(Failure::Timeout))
-    }
-
-    async fn connect(&self, place: &str) -> Result<Client, Failure> {
-        // The place is known: `find` has asked for it.
-        let target = self.pools.target(place, &self.user);
-        let target = target.map_err(|_| Failure::Shape)?;
-        let target = control_target(&self.config, &target, &self.user);
-        let (client, _connection) = target.connect("-auth").await?;
-        Ok(client)
-    }
-
     async fn question(&self, client: &Client, user: &str) -> Result<Option<Secret>, Failure> {
-        let sql = self.config.auth.auth_query.as_str();
+        let sql = self.asker.config.auth.auth_query.as_str();
         let rows = client.query(sql, &[&user]).await?;
         let Some(row) = rows.first() else {
             return Ok(None);
@@ -148,55 +66,33 @@ impl Lookup for AuthQuery {
         user: &str,
         database: &str,
     ) -> Result<Option<Arc<KnownUser>>, ErrorReport> {
-        let place = self.place(database);
+        let place = self.asker.place(database);
         let key = (place.to_owned(), user.to_owned());
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(known));
         }
-        if let Err(error) = self.pools.target(place, &self.user) {
-            return Err(error.report());
-        }
-        match self.ask(place, user).await {
-            Ok(None) => Ok(None),
-            Ok(Some(secret)) => {
+        let asked = self
+            .asker
+            .ask(place, user, async |client| {
+                self.question(client, user).await
+            })
+            .await;
+        match asked {
+            Ok(Some(Some(secret))) => {
                 let known = Arc::new(KnownUser::new(secret));
                 self.answers.insert(key, Arc::clone(&known));
                 Ok(Some(known))
             }
+            Ok(_) => Ok(None),
             Err(error) => {
                 tracing::warn!(database = place, %error, "auth_query failed");
-                Err(report(&error, place))
+                Err(error.report(place))
             }
         }
     }
 
     fn forget(&self, user: &str, database: &str) {
-        let key = (self.place(database).to_owned(), user.to_owned());
+        let key = (self.asker.place(database).to_owned(), user.to_owned());
         self.answers.invalidate(&key);
-    }
-}
-
-/// Whether it says where physical replication leads.
-fn is_physical(entry: &DatabaseConfig) -> bool {
-    entry.name == PHYSICAL
-}
-
-/// What the client is told: nothing of our own login.
-fn report(failure: &Failure, database: &str) -> ErrorReport {
-    let is_missing = match failure {
-        Failure::Connect(ControlError::Server(error)) => {
-            error.code() == Some(&ServerState::INVALID_CATALOG_NAME)
-        }
-        _ => false,
-    };
-    match is_missing {
-        true => ErrorReport::fatal(
-            SqlState::NO_SUCH_DATABASE,
-            format!("database \"{database}\" does not exist"),
-        ),
-        false => ErrorReport::fatal(
-            SqlState::CANNOT_CONNECT_NOW,
-            "the server could not be asked who may log in",
-        ),
     }
 }

@@ -1,11 +1,14 @@
 //! The composition root: builds every room from the configuration and runs
 //! them until the drain is over.
 
+mod asker;
 mod commands;
 mod explain;
 mod introduction;
 mod listen;
 mod lookup;
+mod members;
+mod passthrough;
 mod places;
 mod rows;
 
@@ -38,6 +41,8 @@ use crate::upstream::{Pools, Target};
 use introduction::Doorman;
 use listen::Listeners;
 use lookup::AuthQuery;
+use members::Members;
+use passthrough::ByLogin;
 use places::Places;
 
 /// How often files with secrets and certificates are looked at.
@@ -75,6 +80,10 @@ pub struct House {
     rules: ArcSwap<Option<Arc<Rules>>>,
     /// Who is asked about users that are not listed; `None` without `auth_user`.
     auth_query: ArcSwap<Option<Arc<AuthQuery>>>,
+    /// Who is asked about members of roles; `None` where nobody is known as whom to ask.
+    members: ArcSwap<Option<Arc<Members>>>,
+    /// Who asks the server about passwords that only it can judge.
+    passthrough: ArcSwap<ByLogin>,
     client_tls: ArcSwap<Option<Arc<tls::Acceptor>>>,
     /// Whoever is connected, for whatever reason.
     connections: Places,
@@ -180,6 +189,8 @@ impl House {
             users: ArcSwap::from_pointee(UserDirectory::from_config(config)),
             rules: ArcSwap::from_pointee(Rules::load(config)?),
             auth_query: ArcSwap::from_pointee(AuthQuery::new(config, &shared.pools)),
+            members: ArcSwap::from_pointee(Members::new(config, &shared.pools)),
+            passthrough: ArcSwap::from_pointee(ByLogin::new(config, &shared.pools)),
             client_tls: ArcSwap::from_pointee(tls::server(&config.client_tls)?),
             connections: Places::default(),
             clients: Places::default(),
@@ -224,7 +235,11 @@ impl House {
                 _ = signals.hangup.recv() => self.reload_on_signal(),
                 _ = signals.user1.recv() => drop(self.shared.pools.pause(None)),
                 _ = signals.user2.recv() => self.resume_on_signal(),
-                _ = look.tick() => self.reload_changed_files(&mut files),
+                _ = look.tick() => {
+                    self.reload_changed_files(&mut files);
+                    self.shared.pools.forget_old();
+                    self.passthrough.load().forget_old();
+                }
                 () = &mut drained => break,
             }
         }
@@ -308,7 +323,11 @@ impl House {
 
     /// Loads again if a file that holds a secret, a certificate or a key has changed.
     fn reload_changed_files(&self, files: &mut Watch) {
-        files.follow(&self.shared.config.load().watched_files);
+        let mut watched = self.shared.config.load().watched_files.clone();
+        if let Some(rules) = &**self.rules.load() {
+            watched.extend(rules.files().cloned());
+        }
+        files.follow(&watched);
         if files.changed() {
             tracing::info!("a file with a secret or certificate has changed");
             self.reload_on_signal();

@@ -48,6 +48,7 @@ impl House {
                 limit: config.listen.max_client_conn,
             },
             users: config.users.len() + usize::from(config.upstream.user.is_some()),
+            failed_logins: shared.pools.failed_logins(),
             pools: stats
                 .iter()
                 .map(|stats| pool_snapshot(stats, &sessions, &config))

@@ -1,6 +1,10 @@
 //! What is known about one user.
 
-use super::md5::{md5_matches, md5_response};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::login::LoginSecret;
 use super::scram::{MockSecret, ScramKeys};
 use super::verifier::Verifier;
 use crate::config::Secret;
@@ -43,30 +47,32 @@ impl Credential {
         }
     }
 
-    /// Whether this is the password, given in clear. Costs PBKDF2's iterations, whatever is known.
-    pub fn is_password(&self, user: &str, password: &str) -> bool {
+    /// What logs the user in upstream, if this is the password, given in clear: never the given one,
+    /// but what it proves. Costs PBKDF2's iterations, whatever is known.
+    pub fn login_secret(&self, user: &str, password: &str) -> Option<LoginSecret> {
         if password.is_empty() {
-            return false;
+            return None;
         }
-        let verifier = match (&self.verifier, self.usable_password()) {
-            (Some(verifier), _) => Verifier::parse(verifier.reveal()).ok(),
-            (None, Some(known)) => Some(Verifier::Scram(ScramKeys::from_password(
-                known,
-                *b"only for this one",
-            ))),
-            (None, None) => None,
-        };
-        match verifier {
-            Some(Verifier::Scram(keys)) => keys.are_of(password),
-            Some(known @ Verifier::Md5(_)) => {
-                let salt = [0; 4];
-                md5_matches(
-                    Some(&known),
-                    salt,
-                    md5_response(user, password, salt).as_bytes(),
-                )
+        match (&self.verifier, &self.password) {
+            (Some(verifier), _) => match Verifier::parse(verifier.reveal()).ok()? {
+                Verifier::Scram(keys) => {
+                    let keys = keys.client_keys(password)?;
+                    Some(LoginSecret::Scram(Arc::new(keys)))
+                }
+                Verifier::Md5(digits) => {
+                    // As long as for the others: time shall not tell who has which secret.
+                    let _ = ScramKeys::from_password(password, *b"for nobody at all");
+                    let known = LoginSecret::Md5(Zeroizing::new(digits));
+                    known.is_of(user, password).then_some(known)
+                }
+            },
+            (None, Some(known)) => {
+                let keys = ScramKeys::from_password(known.reveal(), *b"only for this one");
+                // An empty one fits no password that is let through above.
+                keys.client_keys(password)?;
+                Some(LoginSecret::Password(known.clone()))
             }
-            None => false,
+            (None, None) => None,
         }
     }
 

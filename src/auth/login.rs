@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::md5::{answer, md5_response};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::md5::{answer, md5_hex, md5_response};
 use super::scram::ClientKeys;
 use crate::config::Secret;
 
@@ -11,16 +14,38 @@ use crate::config::Secret;
 pub enum LoginSecret {
     Password(Secret),
     /// An md5 verifier: as good as the password, where the server asks for md5.
-    Md5([u8; 32]),
-    /// What a client's own SCRAM login has shown: good where the server holds the same verifier.
+    Md5(Zeroizing<[u8; 32]>),
+    /// What a login has shown: good where the server holds the same verifier.
     Scram(Arc<ClientKeys>),
 }
 
 impl LoginSecret {
+    /// The md5 verifier of a password.
+    pub fn md5(user: &str, password: &str) -> Self {
+        Self::Md5(Zeroizing::new(md5_hex(&[
+            password.as_bytes(),
+            user.as_bytes(),
+        ])))
+    }
+
     pub fn password(&self) -> Option<&Secret> {
         match self {
             LoginSecret::Password(password) => Some(password),
             LoginSecret::Md5(_) | LoginSecret::Scram(_) => None,
+        }
+    }
+
+    /// Whether this password gives this secret. May cost PBKDF2's iterations.
+    pub fn is_of(&self, user: &str, password: &str) -> bool {
+        match self {
+            LoginSecret::Password(known) => {
+                known.reveal().as_bytes().ct_eq(password.as_bytes()).into()
+            }
+            LoginSecret::Md5(digits) => {
+                let given = Zeroizing::new(md5_hex(&[password.as_bytes(), user.as_bytes()]));
+                digits.as_slice().ct_eq(given.as_slice()).into()
+            }
+            LoginSecret::Scram(keys) => keys.verifier().client_keys(password).is_some(),
         }
     }
 
@@ -41,5 +66,27 @@ impl std::fmt::Debug for LoginSecret {
             LoginSecret::Md5(_) => "Md5(***)",
             LoginSecret::Scram(_) => "Scram(***)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scram::ScramKeys;
+    use super::*;
+
+    #[test]
+    fn only_its_own_password_gives_a_secret() {
+        let keys = ScramKeys::from_password("pencil", *b"salt");
+        let keys = keys.client_keys("pencil").expect("the right password");
+        for secret in [
+            LoginSecret::Password(Secret::new("pencil")),
+            LoginSecret::md5("amy", "pencil"),
+            LoginSecret::Scram(Arc::new(keys)),
+        ] {
+            assert!(secret.is_of("amy", "pencil"), "{secret:?}");
+            assert!(!secret.is_of("amy", "brush"), "{secret:?}");
+            assert!(!secret.is_of("amy", ""), "{secret:?}");
+        }
+        assert!(!LoginSecret::md5("amy", "pencil").is_of("bob", "pencil"));
     }
 }

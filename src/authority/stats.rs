@@ -18,6 +18,17 @@ pub struct Server {
     pub system_identifier: Option<u64>,
 }
 
+impl Server {
+    /// Tells a server from its standbys and from itself after a restart.
+    pub(super) fn identity(&self) -> u64 {
+        let text = format!(
+            "{:?} {:?}",
+            self.system_identifier, self.postmaster_started_us
+        );
+        xxhash_rust::xxh3::xxh3_64(text.as_bytes())
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Counts {
     pub looks: AtomicU64,

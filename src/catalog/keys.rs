@@ -22,17 +22,17 @@ const PLACES_MAX: usize = 4;
 /// Where the values of a region stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegionPlan {
-    relation: RelationOid,
-    columns: SmallVec<[PlannedColumn; 2]>,
+    pub(super) relation: RelationOid,
+    pub(super) columns: SmallVec<[PlannedColumn; 2]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct PlannedColumn {
-    number: ColumnNumber,
-    key: KeyType,
-    role: Role,
+pub(super) struct PlannedColumn {
+    pub(super) number: ColumnNumber,
+    pub(super) key: KeyType,
+    pub(super) role: Role,
     /// It has one of these.
-    values: SmallVec<[Constant; 1]>,
+    pub(super) values: SmallVec<[Constant; 1]>,
 }
 
 impl RegionPlan {
@@ -67,6 +67,15 @@ impl ReadPlan {
         self.confined.is_empty()
     }
 
+    /// The regions to which the reading of a relation is confined.
+    pub(super) fn of(&self, oid: RelationOid) -> Option<&[RegionPlan]> {
+        let (_, plans) = self
+            .confined
+            .iter()
+            .find(|(relation, _)| *relation == oid)?;
+        Some(plans)
+    }
+
     /// What the read depends on, of all the relations that it reads.
     pub fn dependencies(
         &self,
@@ -75,8 +84,7 @@ impl ReadPlan {
     ) -> SmallVec<[Dependency; 4]> {
         let mut dependencies = SmallVec::new();
         for &oid in relations {
-            let plans = self.confined.iter().find(|(relation, _)| *relation == oid);
-            let regions: Option<Vec<Region>> = plans.and_then(|(_, plans)| {
+            let regions: Option<Vec<Region>> = self.of(oid).and_then(|plans| {
                 let all = plans.iter().map(|plan| {
                     let region = plan.region(given);
                     (region.columns().len() == plan.columns.len()).then_some(region)
@@ -102,6 +110,10 @@ pub struct WritePlan {
 }
 
 impl WritePlan {
+    pub(super) fn plans(&self) -> &[RegionPlan] {
+        &self.regions
+    }
+
     pub fn regions(&self, given: &Given<'_>) -> Vec<Region> {
         self.regions.iter().map(|plan| plan.region(given)).collect()
     }

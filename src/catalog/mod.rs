@@ -10,6 +10,7 @@
 mod body;
 mod builtin;
 mod columns;
+mod confined;
 mod footprint;
 mod functions;
 mod index;

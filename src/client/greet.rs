@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::LoginSecret;
-use crate::config::{AuthType, ClientSslMode, ListenConfig};
+use crate::config::{AuthType, ClientSslMode, ListenConfig, WithoutTls};
 use crate::tls::{ALPN, Acceptor};
 use crate::wire::{
     NEWEST_MINOR, Replication, Startup, StartupPacket, WireError, backend, take_startup,
@@ -16,7 +16,8 @@ use crate::wire::{
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::lookup::Lookup;
+use super::lookup::{Lookup, Memberships};
+use super::passthrough::Passthrough;
 use super::prove::{Claim, prove};
 use super::rules::Rules;
 use super::stream::Stream;
@@ -67,6 +68,11 @@ pub struct Reception<'a> {
     pub users: &'a UserDirectory,
     /// Who is asked about users that are not listed.
     pub lookup: Option<&'a dyn Lookup>,
+    /// Who is asked about members of roles.
+    pub members: Option<&'a dyn Memberships>,
+    /// Who is asked about passwords, where the server is to judge them.
+    pub passthrough: Option<&'a dyn Passthrough>,
+    pub passthrough_without_tls: WithoutTls,
 }
 
 /// Prints no cancel key.

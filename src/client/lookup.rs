@@ -1,5 +1,6 @@
 //! Users whom the configuration does not list.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,4 +20,19 @@ pub trait Lookup: Send + Sync {
 
     /// `user` was refused: what was found may be out of date.
     fn forget(&self, user: &str, database: &str);
+}
+
+/// Whoever knows the roles of the server's users.
+#[async_trait]
+pub trait Memberships: Send + Sync {
+    /// The roles that `user`, who wants to go to `database`, is a member of, directly or not, itself
+    /// included; none of somebody who does not exist.
+    ///
+    /// # Errors
+    /// Nobody could be asked: what the client is told.
+    async fn roles_of(
+        &self,
+        user: &str,
+        database: &str,
+    ) -> Result<Arc<HashSet<String>>, ErrorReport>;
 }

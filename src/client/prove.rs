@@ -2,19 +2,25 @@
 
 use std::sync::Arc;
 
-use crate::auth::hba::{ClientCert, IdentMaps, Method, Visit};
+use bytes::Buf;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::auth::hba::{ClientCert, IdentMaps, Method, NeedsRoles, Visit};
 use crate::auth::{
-    AuthError, Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramServer, Verifier,
-    md5_matches, random_bytes,
+    AuthError, Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramKeys, ScramServer,
+    Verifier, md5_matches, random_bytes,
 };
 use crate::config::{AuthType, Secret};
-use crate::wire::{Frame, Replication, backend, frontend, tag, take_frame};
+use crate::wire::{
+    Frame, HEADER_LEN, Replication, WireError, backend, frame_header, frontend, tag, take_frame,
+};
 
 use super::connection::Connection;
 use super::error::ClientError;
 use super::greet::Reception;
 use super::identity::{certificate_name, system_user};
 use super::networks::{is_own, own_networks};
+use super::passthrough::is_private;
 use super::peer::Peer;
 use super::users::{KnownUser, UserDirectory};
 
@@ -54,7 +60,7 @@ pub(super) async fn prove(
     reception: &Reception<'_>,
     claim: &Claim<'_>,
 ) -> Result<Option<LoginSecret>, ClientError> {
-    let demand = demand(connection, reception, claim)?;
+    let demand = demand(connection, reception, claim).await?;
     let certificate = certificate_name(&connection.stream);
     if demand.client_cert.is_some() && certificate.is_none() {
         let message = "connection requires a valid client certificate";
@@ -76,13 +82,14 @@ pub(super) async fn prove(
         Method::Reject => {
             let who = described(connection, claim);
             return Err(ClientError::NotAdmitted(format!(
-                "auth_hba_file rejects connection for {who}"
+                "pg_hba.conf rejects connection for {who}"
             )));
         }
         Method::Peer => {
             may_be(system_user(&connection.stream), "Peer")?;
             None
         }
+        Method::Passthrough => Some(pass_through(connection, reception, claim).await?),
         Method::Md5 | Method::Password | Method::ScramSha256 => {
             by_password(connection, reception, claim, demand.method).await?
         }
@@ -93,7 +100,7 @@ pub(super) async fn prove(
     Ok(secret)
 }
 
-fn demand<'a>(
+async fn demand<'a>(
     connection: &Connection,
     reception: &Reception<'a>,
     claim: &Claim<'_>,
@@ -107,28 +114,45 @@ fn demand<'a>(
         AuthType::Trust => Ok(of(Method::Trust)),
         AuthType::ScramSha256 => Ok(of(Method::ScramSha256)),
         AuthType::Md5 => Ok(of(Method::Md5)),
+        AuthType::Passthrough => Ok(of(Method::Passthrough)),
         AuthType::Cert => Ok(Demand {
             client_cert: Some(ClientCert::VerifyFull),
             ..of(Method::Cert)
         }),
         AuthType::Hba => {
-            let visit = Visit {
-                address: match connection.peer {
-                    Peer::Tcp(address) => Some(address.ip()),
-                    Peer::Unix => None,
-                    Peer::Unknown => return Err(ClientError::Closed),
-                },
-                encrypted: connection.stream.is_encrypted(),
-                user: claim.user,
-                database: claim.database,
-                is_physical: claim.replication == Some(Replication::Physical),
-                is_own: &is_own,
-                own_networks: &own_networks,
+            let address = match connection.peer {
+                Peer::Tcp(address) => Some(address.ip()),
+                Peer::Unix => None,
+                Peer::Unknown => return Err(ClientError::Closed),
             };
-            let rule = reception.rules.and_then(|rules| rules.hba.decide(&visit));
+            let rules = reception.rules;
+            let decide = |roles| {
+                let visit = Visit {
+                    address,
+                    encrypted: connection.stream.is_encrypted(),
+                    user: claim.user,
+                    database: claim.database,
+                    is_physical: claim.replication == Some(Replication::Physical),
+                    roles,
+                    is_own: &is_own,
+                    own_networks: &own_networks,
+                };
+                rules.map_or(Ok(None), |rules| rules.hba.decide(&visit))
+            };
+            let rule = match decide(None) {
+                Ok(rule) => rule,
+                Err(NeedsRoles) => {
+                    let roles = match reception.members {
+                        Some(members) => members.roles_of(claim.user, claim.database).await,
+                        None => Ok(Arc::default()),
+                    };
+                    let roles = roles.map_err(ClientError::Lookup)?;
+                    decide(Some(&roles)).unwrap_or_default()
+                }
+            };
             let rule = rule.ok_or_else(|| {
                 let who = described(connection, claim);
-                ClientError::NotAdmitted(format!("no auth_hba_file entry for {who}"))
+                ClientError::NotAdmitted(format!("no pg_hba.conf entry for {who}"))
             })?;
             Ok(Demand {
                 method: rule.method,
@@ -175,9 +199,13 @@ async fn by_password(
         (listed, _) => (listed, false),
     };
     // As PostgreSQL: its md5 takes SCRAM from those who have only a SCRAM secret.
-    let is_scram_only = known.as_ref().is_some_and(|known| known.is_scram_only());
+    // Who is not known is asked as most of those are whom the server knows.
+    let is_scram_only = match &known {
+        Some(known) => known.is_scram_only(),
+        None => is_found,
+    };
     let proven = match method {
-        Method::Password => cleartext(connection, reception.users, known.as_deref(), claim).await,
+        Method::Password => cleartext(connection, reception.users, known.as_ref(), claim).await,
         Method::Md5 if !is_scram_only => md5(connection, known.as_deref(), claim).await,
         _ => scram(connection, reception.users, known.as_deref(), claim).await,
     };
@@ -196,23 +224,73 @@ async fn by_password(
 async fn cleartext(
     connection: &mut Connection,
     users: &UserDirectory,
-    known: Option<&KnownUser>,
+    known: Option<&Arc<KnownUser>>,
     claim: &Claim<'_>,
 ) -> Result<Option<LoginSecret>, ClientError> {
+    let password = ask_password(connection, claim).await?;
+    check(users, known, claim, &password).await.map(Some)
+}
+
+/// The password in clear, which users that are not listed log in upstream with.
+async fn pass_through(
+    connection: &mut Connection,
+    reception: &Reception<'_>,
+    claim: &Claim<'_>,
+) -> Result<LoginSecret, ClientError> {
+    if !is_private(connection, reception.passthrough_without_tls) {
+        return Err(ClientError::TlsRequired);
+    }
+    let password = ask_password(connection, claim).await?;
+    if let Some(known) = reception.users.find(claim.user) {
+        return check(reception.users, Some(&known), claim, &password).await;
+    }
+    let proven = match reception.passthrough {
+        Some(server) => server.prove(claim.user, claim.database, &password).await,
+        None => Ok(None),
+    };
+    let secret = proven.map_err(ClientError::Lookup)?;
+    secret.ok_or_else(|| claim.failed(AuthError::Failed))
+}
+
+/// What logs a user in upstream of whom something is known here, if this is its password. Beside the
+/// runtime's workers: it costs as many hashes as whoever set the secret has chosen.
+async fn check(
+    users: &UserDirectory,
+    known: Option<&Arc<KnownUser>>,
+    claim: &Claim<'_>,
+    password: &Secret,
+) -> Result<LoginSecret, ClientError> {
+    let (known, mock) = (known.cloned(), users.mock().clone());
+    let (user, password) = (claim.user.to_owned(), password.clone());
+    let checked = tokio::task::spawn_blocking(move || match known {
+        Some(known) => known.login_secret(&user, password.reveal()),
+        None => {
+            // As long as if it were known.
+            let _ = ScramKeys::from_password(password.reveal(), mock.salt(&user));
+            None
+        }
+    });
+    let secret = checked.await.ok().flatten();
+    secret.ok_or_else(|| claim.failed(AuthError::Failed))
+}
+
+async fn ask_password(
+    connection: &mut Connection,
+    claim: &Claim<'_>,
+) -> Result<Secret, ClientError> {
     backend::authentication_cleartext(&mut connection.output);
     connection.flush().await?;
-    let frame = read_message(connection, "password").await?;
-    let password = frontend::read_password(frame.body())?;
-    let failed = || claim.failed(AuthError::Failed);
-    let password = std::str::from_utf8(password).map_err(|_| failed())?;
-    let Some(known) = known else {
-        users.pretend_to_check(claim.user, password);
-        return Err(failed());
-    };
-    match known.is_password(claim.user, password) {
-        true => Ok(Some(LoginSecret::Password(Secret::new(password)))),
-        false => Err(failed()),
-    }
+    await_message(connection, "password").await?;
+    let header = frame_header(&connection.input)?;
+    // It is whole: what is longer than the input was refused or waited for.
+    let len = header.map_or(0, |header| header.frame_len);
+    let (message, _) = connection.input.split_at_mut(len);
+    let password = frontend::read_password(message.get(HEADER_LEN..).unwrap_or_default())
+        .map(|password| std::str::from_utf8(password).map(Secret::new));
+    // Nothing of it stays in a buffer that lives as long as the client.
+    message.zeroize();
+    connection.input.advance(len);
+    password?.map_err(|_| claim.failed(AuthError::Failed))
 }
 
 async fn scram(
@@ -279,7 +357,7 @@ async fn md5(
         return Err(claim.failed(AuthError::Failed));
     }
     match verifier {
-        Some(Verifier::Md5(digits)) => Ok(Some(LoginSecret::Md5(digits))),
+        Some(Verifier::Md5(digits)) => Ok(Some(LoginSecret::Md5(Zeroizing::new(digits)))),
         _ => Ok(None),
     }
 }
@@ -289,6 +367,19 @@ async fn read_message(
     expected: &'static str,
 ) -> Result<Frame, ClientError> {
     loop {
+        await_message(connection, expected).await?;
+        if let Some(frame) = take_frame(&mut connection.input, MESSAGE_LEN_MAX)? {
+            return Ok(frame);
+        }
+    }
+}
+
+/// Until a whole message with a password or a proof is there, which stays in `input`.
+async fn await_message(
+    connection: &mut Connection,
+    expected: &'static str,
+) -> Result<(), ClientError> {
+    loop {
         // Before its length is believed: who does not send a password may send anything.
         match connection.input.first() {
             Some(&tag) if tag != tag::frontend::PASSWORD => {
@@ -296,8 +387,15 @@ async fn read_message(
             }
             _ => (),
         }
-        if let Some(frame) = take_frame(&mut connection.input, MESSAGE_LEN_MAX)? {
-            return Ok(frame);
+        match frame_header(&connection.input)? {
+            Some(header) if header.frame_len > MESSAGE_LEN_MAX => {
+                return Err(ClientError::Wire(WireError::TooLong {
+                    len: header.frame_len,
+                    limit: MESSAGE_LEN_MAX,
+                }));
+            }
+            Some(header) if header.frame_len <= connection.input.len() => return Ok(()),
+            _ => {}
         }
         if connection.fill().await? == 0 {
             return Err(ClientError::Closed);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::auth::{Credential, MockSecret, ScramKeys, Verifier};
+use crate::auth::{Credential, LoginSecret, MockSecret, ScramKeys, Verifier};
 use crate::config::{Config, Secret};
 
 /// The users of one configuration. Prints no secret.
@@ -45,9 +45,9 @@ impl KnownUser {
         self.credential.md5_verifier(user)
     }
 
-    /// Whether this is the user's password.
-    pub(super) fn is_password(&self, user: &str, password: &str) -> bool {
-        self.credential.is_password(user, password)
+    /// What logs the user in upstream, if this is its password.
+    pub(super) fn login_secret(&self, user: &str, password: &str) -> Option<LoginSecret> {
+        self.credential.login_secret(user, password)
     }
 
     /// Whether only SCRAM can prove this user.
@@ -79,15 +79,24 @@ impl UserDirectory {
         }
     }
 
+    /// The users of a configuration that replaces this one's. Names that nobody has look as they
+    /// did: otherwise a reload would show who they are.
+    pub fn reloaded(&self, config: &Config) -> Self {
+        Self {
+            mock: self.mock.clone(),
+            ..Self::from_config(config)
+        }
+    }
+
     /// A user who is listed with a secret.
     pub(super) fn find(&self, user: &str) -> Option<Arc<KnownUser>> {
         let found = self.users.get(user)?;
         found.has_secret().then(|| Arc::clone(found))
     }
 
-    /// Does for an unknown user the work of [`KnownUser::is_password`].
-    pub(super) fn pretend_to_check(&self, user: &str, password: &str) {
-        let _ = ScramKeys::from_password(password, self.mock.salt(user));
+    /// What unknown users' exchanges are made from.
+    pub(super) fn mock(&self) -> &MockSecret {
+        &self.mock
     }
 
     /// The keys for an exchange with `user`, and whether anybody can pass it.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::{ConfigError, Problem};
 use super::load::split_address;
 use super::merge::Loaded;
-use super::{AuthType, ClientSslMode, Config, Host, SslMode};
+use super::{AuthType, ClientSslMode, Config, Host, SslMode, WithoutTls};
 
 /// Checks the merged configuration. `read` are the mistakes already found: what follows from one of them is not
 /// reported again.
@@ -188,6 +188,13 @@ impl Checker<'_> {
             self.readable(key, file.as_deref());
         }
         let is_offered = tls.sslmode != ClientSslMode::Disable;
+        let in_clear = auth.passthrough_without_tls != WithoutTls::Off;
+        if auth.auth_type == AuthType::Passthrough && !is_offered && !in_clear {
+            self.report(
+                "auth.auth_type",
+                "auth.auth_type is passthrough: set client_tls.client_tls_sslmode, or say by auth.passthrough_without_tls where passwords may come in clear",
+            );
+        }
         if auth.auth_type == AuthType::Cert && (!is_offered || tls.ca_file.is_none()) {
             self.report(
                 "auth.auth_type",
@@ -282,7 +289,7 @@ impl Checker<'_> {
 
     fn secrets(&mut self, config: &Config) {
         let word = match config.auth.auth_type {
-            AuthType::Trust | AuthType::Cert | AuthType::Hba => return,
+            AuthType::Trust | AuthType::Cert | AuthType::Hba | AuthType::Passthrough => return,
             AuthType::ScramSha256 => "scram-sha-256",
             AuthType::Md5 => "md5",
         };

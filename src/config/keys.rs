@@ -81,9 +81,9 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "Threads that serve clients. \"auto\" is one for each core.";
 
     auth.auth_type => auth.auth_type, OneOf, Reload,
-        "How clients log in: \"scram-sha-256\", \"md5\", \"trust\", which asks no password, \"cert\", which asks for a certificate with the user's name, or \"hba\", as auth_hba_file says.";
+        "How clients log in: \"scram-sha-256\", \"md5\", \"trust\", which asks no password, \"cert\", which asks for a certificate with the user's name, \"hba\", as auth_hba_file says, or \"passthrough\", by the password in clear, which the server is asked about.";
     auth.auth_hba_file => auth.auth_hba_file, Maybe("", Path), Reload,
-        "Who may come from where and how they log in, in the syntax of pg_hba.conf. Read again when it changes.";
+        "Who may come from where and how they log in, in the syntax of pg_hba.conf (PostgreSQL 16), with one method more, passthrough. Read again when it or a file that it names changes.";
     auth.auth_ident_file => auth.auth_ident_file, Maybe("", Path), Reload,
         "The maps that its rules name (map=), in the syntax of pg_ident.conf. Read again when it changes.";
     auth.auth_file => auth.auth_file, Maybe("", Path), Reload,
@@ -95,7 +95,13 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
     auth.auth_dbname => auth.auth_dbname, Maybe("", Text), Reload,
         "The database in which it asks, as clients would name it. Empty is the one that the client wants.";
     auth.auth_query_ttl => auth.auth_query_ttl, TIME_OR_ZERO, Reload,
-        "How long its answer counts for further logins of the same user; a login that is refused asks anew. 0 asks for every login.";
+        "How long its answer counts for further logins of the same user, and what the server says of members of roles (+role, samerole); a login that is refused asks anew. 0 asks for every login.";
+    auth.passthrough_ttl => auth.passthrough_ttl, TIME_OR_ZERO, Reload,
+        "How long the server's yes to a password counts for further logins with it: a user that was dropped or locked there gets in no longer than this. 0 asks for every login.";
+    auth.passthrough_without_tls => auth.passthrough_without_tls, OneOf, Reload,
+        "Where pass-through asks for passwords without TLS: \"off\" is nowhere, \"unix\" on the Unix socket, \"loopback\" there and from 127.0.0.0/8 and ::1.";
+    auth.learned_lifetime => auth.learned_lifetime, TIME, Reload,
+        "How long after a user's last login the keys that it has shown log the user in to the server; as long as clients of the user are connected in any case.";
     auth.admin_users => auth.admin_users, Names, Reload,
         "Users who may give commands on the console (psql to the database \"pgbouncer\").";
     auth.stats_users => auth.stats_users, Names, Reload,
@@ -134,6 +140,10 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "Command-line options for every upstream connection, such as \"-c statement_timeout=5s\".";
     upstream.server_connect_timeout => upstream.server_connect_timeout, TIME, Reload,
         "How long connecting and logging in to the server may take; of several hosts each.";
+    upstream.login_failures_max => upstream.login_failures_max, Count(1, 1_000_000), Reload,
+        "Logins of one user that the server may refuse within login_failures_window before no more are tried, so that nobody has users locked out through pgditto.";
+    upstream.login_failures_window => upstream.login_failures_window, TIME, Reload,
+        "For how long they are counted, and no more are tried.";
     upstream.query_timeout => upstream.query_timeout, TIME_OR_ZERO, Reload,
         "Statements that run longer are cancelled with SQLSTATE 57014. 0 is never.";
     upstream.cancel_wait_timeout => upstream.cancel_wait_timeout, TIME, Reload,

@@ -181,6 +181,19 @@ pub enum AuthType {
     Cert,
     /// As `auth_hba_file` says.
     Hba,
+    /// By the password in clear, which the server is asked about.
+    Passthrough,
+}
+
+/// Where passwords may be asked for in clear without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WithoutTls {
+    #[default]
+    Off,
+    /// On the Unix socket.
+    Unix,
+    /// There, and from this machine's loopback addresses.
+    Loopback,
 }
 
 /// `[auth]`.
@@ -203,6 +216,12 @@ pub struct AuthConfig {
     pub auth_dbname: Option<String>,
     /// `auth_query_ttl`: how long an answer counts; zero asks for every login.
     pub auth_query_ttl: Duration,
+    /// `passthrough_ttl`: how long the server's yes to a password counts; zero asks for every login.
+    pub passthrough_ttl: Duration,
+    /// `passthrough_without_tls`.
+    pub passthrough_without_tls: WithoutTls,
+    /// `learned_lifetime`: how long what a login has shown logs its user in upstream.
+    pub learned_lifetime: Duration,
     /// `admin_users`: may change things on the console.
     pub admin_users: Vec<String>,
     /// `stats_users`: may only SHOW.
@@ -224,6 +243,9 @@ impl Default for AuthConfig {
                     .into(),
             auth_dbname: None,
             auth_query_ttl: Duration::from_secs(10),
+            passthrough_ttl: Duration::from_secs(10),
+            passthrough_without_tls: WithoutTls::default(),
+            learned_lifetime: Duration::from_secs(3600),
             admin_users: Vec::new(),
             stats_users: Vec::new(),
         }
@@ -287,6 +309,10 @@ pub struct UpstreamConfig {
     pub options: Option<String>,
     /// `server_connect_timeout`.
     pub server_connect_timeout: Duration,
+    /// `login_failures_max`: how many refused logins of one user are tried within the window.
+    pub login_failures_max: u32,
+    /// `login_failures_window`.
+    pub login_failures_window: Duration,
     /// `query_timeout`: zero is never.
     pub query_timeout: Duration,
     /// `cancel_wait_timeout`: how long a lease waits for a cancel connection to be closed by the server.
@@ -310,6 +336,8 @@ impl Default for UpstreamConfig {
             application_name: "pgditto".into(),
             options: None,
             server_connect_timeout: Duration::from_secs(15),
+            login_failures_max: 5,
+            login_failures_window: Duration::from_secs(60),
             query_timeout: Duration::ZERO,
             cancel_wait_timeout: Duration::from_secs(10),
             state_dir: None,

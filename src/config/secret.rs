@@ -3,22 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use zeroize::Zeroizing;
+
 /// A longer file is a wrong path, such as a device that never ends.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// A string that never prints itself.
+/// A string that never prints itself, and whose memory is overwritten when it is dropped.
 ///
 /// Equality is that of the text; where it came from does not count.
 #[derive(Clone)]
 pub struct Secret {
-    text: String,
+    text: Zeroizing<String>,
     file: Option<PathBuf>,
 }
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
         Self {
-            text: text.into(),
+            text: Zeroizing::new(text.into()),
             file: None,
         }
     }
@@ -29,7 +31,7 @@ impl Secret {
     /// When the file cannot be read, is not UTF-8, holds nothing or a zero byte, or is longer than 64 kB.
     pub fn read_file(path: &Path) -> std::io::Result<Self> {
         use std::io::Read;
-        let mut text = String::new();
+        let mut text = Zeroizing::new(String::new());
         std::fs::File::open(path)?
             .take(SECRET_BYTES_MAX + 1)
             .read_to_string(&mut text)?;

@@ -2,6 +2,7 @@
 
 use super::{
     AuthType, CacheMode, ClientSslMode, Level, LogFormat, PoolMode, SslMode, TargetSessionAttrs,
+    WithoutTls,
 };
 
 /// A setting whose values are words.
@@ -32,8 +33,17 @@ impl Word for AuthType {
         ("trust", Self::Trust),
         ("cert", Self::Cert),
         ("hba", Self::Hba),
+        ("passthrough", Self::Passthrough),
     ];
     const NOT_AVAILABLE: &'static [&'static str] = &["any", "ldap", "pam", "peer", "plain"];
+}
+
+impl Word for WithoutTls {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("off", Self::Off),
+        ("unix", Self::Unix),
+        ("loopback", Self::Loopback),
+    ];
 }
 
 impl Word for ClientSslMode {

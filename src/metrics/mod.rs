@@ -26,7 +26,8 @@ use prometheus::{IntCounter, IntCounterVec, Registry, TextEncoder};
 
 pub use database::{Averages, DatabaseMetrics, DatabaseStats, Timing, Totals};
 pub use reason::{
-    Cancel, ErrorOrigin, Invalidation, ListenerEnd, Outcome, Refusal, Tier, Verification,
+    Cancel, ErrorOrigin, FailedLogin, Invalidation, ListenerEnd, Outcome, Refusal, Tier,
+    Verification,
 };
 pub use snapshot::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,
@@ -63,6 +64,7 @@ pub struct Metrics {
     refusals: Vec<IntCounter>,
     cancels: Vec<IntCounter>,
     logins: IntCounter,
+    failed_logins: Vec<IntCounter>,
     stalls: IntCounter,
     errors: IntCounterVec,
     slow: SlowCounters,
@@ -114,6 +116,12 @@ impl Metrics {
             "Cancel requests of clients, by outcome.",
             &["outcome"],
         )?;
+        let failed_logins = counters(
+            &registry,
+            "pgditto_upstream_failed_logins_total",
+            "Logins to the server that failed, by outcome.",
+            &["outcome"],
+        )?;
         let errors = counters(
             &registry,
             "pgditto_errors_total",
@@ -131,6 +139,7 @@ impl Metrics {
             databases: RwLock::default(),
             invalidations: reason::each(Invalidation::ALL, Invalidation::as_str, &invalidations),
             refusals: reason::each(Refusal::ALL, Refusal::as_str, &refusals),
+            failed_logins: reason::each(FailedLogin::ALL, FailedLogin::as_str, &failed_logins),
             cancels: reason::each(Cancel::ALL, Cancel::as_str, &cancels),
             stalls: counter(
                 &registry,
@@ -188,8 +197,7 @@ impl Metrics {
 
     /// What is counted elsewhere, `count` times since the start.
     fn invalidated_in_all(&self, reason: Invalidation, count: u64) {
-        let counter = &self.invalidations[reason as usize];
-        counter.inc_by(count.saturating_sub(counter.get()));
+        catch_up(&self.invalidations[reason as usize], count);
     }
 
     pub fn refused(&self, reason: Refusal) {
@@ -263,12 +271,23 @@ impl Metrics {
             let sum = |of: fn(&AuthoritySnapshot) -> u64| snapshot.authorities.iter().map(of).sum();
             self.invalidated_in_all(Invalidation::Guard, sum(|a| a.guards_lost));
             self.invalidated_in_all(Invalidation::CatalogueOutside, sum(|a| a.catalogue_found));
+            let (refused, withheld) = snapshot.failed_logins;
+            catch_up(&self.failed_logins[FailedLogin::Refused as usize], refused);
+            catch_up(
+                &self.failed_logins[FailedLogin::Withheld as usize],
+                withheld,
+            );
             scraped.gauges.fill(snapshot);
             scraped.compat.fill(snapshot, &stats);
             self.registry.gather()
         };
         Ok(TextEncoder::new().encode_to_string(&families)?)
     }
+}
+
+/// What is counted elsewhere, `count` since the start.
+fn catch_up(counter: &IntCounter, count: u64) {
+    counter.inc_by(count.saturating_sub(counter.get()));
 }
 
 /// Resident memory of this process, where the system says.

@@ -101,6 +101,16 @@ words! {
 }
 
 words! {
+    /// What became of a login upstream that failed.
+    FailedLogin {
+        /// The server said no.
+        Refused = "refused",
+        /// It had said no too often: it was not asked.
+        Withheld = "withheld",
+    }
+}
+
+words! {
     /// What became of a CancelRequest.
     Cancel {
         /// Sent on to the server.

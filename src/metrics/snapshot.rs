@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub clients: ClientCounts,
     /// Users who have a password of their own.
     pub users: usize,
+    /// Logins that the server has refused, and those that were not tried after that.
+    pub failed_logins: (u64, u64),
     pub pools: Vec<PoolSnapshot>,
     pub databases: Vec<DatabaseSnapshot>,
     pub cache: CacheSnapshot,

@@ -56,8 +56,6 @@ impl ReadPlan {
         Check {
             order: self.order,
             terms: self.terms,
-            writes: !self.judgement.footprint.is_nothing(),
-            leaves_traces: !self.judgement.effects.is_empty(),
         }
     }
 }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
+use super::expect::{Expect, NameChange};
 use super::fill::{Fill, Planned};
-use super::statements::{ClientStatement, Statement};
+use super::statements::Statement;
 use crate::notify::Speakers;
 use crate::upstream::{Prepared, Shape, Told};
 use crate::wire::{
@@ -16,89 +17,6 @@ use crate::wire::{
 
 /// A name that no client and nobody else gives to a statement: describing it fails on purpose.
 const ABSENT: &[u8] = b"pgditto_absent";
-
-/// A reply that is due, in the order in which the server will give it.
-#[derive(Debug)]
-pub enum Expect {
-    /// Messages of our own up to a ReadyForQuery: nothing of it is shown, and whether they succeed
-    /// does not matter.
-    Hidden,
-    /// A BEGIN of our own, with so many commands to come, in front of the client's messages and without a Sync:
-    /// if it fails the server skips those, and the client is told that they failed.
-    Begin {
-        commands: usize,
-    },
-    /// A Query or FunctionCall: everything up to ReadyForQuery.
-    Simple {
-        fill: Option<usize>,
-        /// It follows messages without a Sync, and is skipped with them if one fails.
-        unsynced: bool,
-    },
-    Parse {
-        statement: Option<u64>,
-        visible: bool,
-        change: Option<NameChange>,
-    },
-    Bind {
-        alias: Option<Alias>,
-    },
-    DescribeStatement {
-        statement: Option<ClientStatement>,
-        alias: Option<Alias>,
-    },
-    /// A Describe of our own: what the server says of a statement is kept, and not shown.
-    Learn(Told),
-    DescribePortal,
-    Execute {
-        fill: Option<usize>,
-    },
-    Close {
-        visible: bool,
-        /// The statement that is closed to make room for another.
-        evicted: Option<(u64, Prepared)>,
-    },
-    /// Answered here, in its place among the others.
-    Given {
-        bytes: Bytes,
-        change: Option<NameChange>,
-    },
-    /// The server is made to fail in this place, and the client is told this instead.
-    Failure(Bytes),
-    /// The client's CopyDone or CopyFail, sent before it was known whether the server copies: no reply.
-    CopyEnd,
-    Sync,
-}
-
-/// A change to the client's statement names, undone if the server skips it.
-#[derive(Debug)]
-pub struct NameChange {
-    pub name: Bytes,
-    pub before: Option<ClientStatement>,
-}
-
-/// What a statement is called upstream, and what the client calls it.
-#[derive(Debug)]
-pub struct Alias {
-    pub statement: Arc<Statement>,
-    pub upstream: Vec<u8>,
-    pub client: Bytes,
-}
-
-impl Alias {
-    /// The ErrorResponse `frame` with the client's name in place of ours; `None` if ours is not in it.
-    fn rename(&self, frame: &[u8]) -> Option<BytesMut> {
-        let quoted = [b"\"", &self.upstream[..], b"\""].concat();
-        let at = memchr::memmem::find(frame, &quoted)?;
-        let len = frame.len() - self.upstream.len() + self.client.len();
-        let mut renamed = BytesMut::with_capacity(len);
-        renamed.put_u8(frame[0]);
-        renamed.put_u32(u32::try_from(len - 1).ok()?);
-        renamed.extend_from_slice(&frame[5..=at]);
-        renamed.extend_from_slice(&self.client);
-        renamed.extend_from_slice(&frame[at + quoted.len() - 1..]);
-        Some(renamed)
-    }
-}
 
 /// What the replies told.
 #[derive(Debug, Default)]
@@ -174,6 +92,11 @@ pub struct Exchange {
     pub reverted: Vec<NameChange>,
     /// A message has failed, and the server drops everything until the Sync that is still to be sent.
     skipping: bool,
+    /// The client listens: it is told of changed parameters after its notifications, right before
+    /// the last ReadyForQuery, as by the server.
+    parameters_last: bool,
+    /// ParameterStatus that is held back for that.
+    pub changed: BytesMut,
     /// SQL in the unit finds statements under the client's names until the unit ends.
     pub lent: bool,
     /// The statement that was examined last: see [`Session::examine`](super::Session).
@@ -192,6 +115,14 @@ const WHOLE_MESSAGE_MAX: usize = 64 * 1024;
 const SEEN_MESSAGE_MAX: usize = 16 << 20;
 
 impl Exchange {
+    /// For a unit of a client that listens, or does not.
+    pub fn answering(listens: bool) -> Self {
+        Self {
+            parameters_last: listens,
+            ..Self::default()
+        }
+    }
+
     /// For what the server says between units.
     pub fn overhearing() -> Self {
         Self {
@@ -359,6 +290,8 @@ impl Exchange {
                 if (opaque && header.frame_len > WHOLE_MESSAGE_MAX)
                     || header.frame_len > SEEN_MESSAGE_MAX
                 {
+                    out.extend_from_slice(&self.changed);
+                    self.changed.clear();
                     self.pass_long(header.tag, header.frame_len);
                     continue;
                 }
@@ -408,6 +341,10 @@ impl Exchange {
         );
         let mut visible = !hidden;
         let mut done = None;
+        if !matches!(message, tag::PARAMETER_STATUS | tag::READY_FOR_QUERY) {
+            out.extend_from_slice(&self.changed);
+            self.changed.clear();
+        }
         match message {
             _ if hidden && is_reply(message) => self.begun(message),
             tag::DATA_ROW => {
@@ -474,12 +411,21 @@ impl Exchange {
                     sides.client_parameters.insert(name.clone(), value.clone());
                 }
                 sides.upstream_parameters.insert(name, value);
+                if visible && self.parameters_last {
+                    self.outcome.bytes += frame_len as u64;
+                    self.changed.extend_from_slice(&input[..frame_len]);
+                    visible = false;
+                }
             }
             tag::READY_FOR_QUERY => {
                 let status = backend::ready_status(body)?;
                 let (shown, last) = self.ready();
                 visible = shown;
                 done = last.then_some(status);
+                if !last {
+                    out.extend_from_slice(&self.changed);
+                    self.changed.clear();
+                }
             }
             // Belongs to no reply.
             tag::NOTIFICATION => {

@@ -73,7 +73,7 @@ impl Session {
             Ok(lease) => lease,
             Err(error) => return self.fail_here(&error, open).await,
         };
-        let mut exchange = Exchange::default();
+        let mut exchange = Exchange::answering(!self.listening.is_empty());
         self.begin_unit();
         let mut refused = self.check_sequences(&work, &mut lease).await;
         if refused.is_ok() {
@@ -439,6 +439,7 @@ impl Session {
                 .await;
             self.hand_over(notified).await;
         }
+        self.client.output.extend_from_slice(&exchange.changed);
         wire::backend::ready_for_query(&mut self.client.output, self.tx.status);
         let sending = Instant::now();
         let sent = self.send_or_end().await;

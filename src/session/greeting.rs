@@ -68,6 +68,9 @@ pub fn defaults(rows: &[Vec<Option<String>>]) -> Defaults {
     defaults
 }
 
+/// Connections that may be found dead before a login gives up.
+const LOST_MAX: usize = 10;
+
 /// Finds out from the server how a session with these startup settings begins.
 ///
 /// # Errors
@@ -84,33 +87,39 @@ pub async fn ask(
         settings: Settings::default(),
         defaults: None,
     };
-    let (mut lease, generation) = loop {
+    let mut lost = 0;
+    loop {
         let generation = *authority.generation().borrow();
-        let lease = pool
+        let mut lease = pool
             .lease(&wish, deadline.into())
             .await
             .map_err(|error| error.report())?;
         let proof = authority.proof_now();
         let is_old =
             proof.is_some_and(|proof| lease.admission.generation != Some(proof.generation));
-        if !is_old || Instant::now() >= deadline {
-            break (lease, generation);
-        }
-        lease.finish(false);
-    };
-    let asked = on_connection(&mut lease, startup, deadline).await;
-    match asked {
-        Ok(greeting) => {
-            lease.finish(true);
-            Ok(Greeting {
-                generation,
-                ..greeting
-            })
-        }
-        Err(error) => {
+        let in_time = Instant::now() < deadline;
+        if is_old && in_time {
             lease.finish(false);
-            // A setting that the server refuses ends the login, in the server's own words.
-            Err(error.report())
+            continue;
+        }
+        match on_connection(&mut lease, startup, deadline).await {
+            Ok(greeting) => {
+                lease.finish(true);
+                return Ok(Greeting {
+                    generation,
+                    ..greeting
+                });
+            }
+            // The connection died while it was idle: the next one is as good.
+            Err(UpstreamError::Lost(_)) if in_time && lost < LOST_MAX => {
+                lost += 1;
+                lease.finish(false);
+            }
+            Err(error) => {
+                lease.finish(false);
+                // A setting that the server refuses ends the login, in the server's own words.
+                return Err(error.report());
+            }
         }
     }
 }

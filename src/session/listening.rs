@@ -46,7 +46,7 @@ impl Listening {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.channels.is_empty()
     }
 }

@@ -8,6 +8,7 @@
 pub mod analysis;
 mod decide;
 mod exchange;
+mod expect;
 mod fill;
 mod forward;
 pub mod greeting;
@@ -44,7 +45,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use open::{Ended, Refused, open, search_path};
 pub use replication::{ReplicationSession, replicate};
-pub use rules::RuleCounts;
+pub use rules::{RuleCounts, matching_rule};
 pub use shared::{Database, Databases, Phase, Shared};
 pub use statements::StatementTexts;
 pub use suspension::Suspension;

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::Session;
 use super::analysis::Analysis;
-use super::exchange::{Exchange, Expect, NameChange};
+use super::exchange::Exchange;
+use super::expect::{Expect, NameChange};
 use super::state::Pin;
 use super::statements::{ClientStatement, Statement, UPSTREAM_PREFIX, upstream_name};
 use super::translate::names_of_bind;

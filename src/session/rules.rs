@@ -9,6 +9,7 @@ use super::Session;
 use super::analysis::Analysis;
 use crate::catalog::ReadFacts;
 use crate::config::CacheRule;
+use crate::sql::ShapeId;
 
 /// How many reads each rule decided, in the order of the rules.
 #[derive(Debug, Default)]
@@ -64,29 +65,43 @@ impl Session {
         analysis: &Analysis,
         look: Look,
     ) -> Option<&CacheRule> {
-        let mut rules = self.config.cache.rules.iter();
-        let index = rules.position(|rule| self.matches(rule, read, analysis))?;
+        let rules = &self.config.cache.rules;
+        let database = &self.registration.handle.database;
+        let index = matching_rule(
+            rules,
+            &self.user,
+            database,
+            analysis.shape,
+            &read.relation_names,
+        )?;
         if look == Look::First {
             self.shared.rules.count(index);
         }
         self.config.cache.rules.get(index)
     }
+}
 
-    fn matches(&self, rule: &CacheRule, read: &ReadFacts, analysis: &Analysis) -> bool {
-        is_one_of(&rule.users, &self.user)
-            && is_one_of(&rule.databases, &self.registration.handle.database)
+/// The position of the first rule that matches a read of `relations`.
+pub fn matching_rule(
+    rules: &[CacheRule],
+    user: &str,
+    database: &str,
+    shape: ShapeId,
+    relations: &[String],
+) -> Option<usize> {
+    rules.iter().position(|rule| {
+        let named = |relation: &String| {
+            let mut patterns = rule.tables.iter();
+            patterns.any(|pattern| names_relation(pattern, relation))
+        };
+        is_one_of(&rule.users, user)
+            && is_one_of(&rule.databases, database)
             && rule
                 .shape
                 .as_ref()
-                .is_none_or(|shape| *shape == analysis.shape.to_string())
-            && (rule.tables.is_empty()
-                || (!read.relation_names.is_empty()
-                    && read.relation_names.iter().all(|relation| {
-                        rule.tables
-                            .iter()
-                            .any(|pattern| names_relation(pattern, relation))
-                    })))
-    }
+                .is_none_or(|of_rule| *of_rule == shape.to_string())
+            && (rule.tables.is_empty() || (!relations.is_empty() && relations.iter().all(named)))
+    })
 }
 
 /// No patterns at all match every name.

@@ -192,7 +192,11 @@ impl Session {
                             let Some(statement) = self.staged_name(staged, describe.name) else {
                                 return Err(forward());
                             };
-                            let Some(description) = self.description(&statement) else {
+                            // It may have been described since to somebody who prepared it later.
+                            let description = self.description(&statement);
+                            let Some(description) =
+                                description.filter(|_| self.is_current(&statement))
+                            else {
                                 return Err(forward());
                             };
                             staged.out.extend_from_slice(&description.parameters);

@@ -5,7 +5,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::Session;
 use super::decide::Meaning;
-use super::exchange::{Alias, Exchange, Expect, NameChange};
+use super::exchange::Exchange;
+use super::expect::{Alias, Expect, NameChange};
 use super::prepare::{Copy, changed, no_statement};
 use super::serve::Miss;
 use super::statements::{Bound, told_apart};

@@ -4,7 +4,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Session;
-use super::exchange::{Exchange, Expect};
+use super::exchange::Exchange;
+use super::expect::Expect;
 use super::statements::Statement;
 use crate::sql::Kind;
 use crate::wire::{ErrorReport, Frame, SqlState, TransactionStatus, backend, frontend};

@@ -17,6 +17,7 @@ mod literals;
 mod operators;
 mod quiet;
 mod reason;
+mod remedy;
 mod scan;
 mod shape;
 #[cfg(test)]

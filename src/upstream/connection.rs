@@ -309,18 +309,22 @@ impl Connection {
 
     /// `None` if the connection must not be used again.
     fn take_idle_messages(&mut self) -> Option<()> {
-        match self.stream.waiting() {
-            Waiting::End => return None,
-            Waiting::Bytes => match self.stream.read_now(&mut self.input)? {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return None,
-            },
-            Waiting::Nothing => {}
+        // The end may stand right behind the server's last words.
+        loop {
+            match self.stream.waiting() {
+                Waiting::End => return None,
+                Waiting::Bytes => match self.stream.read_now(&mut self.input)? {
+                    Ok(1..) if self.input.len() <= IDLE_FRAME_BYTES_MAX => {}
+                    _ => return None,
+                },
+                Waiting::Nothing => break,
+            }
         }
         while let Some(frame) = take_frame(&mut self.input, IDLE_FRAME_BYTES_MAX).ok()? {
             match frame.tag() {
                 tag::backend::PARAMETER_STATUS => self.note_parameter(frame.body()).ok()?,
-                tag::backend::NOTICE => {}
+                // A server that stops at once says so in a warning.
+                tag::backend::NOTICE if !UpstreamError::server(frame.clone()).may_pass() => {}
                 _ => return None,
             }
         }

@@ -1,15 +1,17 @@
 //! What bb8 needs to know of our connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::brake::{Brake, Braked};
 use super::connection::Connection;
 use super::error::UpstreamError;
+use super::search;
 use super::standing::{PoolRoom, ServerInfo, ServerRecord, ServerState, Slot, Standing};
 use super::target::{ConnectOptions, Target};
 
@@ -28,6 +30,9 @@ pub(super) struct Blueprint {
     /// Places that were taken for the connects which are about to be made. bb8
     /// hands no argument through, and any place fits any connect.
     reserved: Mutex<Vec<Slot>>,
+    pub brake: Arc<Brake>,
+    /// The server has just refused what was learned: whoever hears of it first closes the rest.
+    pub disowned: AtomicBool,
 }
 
 /// The part that a reload replaces.
@@ -37,10 +42,21 @@ pub(super) struct Plan {
     pub options: ConnectOptions,
     /// `server_lifetime`; zero is for ever.
     pub lifetime: Duration,
+    /// Whether what logs in was shown by a client's login, and may have to be forgotten.
+    pub is_learned: bool,
+    /// The server has refused what was learned, or it was forgotten: nothing more is tried before a
+    /// login has shown something anew.
+    pub refused: Option<UpstreamError>,
 }
 
 impl Blueprint {
-    pub fn new(database: &str, user: &str, room: Arc<PoolRoom>, plan: Plan) -> Arc<Self> {
+    pub fn new(
+        database: &str,
+        user: &str,
+        room: Arc<PoolRoom>,
+        plan: Plan,
+        brake: Arc<Brake>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             database: database.to_owned(),
             user: user.to_owned(),
@@ -48,6 +64,8 @@ impl Blueprint {
             plan: ArcSwap::from_pointee(plan),
             generation: AtomicU64::new(0),
             reserved: Mutex::default(),
+            brake,
+            disowned: AtomicBool::new(false),
         })
     }
 
@@ -71,7 +89,7 @@ impl Blueprint {
         let slot = self.reserved.lock().pop().ok_or(UpstreamError::NoPlace)?;
         let plan = self.plan.load_full();
         let generation = self.generation.load(Ordering::Relaxed);
-        let mut connection = self.open(&plan).await?;
+        let mut connection = self.log_in(&plan).await?;
         let record = Arc::new(ServerRecord::new(
             self.info(&connection, generation),
             Arc::clone(&connection.gate),
@@ -95,28 +113,42 @@ impl Blueprint {
         Ok(connection)
     }
 
-    /// Connects to the server, or to the one of several that others have settled on; where none has, it
-    /// chooses by itself.
-    async fn open(&self, plan: &Plan) -> Result<Connection, UpstreamError> {
-        let (target, options) = (&plan.target, &plan.options);
-        if target.hosts.is_plain() {
-            return Connection::connect(target, options).await;
+    /// One login, unless too many were refused.
+    async fn log_in(&self, plan: &Arc<Plan>) -> Result<Connection, UpstreamError> {
+        if let Some(refused) = &plan.refused {
+            return Err(refused.clone());
         }
-        let place = match self.room.introduction() {
-            Some(introduction) => introduction.place(target).await,
-            None => None,
-        };
-        let displaced = async {
-            match (self.room.introduction(), &place) {
-                (Some(introduction), Some(_)) => introduction.displaced(target).await,
-                _ => std::future::pending().await,
+        let target = &plan.target;
+        // What was learned is refused once, and then forgotten.
+        if !plan.is_learned
+            && let Err(Braked {
+                last: Some(error), ..
+            }) = self.brake.admits(target, Instant::now())
+        {
+            return Err(error);
+        }
+        let result = search::open(target, &plan.options, self.room.introduction()).await;
+        match &result {
+            Ok(_) => self.brake.forget(target),
+            Err(error) if error.is_refusal() => {
+                if plan.is_learned {
+                    self.disown(plan, error);
+                    self.disowned.store(true, Ordering::Relaxed);
+                }
+                self.brake.refused(target, error, Instant::now());
             }
-        };
-        tokio::select! {
-            connection = Connection::search(target, options, place.as_ref()) => connection,
-            // It may be one that does not answer: no use in waiting for it any longer.
-            () = displaced => Err(UpstreamError::Unproven("the guard was lost meanwhile".into())),
+            Err(_) => {}
         }
+        result
+    }
+
+    /// Nothing is tried any more with what `plan` has learned, unless another is in force by now.
+    pub fn disown(&self, plan: &Arc<Plan>, error: &UpstreamError) {
+        let mut without = Plan::clone(plan);
+        without.target.learned = None;
+        without.is_learned = false;
+        without.refused = Some(error.clone());
+        self.plan.compare_and_swap(plan, Arc::new(without));
     }
 
     fn info(&self, connection: &Connection, generation: u64) -> ServerInfo {

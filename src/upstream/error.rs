@@ -37,6 +37,11 @@ pub enum UpstreamError {
     /// The server asks for a password and none is known for this user.
     #[error("the server asks for a password of user \"{user}\" and none is configured")]
     NoPassword { user: String },
+    /// The server keeps another SCRAM secret of the user than the one that its login has shown.
+    #[error(
+        "the server keeps another SCRAM secret of user \"{user}\" than the one that is known here"
+    )]
+    OtherSecret { user: String },
     /// The server asks for something that is not spoken here, or could not
     /// prove that it knows the password.
     #[error("authentication: {0}")]
@@ -130,9 +135,21 @@ impl UpstreamError {
             Self::Tls { .. }
             | Self::NoTls
             | Self::NoPassword { .. }
+            | Self::OtherSecret { .. }
             | Self::Authentication(_)
             | Self::Protocol(_)
             | Self::Encoding => false,
+        }
+    }
+
+    /// Whether the login came to its end, and that was a no: the same will be refused again.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { sqlstate, .. } => {
+                [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION].contains(sqlstate)
+            }
+            Self::NoPassword { .. } | Self::OtherSecret { .. } | Self::Authentication(_) => true,
+            _ => false,
         }
     }
 
@@ -143,7 +160,9 @@ impl UpstreamError {
             Self::Connect { .. } | Self::ConnectTimeout(_) | Self::NoneFits(_) | Self::NoPlace => {
                 SqlState::CANNOT_CONNECT_NOW
             }
-            Self::NoPassword { .. } | Self::Authentication(_) => SqlState::INVALID_AUTHORIZATION,
+            Self::NoPassword { .. } | Self::OtherSecret { .. } | Self::Authentication(_) => {
+                SqlState::INVALID_AUTHORIZATION
+            }
             Self::Tls { .. }
             | Self::NoTls
             | Self::Lost(_)
@@ -171,6 +190,13 @@ impl UpstreamError {
                     "no password for the upstream server is known for this user",
                 )
                 .with_hint("Give the user a password in [[users]].");
+            }
+            Self::OtherSecret { .. } => {
+                return ErrorReport::fatal(
+                    self.sqlstate(),
+                    "authentication with the upstream server failed",
+                )
+                .with_hint("The user's password may have changed: connect again.");
             }
             Self::Authentication(_) => "authentication with the upstream server failed",
             Self::Lost(_) => "the connection to the upstream server was lost",

@@ -10,7 +10,10 @@ use super::error::UpstreamError;
 use super::prepared::PreparedSet;
 use super::stream::{Encryption, Stream};
 use super::target::{ConnectOptions, Target};
-use crate::auth::{Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient};
+use super::trial::Shown;
+use crate::auth::{
+    AuthError, Channel, LoginSecret, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramClient,
+};
 use crate::config::SslMode;
 use crate::wire::backend::Authentication;
 use crate::wire::{SqlState, backend, frontend, tag};
@@ -31,24 +34,33 @@ impl Connection {
     /// Every failure, the server's own refusal as [`UpstreamError::Refused`];
     /// [`UpstreamError::ConnectTimeout`] after `options.timeout`.
     pub async fn connect(target: &Target, options: &ConnectOptions) -> Result<Self, UpstreamError> {
-        let target = Arc::new(target.clone());
-        let attempts = attempts(&target);
-        let login = async {
-            let mut attempts = attempts.iter().peekable();
-            loop {
-                // Every mode has at least one attempt.
-                let encryption = *attempts.next().unwrap_or(&Encryption::Plain);
-                let result = attempt(&target, options, encryption).await;
-                match result {
-                    Err(error) if attempts.peek().is_some() && asks_otherwise(&error) => {}
-                    result => return result,
-                }
-            }
-        };
-        timeout(options.timeout, login)
-            .await
-            .unwrap_or(Err(UpstreamError::ConnectTimeout(options.timeout)))
+        let logged_in = log_in(target, options).await;
+        logged_in.map(|(connection, _shown)| connection)
     }
+}
+
+/// [`Connection::connect`], and what the server asked for.
+pub(super) async fn log_in(
+    target: &Target,
+    options: &ConnectOptions,
+) -> Result<(Connection, Shown), UpstreamError> {
+    let target = Arc::new(target.clone());
+    let attempts = attempts(&target);
+    let login = async {
+        let mut attempts = attempts.iter().peekable();
+        loop {
+            // Every mode has at least one attempt.
+            let encryption = *attempts.next().unwrap_or(&Encryption::Plain);
+            let result = attempt(&target, options, encryption).await;
+            match result {
+                Err(error) if attempts.peek().is_some() && asks_otherwise(&error) => {}
+                result => return result,
+            }
+        }
+    };
+    timeout(options.timeout, login)
+        .await
+        .unwrap_or(Err(UpstreamError::ConnectTimeout(options.timeout)))
 }
 
 fn attempts(target: &Target) -> &'static [Encryption] {
@@ -76,7 +88,7 @@ async fn attempt(
     target: &Arc<Target>,
     options: &ConnectOptions,
     encryption: Encryption,
-) -> Result<Connection, UpstreamError> {
+) -> Result<(Connection, Shown), UpstreamError> {
     let stream = Stream::open(target, encryption).await?;
     let prepared = PreparedSet::new(options.prepared_statements_max);
     let mut connection = Connection::new(stream, Arc::clone(target), prepared);
@@ -111,7 +123,8 @@ async fn attempt(
             tag::backend::NOTICE | tag::backend::NEGOTIATE_PROTOCOL_VERSION => {}
             tag::backend::AUTHENTICATION => {
                 output.clear();
-                exchange.answer(&Authentication::read(frame.body())?, &mut output)?;
+                let request = Authentication::read(frame.body())?;
+                exchange.answer(&request, &mut output).await?;
                 if !output.is_empty() {
                     connection.write(&output).await?;
                 }
@@ -131,7 +144,7 @@ async fn attempt(
             }
             tag::backend::READY_FOR_QUERY if exchange.is_over() => {
                 connection.status = backend::ready_status(frame.body())?;
-                return Ok(connection);
+                return Ok((connection, exchange.shown));
             }
             other => {
                 return Err(UpstreamError::Protocol(format!(
@@ -150,6 +163,7 @@ struct Exchange<'a> {
     /// The hash of the certificate that the server showed.
     end_point: Option<Arc<[u8]>>,
     stage: Stage,
+    shown: Shown,
 }
 
 enum Stage {
@@ -170,6 +184,7 @@ impl<'a> Exchange<'a> {
             target,
             end_point,
             stage: Stage::Begun,
+            shown: Shown::Nothing,
         }
     }
 
@@ -182,7 +197,7 @@ impl<'a> Exchange<'a> {
     /// A request out of order is refused: above all AuthenticationOk in the
     /// middle of SCRAM, by which a server that does not know the password
     /// would pass for one that does.
-    fn answer(
+    async fn answer(
         &mut self,
         request: &Authentication<'_>,
         output: &mut BytesMut,
@@ -196,12 +211,18 @@ impl<'a> Exchange<'a> {
                 let secret = self.secret()?;
                 let password = secret.password().ok_or_else(|| self.no_password())?;
                 frontend::password(output, password.reveal().as_bytes());
+                self.shown = Shown::Password;
                 Stage::Answered
             }
             (Stage::Begun, Authentication::Md5(salt)) => {
-                let response = self.secret()?.md5_response(&self.target.user, *salt);
+                let (secret, user) = (self.secret()?, &self.target.user);
+                let response = secret.md5_response(user, *salt);
                 let response = response.ok_or_else(|| self.no_password())?;
                 frontend::password(output, response.as_bytes());
+                self.shown = Shown::Secret(match secret {
+                    LoginSecret::Password(password) => LoginSecret::md5(user, password.reveal()),
+                    known => known,
+                });
                 Stage::Answered
             }
             (Stage::Begun, Authentication::Sasl(mechanisms)) => {
@@ -217,12 +238,23 @@ impl<'a> Exchange<'a> {
                 Stage::ScramFirst(client)
             }
             (Stage::ScramFirst(mut client), Authentication::SaslContinue(data)) => {
-                let response = client.respond(data).map_err(unproved)?;
+                let challenge = data.to_vec();
+                // The server names the work: as much as keeps a thread busy for a second.
+                let responding = tokio::task::spawn_blocking(move || {
+                    let response = client.respond(&challenge);
+                    (client, response)
+                });
+                let (responded, response) = responding.await.map_err(unproved)?;
+                client = responded;
+                let response = response.map_err(|error| self.unproved(&error))?;
                 frontend::sasl_response(output, &response);
                 Stage::ScramFinal(client)
             }
             (Stage::ScramFinal(mut client), Authentication::SaslFinal(data)) => {
-                client.finish(data).map_err(unproved)?;
+                client.finish(data).map_err(|error| self.unproved(&error))?;
+                if let Some(keys) = client.into_keys() {
+                    self.shown = Shown::Secret(LoginSecret::Scram(Arc::new(keys)));
+                }
                 Stage::ScramProved
             }
             (_, Authentication::Other(method)) => {
@@ -248,6 +280,15 @@ impl<'a> Exchange<'a> {
 
     fn secret(&self) -> Result<LoginSecret, UpstreamError> {
         self.target.secret().ok_or_else(|| self.no_password())
+    }
+
+    fn unproved(&self, error: &AuthError) -> UpstreamError {
+        match error {
+            AuthError::OtherVerifier => UpstreamError::OtherSecret {
+                user: self.target.user.clone(),
+            },
+            error => unproved(error),
+        }
     }
 
     fn no_password(&self) -> UpstreamError {

@@ -5,6 +5,7 @@
 //! nor what the statements mean. A *lease* comes back idle and clean or not at
 //! all.
 
+mod brake;
 mod cancel;
 mod connection;
 mod connector;
@@ -13,6 +14,7 @@ mod counter;
 mod error;
 mod introduction;
 mod keeper;
+mod learned;
 mod lease;
 mod limits;
 mod login;
@@ -28,6 +30,7 @@ mod spare;
 mod standing;
 mod stream;
 mod target;
+mod trial;
 mod walsender;
 
 pub use cancel::{CancelHandle, cancel};
@@ -44,4 +47,5 @@ pub use shape::{Shape, Told};
 pub use standing::{ServerInfo, ServerState};
 pub use stream::Stream;
 pub use target::{ConnectOptions, Target};
+pub use trial::TrialError;
 pub use walsender::{Walsender, WalsenderError};

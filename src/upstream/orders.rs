@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::connector::{Connector, Plan};
 use super::counter::Worn;
-use super::error::LeaseError;
+use super::error::{LeaseError, UpstreamError};
 use super::limits::Limits;
 use super::pool::{Condition, Desk, Pool};
 use super::standing::{ServerInfo, ServerState};
@@ -209,12 +209,30 @@ impl Pool {
             before.idle_timeout != limits.idle_timeout || before.lifetime != limits.lifetime;
         if aged_otherwise || !old_plan.target.is_same(&plan.target) {
             self.reconnect();
+            // They were those of the old one.
+            self.blueprint.brake.forget(&plan.target);
+            self.desk.lock().failure = None;
         }
         if aged_otherwise {
             // The connections of the old one were made unfit, so none gets lost in it.
             *self.bb8.lock() = limits.build(Connector(Arc::clone(&self.blueprint)));
         }
         self.room.bell.notify_one();
+    }
+
+    /// What was learned is good for nothing any more: nothing is tried with it, and what was
+    /// opened with it is closed, busy connections when they come back.
+    pub(super) fn disown(&self, error: &UpstreamError) {
+        let plan = self.blueprint.plan.load_full();
+        if plan.is_learned {
+            self.blueprint.disown(&plan, error);
+        }
+        self.reconnect();
+    }
+
+    /// What was learned has been refused or forgotten, and nothing has taken its place.
+    pub(super) fn is_disowned(&self) -> bool {
+        self.blueprint.plan.load().refused.is_some()
     }
 
     /// Nobody has, awaits or could reuse a connection.

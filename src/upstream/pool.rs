@@ -10,8 +10,8 @@
 //! puts away connections, [the orders](super::orders) are the administrator's.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,16 +20,17 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::brake::Brake;
 use super::connector::{Blueprint, Connector, Plan};
 use super::counter::Worn;
 use super::error::{Failure, LeaseError, UpstreamError};
-use super::introduction::Introduction;
 use super::keeper;
 use super::lease::Lease;
 use super::limits::Limits;
+use super::pools::Pools;
 use super::settings::Settings;
 use super::shelf::{Place, Shelf};
-use super::standing::{DatabaseRoom, PoolRoom};
+use super::standing::PoolRoom;
 
 /// How long the error of a failed connect answers for the server.
 const FAILURE_STANDS: Duration = Duration::from_millis(200);
@@ -76,6 +77,7 @@ pub struct Pool {
     /// Tells when somebody begins to wait for a connection.
     pub(super) queued: Notify,
     pub(super) counters: Counters,
+    owner: Weak<Pools>,
 }
 
 /// What the pool's lock protects.
@@ -120,11 +122,11 @@ impl Pool {
         user: &str,
         plan: Plan,
         limits: Limits,
-        database_room: Arc<DatabaseRoom>,
-        introduction: Option<Arc<dyn Introduction>>,
+        room: Arc<PoolRoom>,
+        brake: Arc<Brake>,
+        owner: Weak<Pools>,
     ) -> Arc<Self> {
-        let room = PoolRoom::new(database_room, introduction);
-        let blueprint = Blueprint::new(database, user, Arc::clone(&room), plan);
+        let blueprint = Blueprint::new(database, user, Arc::clone(&room), plan, brake);
         let bb8 = limits.build(Connector(Arc::clone(&blueprint)));
         let pool = Arc::new(Self {
             blueprint,
@@ -147,6 +149,7 @@ impl Pool {
             quiet: Notify::new(),
             queued: Notify::new(),
             counters: Counters::default(),
+            owner,
         });
         tokio::spawn(keeper::keep(Arc::downgrade(&pool), room));
         pool
@@ -262,6 +265,11 @@ impl Pool {
             return;
         }
         self.counters.connect_errors.fetch_add(1, Ordering::Relaxed);
+        if self.blueprint.disowned.swap(false, Ordering::Relaxed)
+            && let Some(owner) = self.owner.upgrade()
+        {
+            owner.disown(self.database(), self.user(), &error);
+        }
         let mut desk = self.desk.lock();
         let until = Instant::now() + FAILURE_STANDS;
         desk.failure = Some(Failure {

@@ -1,20 +1,25 @@
 //! All pools, by database and user, made when they are first asked for.
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use lru::LruCache;
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
+use super::brake::Brake;
 use super::connector::Plan;
+use super::error::UpstreamError;
 use super::introduction::Introduction;
+use super::learned::Learned;
 use super::limits::Limits;
 use super::pool::Pool;
-use super::standing::DatabaseRoom;
+use super::standing::{DatabaseRoom, PoolRoom};
 use super::target::{ConnectOptions, Target};
+use super::trial::TRIALS_MAX;
 use super::walsender::Walsenders;
 use crate::auth::{LoginSecret, Verifier};
 use crate::config::{Config, DatabaseConfig, Secret};
@@ -24,8 +29,6 @@ use crate::wire::{ErrorReport, SqlState};
 
 /// More pools than this is somebody trying out names.
 const POOLS_MAX: usize = 1000;
-/// How many learned secrets are kept; the least used make room.
-const LEARNED_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 /// The `[[databases]]` entry that stands for every name that has none.
 pub const ANY_DATABASE: &str = "*";
 
@@ -64,8 +67,13 @@ pub struct Pools {
     settings: ArcSwap<Snapshot>,
     map: Mutex<Map>,
     introduction: Option<Arc<dyn Introduction>>,
-    /// What logins of clients have taught, by database and user.
-    learned: Mutex<LruCache<(String, String), LoginSecret>>,
+    learned: Learned,
+    /// For passwords that the configuration has.
+    brake: Arc<Brake>,
+    /// For passwords that clients try.
+    guesses: Brake,
+    trials: Semaphore,
+    me: Weak<Self>,
     pub(super) walsenders: Arc<Walsenders>,
 }
 
@@ -137,11 +145,17 @@ impl Pools {
         config: Arc<Config>,
         introduction: Option<Arc<dyn Introduction>>,
     ) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self {
-            settings: ArcSwap::from_pointee(Snapshot::new(config, Arc::default())?),
+        let (most, window) = failures(&config);
+        let settings = ArcSwap::from_pointee(Snapshot::new(config, Arc::default())?);
+        Ok(Arc::new_cyclic(|me| Self {
+            settings,
             map: Mutex::default(),
             introduction,
-            learned: Mutex::new(LruCache::new(LEARNED_MAX)),
+            learned: Learned::new(),
+            brake: Arc::new(Brake::new(most, window)),
+            guesses: Brake::new(most, window),
+            trials: Semaphore::new(TRIALS_MAX),
+            me: me.clone(),
             walsenders: Arc::default(),
         }))
     }
@@ -164,7 +178,7 @@ impl Pools {
             return Err(PoolsError::ShuttingDown);
         }
         let settings = self.settings.load_full();
-        let (plan, limits) = settings.resolve(database, user, self.learned(database, user))?;
+        let (plan, limits) = settings.resolve(database, user, self.learned.get(database, user))?;
         if map.pools.len() >= POOLS_MAX {
             map.drop_unused();
             if map.pools.len() >= POOLS_MAX {
@@ -178,8 +192,9 @@ impl Pools {
             user,
             plan,
             limits,
-            Arc::clone(&room),
-            introduction,
+            PoolRoom::new(Arc::clone(&room), introduction),
+            Arc::clone(&self.brake),
+            self.me.clone(),
         );
         room.join(&pool);
         if map.orders.is_paused(database) {
@@ -194,9 +209,19 @@ impl Pools {
     /// # Errors
     /// [`PoolsError::UnknownDatabase`].
     pub fn target(&self, database: &str, user: &str) -> Result<Target, PoolsError> {
+        Ok(self.route(database, user)?.0)
+    }
+
+    /// As [`Pools::target`], and how to log in there.
+    pub(super) fn route(
+        &self,
+        database: &str,
+        user: &str,
+    ) -> Result<(Target, ConnectOptions), PoolsError> {
         let settings = self.settings.load();
-        let learned = self.learned(database, user);
-        Ok(settings.resolve(database, user, learned)?.0.target)
+        let learned = self.learned.get(database, user);
+        let (plan, _) = settings.resolve(database, user, learned)?;
+        Ok((plan.target, plan.options))
     }
 
     /// How a replication connection is made, and how many there may be.
@@ -209,7 +234,7 @@ impl Pools {
         if self.map.lock().shut {
             return Err(PoolsError::ShuttingDown);
         }
-        let (plan, limits) = settings.resolve(database, user, self.learned(database, user))?;
+        let (plan, limits) = settings.resolve(database, user, self.learned.get(database, user))?;
         let places = settings.config.pool.max_replication_connections;
         Ok((plan, limits, places))
     }
@@ -221,22 +246,84 @@ impl Pools {
     /// A client has logged in: from now on its user can be logged in upstream with `secret`, where
     /// the configuration has no password. Connections made with another are replaced.
     pub fn learn(&self, database: &str, user: &str, secret: LoginSecret) {
+        let is_new = self.learned.put(database, user, secret.clone());
         let key = (database.to_owned(), user.to_owned());
-        let before = self.learned.lock().put(key.clone(), secret.clone());
-        if before.as_ref() == Some(&secret) {
-            return;
-        }
         let map = self.map.lock();
         if let Some(pool) = map.pools.get(&key)
+            && (is_new || pool.is_disowned())
             && let Ok((plan, limits)) = self.settings.load().resolve(database, user, Some(secret))
         {
             pool.update(plan, limits);
         }
     }
 
-    fn learned(&self, database: &str, user: &str) -> Option<LoginSecret> {
-        let key = (database.to_owned(), user.to_owned());
-        self.learned.lock().get(&key).cloned()
+    /// The server has refused what a login of `user` had shown: it is forgotten, and the user's
+    /// connections are closed. In other databases of the server too, where new ones have to prove
+    /// themselves, unless what was refused is the password: then that is forgotten there as well.
+    pub(super) fn disown(&self, database: &str, user: &str, error: &UpstreamError) {
+        let is_password = matches!(error, UpstreamError::OtherSecret { .. })
+            || error.sqlstate() == SqlState::INVALID_PASSWORD;
+        let hosts = |database: &str| Some(self.target(database, user).ok()?.hosts);
+        let here = hosts(database);
+        let is_here = |other: &str| other == database || hosts(other) == here;
+        let is_over = |other: &str| other == database || is_password && is_here(other);
+        for (other, _) in self.learned.of_user(user) {
+            if is_over(&other) {
+                self.learned.forget(&other, user);
+            }
+        }
+        for pool in self.all().iter().filter(|pool| pool.user() == user) {
+            match pool.database() {
+                other if is_over(other) => pool.disown(error),
+                other if is_here(other) => pool.reconnect(),
+                _ => {}
+            }
+        }
+    }
+
+    /// What a login of `user` at the server of `target` has shown, to whichever database.
+    pub(super) fn shown(&self, target: &Target) -> Option<LoginSecret> {
+        let is_there = |database: &str| {
+            let other = self.target(database, &target.user);
+            other.is_ok_and(|other| other.hosts == target.hosts)
+        };
+        let mut known = self.learned.of_user(&target.user).into_iter();
+        known
+            .find(|(database, _)| is_there(database))
+            .map(|(_, secret)| secret)
+    }
+
+    /// Forgets what no login has shown for `learned_lifetime`, where no session of the user is left.
+    /// To be called now and then.
+    pub fn forget_old(&self) {
+        let lifetime = self.settings.load().config.auth.learned_lifetime;
+        for (database, user) in self.learned.older_than(lifetime) {
+            let key = (database.clone(), user.clone());
+            let pool = self.map.lock().pools.get(&key).cloned();
+            // The map's and this one.
+            let has_sessions = |pool: &Arc<Pool>| Arc::strong_count(pool) > 2;
+            if pool.as_ref().is_some_and(has_sessions) {
+                continue;
+            }
+            self.learned.forget(&database, &user);
+            if let Some(pool) = pool {
+                pool.disown(&UpstreamError::NoPassword { user });
+            }
+        }
+    }
+
+    pub(super) fn guesses(&self) -> &Brake {
+        &self.guesses
+    }
+
+    pub(super) fn trials(&self) -> &Semaphore {
+        &self.trials
+    }
+
+    /// How many logins the server has refused, and how many were not tried after that.
+    pub fn failed_logins(&self) -> (u64, u64) {
+        let (of_pools, of_guesses) = (self.brake.totals(), self.guesses.totals());
+        (of_pools.0 + of_guesses.0, of_pools.1 + of_guesses.1)
     }
 
     /// Every pool, by database and user.
@@ -372,13 +459,16 @@ impl Pools {
     /// # Errors
     /// If the files of `[server_tls]` cannot be used: then nothing has changed.
     pub fn update(&self, config: Arc<Config>) -> Result<(), TlsError> {
+        let (most, window) = failures(&config);
         let known = Arc::clone(&self.settings.load().known);
         let settings = Snapshot::new(config, known)?;
+        self.brake.set_limit(most, window);
+        self.guesses.set_limit(most, window);
         let mut gone = Vec::new();
         let mut map = self.map.lock();
         map.drop_unused();
         map.pools.retain(|(database, user), pool| {
-            let resolved = settings.resolve(database, user, self.learned(database, user));
+            let resolved = settings.resolve(database, user, self.learned.get(database, user));
             match resolved {
                 Ok((plan, limits)) => pool.update(plan, limits),
                 Err(_) => gone.push(Arc::clone(pool)),
@@ -461,6 +551,7 @@ impl Snapshot {
             None => Arc::clone(&target.hosts),
         };
         let mut target = target.among(self.known.intern(hosts));
+        let is_learned = target.password.is_none() && learned.is_some();
         // Without any the server may still let the user in.
         target.learned = learned.or_else(|| md5_of(secrets.verifier.as_ref()?));
         let options = config.upstream.options.clone();
@@ -473,9 +564,17 @@ impl Snapshot {
                 prepared_statements_max: config.pool.max_prepared_statements,
             },
             lifetime: config.pool.server_lifetime,
+            is_learned,
+            refused: None,
         };
         Ok((plan, Limits::new(config, entry, user_entry)))
     }
+}
+
+/// `login_failures_max` and `login_failures_window`.
+fn failures(config: &Config) -> (u32, Duration) {
+    let upstream = &config.upstream;
+    (upstream.login_failures_max, upstream.login_failures_window)
 }
 
 fn entry<'a>(databases: &'a [DatabaseConfig], name: &str) -> Option<&'a DatabaseConfig> {
@@ -486,7 +585,7 @@ fn entry<'a>(databases: &'a [DatabaseConfig], name: &str) -> Option<&'a Database
 /// An md5 verifier, which is all that an md5 login needs.
 fn md5_of(verifier: &Secret) -> Option<LoginSecret> {
     match Verifier::parse(verifier.reveal()) {
-        Ok(Verifier::Md5(digits)) => Some(LoginSecret::Md5(digits)),
+        Ok(Verifier::Md5(digits)) => Some(LoginSecret::Md5(Zeroizing::new(digits))),
         Ok(Verifier::Scram(_)) | Err(_) => None,
     }
 }

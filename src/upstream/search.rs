@@ -1,12 +1,42 @@
 //! Which of several servers a connection goes to.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::error::UpstreamError;
+use super::introduction::Introduction;
 use super::target::{ConnectOptions, Target};
 use crate::config::{Host, TargetSessionAttrs};
 use crate::hosts::fits;
+
+/// Connects to the server, or to the one of several that others have settled on; where none has, it
+/// chooses by itself.
+pub(super) async fn open(
+    target: &Target,
+    options: &ConnectOptions,
+    introduction: Option<&Arc<dyn Introduction>>,
+) -> Result<Connection, UpstreamError> {
+    if target.hosts.is_plain() {
+        return Connection::connect(target, options).await;
+    }
+    let place = match introduction {
+        Some(introduction) => introduction.place(target).await,
+        None => None,
+    };
+    let displaced = async {
+        match (introduction, &place) {
+            (Some(introduction), Some(_)) => introduction.displaced(target).await,
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        connection = Connection::search(target, options, place.as_ref()) => connection,
+        // It may be one that does not answer: no use in waiting for it any longer.
+        () = displaced => Err(UpstreamError::Unproven("the guard was lost meanwhile".into())),
+    }
+}
 
 impl Connection {
     /// Connects to `place` if there is one, else to the first of the target's servers that is what is
@@ -16,7 +46,7 @@ impl Connection {
     /// # Errors
     /// As [`Connection::connect`], of the last server; [`UpstreamError::NoneFits`] where one was
     /// reached and is not what is wanted.
-    pub async fn search(
+    async fn search(
         target: &Target,
         options: &ConnectOptions,
         place: Option<&Host>,

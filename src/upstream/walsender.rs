@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::error::UpstreamError;
 use super::introduction::Introduction;
 use super::pools::{Pools, PoolsError};
+use super::search;
 use super::standing::{ServerInfo, ServerRecord, ServerState};
 use crate::wire::{ErrorReport, Replication, SqlState};
 
@@ -142,7 +143,7 @@ impl Pools {
         let mut options = plan.options;
         let ours = std::mem::take(&mut options.parameters);
         options.parameters = merged(ours, kind, parameters);
-        let mut connection = Connection::connect(&plan.target, &options).await?;
+        let mut connection = search::open(&plan.target, &options, self.introduction()).await?;
         let record = Arc::new(ServerRecord::new(
             info(&connection, database, user),
             Arc::clone(&connection.gate),

@@ -45,6 +45,30 @@ fn bypass_reasons_are_those_of_the_program() {
     assert_eq!(first_cells(&read("docs/bypass-reasons.md")), reasons);
 }
 
+/// The last cell of each row is what `explain` says, but for links.
+#[test]
+fn remedies_are_those_of_the_program() {
+    let text = read("docs/bypass-reasons.md");
+    for reason in Bypass::ALL {
+        let row = format!("| `{}` |", reason.as_str());
+        let line = text.lines().find(|line| line.starts_with(&row));
+        let cell = line.and_then(|line| line.trim_end_matches(" |").rsplit(" | ").next());
+        let mut plain = String::new();
+        for (index, part) in cell.expect("a row").split('[').enumerate() {
+            match part.split_once("](").filter(|_| index > 0) {
+                Some((link, rest)) => {
+                    plain.push_str("docs/");
+                    plain.push_str(link);
+                    plain.push_str(rest.split_once(')').map_or("", |(_, rest)| rest));
+                }
+                None if index > 0 => plain.extend(["[", part]),
+                None => plain.push_str(part),
+            }
+        }
+        assert_eq!(reason.remedy(), plain, "{}", reason.as_str());
+    }
+}
+
 #[test]
 fn pins_are_those_of_the_program() {
     let pins = set(Pin::ALL.iter().map(|pin| pin.as_str()));
@@ -411,9 +435,13 @@ fn keys_that_documents_mention_exist() {
                 continue;
             };
             let names_a_key = SECTIONS.iter().any(|(section, _)| *section == first)
-                && rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+                && rest
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b"_.".contains(&b));
             if names_a_key {
-                let known = pgditto::config::keys::find(name).is_some() || name == "config.toml";
+                let is_section = SECTIONS.iter().any(|(section, _)| *section == name);
+                let is_key = pgditto::config::keys::find(name).is_some();
+                let known = is_key || is_section || name == "config.toml";
                 assert!(known, "{}: `{word}`", file.display());
                 mentioned += 1;
             }

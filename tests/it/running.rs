@@ -369,6 +369,11 @@ fn explain_says_whether_why_and_on_what() {
     );
     assert!(cached.contains("item"), "it depends on the table: {cached}");
     assert!(!cached.contains("'one'"), "{cached}");
+    let keyed = explain("SELECT * FROM item WHERE name = 'one'");
+    assert!(
+        keyed.contains("depends on: public.item (name = ?)"),
+        "{keyed}"
+    );
     let volatile = explain("SELECT random() FROM item");
     assert!(volatile.contains("volatile_function"), "{volatile}");
     let write = explain("UPDATE item SET name = 'two'");

@@ -4,7 +4,7 @@
 use pgditto::wire::backend;
 use pgditto::wire::tag::backend as tag;
 
-use crate::fixture::{Frames, Message, Pgditto, Postgres, Wait, Wire, error_code};
+use crate::fixture::{Frames, Message, Pgditto, Postgres, Wait, Wire, error_code, eventually};
 
 struct House {
     postgres: Postgres,
@@ -57,7 +57,12 @@ fn run() -> Frames {
 }
 
 const DROPPING: &str = "CREATE FUNCTION hidden() RETURNS int LANGUAGE plpgsql AS
-    $$ BEGIN DEALLOCATE ALL; RETURN 1; END $$";
+    $$ BEGIN DEALLOCATE ALL; RETURN 1; END $$;
+    CREATE FUNCTION dynamic(what text) RETURNS int LANGUAGE plpgsql AS
+    $$ BEGIN EXECUTE 'DEALL' || what; RETURN 1; END $$;
+    CREATE TABLE watched (a int);
+    CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DEALLOCATE ALL; RETURN NEW; END $$;
+    CREATE TRIGGER watch BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION watch()";
 
 #[test]
 fn statements_that_unseen_code_drops_are_there_for_others() {
@@ -66,6 +71,8 @@ fn statements_that_unseen_code_drops_are_there_for_others() {
         "DO $$ BEGIN DEALLOCATE ALL; END $$",
         "DO $$ BEGIN EXECUTE 'DEALLOCATE PREPARE ALL'; END $$",
         "BEGIN; SELECT hidden(); COMMIT",
+        "SELECT dynamic('OCATE ALL')",
+        "INSERT INTO watched VALUES (1)",
     ] {
         let house = house(DROPPING, 1);
         let (mut one, mut two) = (house.client(), house.client());
@@ -378,6 +385,10 @@ fn a_change_from_outside_is_survived_by_preparing_anew() {
             .set("pool.default_pool_size", 1)
             .set("cache.mode", "off")
             .set("cache.catalog_watch_interval", "1h");
+    });
+    eventually("the catalogue is known", || {
+        let serving = [("state", "serving")];
+        pgditto.metrics().sum("pgditto_guard_state", &serving) == 1.0
     });
     let mut wire = Wire::connect(pgditto.port);
     wire.ask(&parse("SELECT * FROM k"));

@@ -1,10 +1,10 @@
 //! What the console understands.
 
 use super::driver::{self, Courtesy};
-use super::lexer::{Sentence, Token};
+use super::lexer::{self, Sentence, Token};
 use crate::admin::house::{CacheFlush, Shutdown};
 use crate::admin::show::Show;
-use crate::admin::table::Column;
+use crate::admin::table::{Column, text};
 use crate::wire::{ErrorReport, SqlState};
 
 /// One command.
@@ -30,11 +30,30 @@ pub(super) enum Command {
     CacheFlush(CacheFlush),
     /// All shapes, or one.
     CacheEnable(Option<String>),
+    Explain {
+        database: Option<String>,
+        sql: String,
+    },
     /// What drivers send of their own accord.
     Courtesy(Courtesy),
 }
 
+/// One row for each line.
+pub(super) const EXPLAIN: &[Column] = &[text("explain")];
+
 impl Command {
+    /// The commands of a string. What follows EXPLAIN is one statement, whatever it holds.
+    ///
+    /// # Errors
+    /// As [`Command::parse`], and for quotes and comments that do not end.
+    pub fn parse_all(string: &str) -> Result<Vec<Self>, ErrorReport> {
+        if let Some(explain) = explain(string) {
+            return Ok(vec![explain]);
+        }
+        let sentences = lexer::sentences(string)?;
+        sentences.iter().map(Self::parse).collect()
+    }
+
     /// # Errors
     /// 42601, with where to find help.
     pub fn parse(sentence: &Sentence<'_>) -> Result<Self, ErrorReport> {
@@ -90,6 +109,7 @@ impl Command {
         match self {
             Command::Show(show) => Some(show.columns()),
             Command::Courtesy(courtesy) => courtesy.columns(),
+            Command::Explain { .. } => Some(EXPLAIN),
             _ => None,
         }
     }
@@ -97,7 +117,9 @@ impl Command {
     /// Whether it changes anything, so that only an admin may ask for it.
     pub fn changes(&self) -> bool {
         match self {
-            Command::Help | Command::Show(_) | Command::Courtesy(_) => false,
+            Command::Help | Command::Show(_) | Command::Explain { .. } | Command::Courtesy(_) => {
+                false
+            }
             Command::Pause(_)
             | Command::Resume(_)
             | Command::Suspend
@@ -147,6 +169,7 @@ impl Command {
             Command::Set { key, value } => format!("SET {key}={value}"),
             Command::CacheFlush(_) => "CACHE FLUSH".into(),
             Command::CacheEnable(_) => "CACHE ENABLE".into(),
+            Command::Explain { .. } => "EXPLAIN".into(),
             Command::Courtesy(courtesy) => courtesy.tag().into(),
         }
     }
@@ -251,6 +274,26 @@ fn cache(arguments: &[Token]) -> Option<CacheFlush> {
         }),
         _ => None,
     }
+}
+
+/// `EXPLAIN [ON db] statement`; `None` for anything else.
+fn explain(string: &str) -> Option<Command> {
+    let rest = after_word(string, "EXPLAIN")?;
+    let (database, sql) = match after_word(rest, "ON") {
+        None => (None, rest),
+        Some(rest) => {
+            let (name, sql) = rest.trim_start().split_once(char::is_whitespace)?;
+            (Some(name.trim_matches('"').to_owned()), sql)
+        }
+    };
+    let sql = sql.trim().trim_end_matches(';').trim_end().to_owned();
+    (!sql.is_empty()).then_some(Command::Explain { database, sql })
+}
+
+/// What follows a keyword at the start of `text`.
+fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let (first, rest) = text.trim_start().split_once(char::is_whitespace)?;
+    first.eq_ignore_ascii_case(word).then_some(rest)
 }
 
 /// `ENABLE` or `ENABLE SHAPE id`.
@@ -381,6 +424,33 @@ mod tests {
             let report = parse(text).unwrap_err();
             assert_eq!(report.code, SqlState::SYNTAX_ERROR, "{text}");
             assert!(report.hint.unwrap().contains("SHOW HELP"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_follows_explain_is_one_statement() {
+        let explain = |database: Option<&str>, sql: &str| {
+            let database = database.map(str::to_owned);
+            vec![Command::Explain {
+                database,
+                sql: sql.into(),
+            }]
+        };
+        for (text, commands) in [
+            ("EXPLAIN SELECT 1;", explain(None, "SELECT 1")),
+            (
+                " explain\nSELECT ';', E'\\'', $$;'$$ ; ",
+                explain(None, "SELECT ';', E'\\'', $$;'$$"),
+            ),
+            (
+                "EXPLAIN ON \"Shop\" TABLE t",
+                explain(Some("Shop"), "TABLE t"),
+            ),
+        ] {
+            assert_eq!(Command::parse_all(text).unwrap(), commands, "{text}");
+        }
+        for text in ["EXPLAIN", "EXPLAIN ;", "EXPLAIN ON shop", "EXPLAINED x"] {
+            assert!(Command::parse_all(text).is_err(), "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::vec;
 
 use super::command::Command;
 use super::encode::{self, Formats};
-use super::{Console, Next, lexer, report, utf8};
+use super::{Console, Next, report, utf8};
 use crate::admin::table::{Cell, Column};
 use crate::wire::{ErrorReport, Frame, SqlState, backend, frontend, tag};
 
@@ -63,10 +63,10 @@ impl Prepared {
 
     fn parse(&mut self, body: &[u8]) -> Result<(), ErrorReport> {
         let parse = frontend::Parse::read(body).map_err(report)?;
-        let sentences = lexer::sentences(utf8(parse.sql)?)?;
-        let command = match sentences.as_slice() {
-            [] => None,
-            [sentence] => Some(Arc::new(Command::parse(sentence)?)),
+        let mut commands = Command::parse_all(utf8(parse.sql)?)?;
+        let command = match commands.len() {
+            0 => None,
+            1 => commands.pop().map(Arc::new),
             _ => {
                 return Err(ErrorReport::error(
                     SqlState::SYNTAX_ERROR,

@@ -190,8 +190,7 @@ impl Console<'_> {
     /// All of them are read before the first is carried out, as PostgreSQL does.
     fn commands(&self, frame: &Frame) -> Result<Vec<Command>, ErrorReport> {
         let query = frontend::Query::read(frame.body()).map_err(report)?;
-        let sentences = lexer::sentences(utf8(query.sql)?)?;
-        sentences.iter().map(Command::parse).collect()
+        Command::parse_all(utf8(query.sql)?)
     }
 
     /// A whole reply of the simple protocol.

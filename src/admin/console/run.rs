@@ -1,13 +1,14 @@
 //! Carrying out a command.
 
 use std::io;
+use std::sync::Arc;
 
 use super::Console;
-use super::command::Command;
+use super::command::{Command, EXPLAIN};
 use super::driver::Courtesy;
 use crate::admin::house::{CommandError, House, Role};
 use crate::admin::show::Show;
-use crate::admin::table::Table;
+use crate::admin::table::{Table, row};
 use crate::wire::{ErrorReport, Severity, SqlState};
 
 /// What a command has to say.
@@ -33,6 +34,15 @@ impl Console<'_> {
             Command::Help => done(command, vec![help()]),
             Command::Show(show) => table(command, show.table(&*self.house)),
             Command::Courtesy(courtesy) => self.oblige(command, *courtesy),
+            Command::Explain { database, sql } => {
+                let (house, user) = (Arc::clone(&self.house), self.visitor.user);
+                let explained = house.explain(database.as_deref(), user, sql);
+                match self.wait(explained).await? {
+                    Some(Ok(text)) => table(command, lines(&text)),
+                    Some(Err(error)) => return Ok(Some(Err(report(&error)))),
+                    None => return Ok(None),
+                }
+            }
             _ => match self.change(command).await? {
                 Some(Ok(notices)) => done(command, notices),
                 Some(Err(error)) => return Ok(Some(Err(report(&error)))),
@@ -76,12 +86,21 @@ impl Console<'_> {
             command = command.tag(),
             "console command"
         );
+        let house = Arc::clone(&self.house);
+        self.wait(change(&*house, command)).await
+    }
+
+    /// `None` if the client left meanwhile.
+    async fn wait<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, CommandError>>,
+    ) -> io::Result<Option<Result<T, CommandError>>> {
         self.connection.flush().await?;
-        let mut change = std::pin::pin!(change(&*self.house, command));
+        let mut work = std::pin::pin!(work);
         loop {
             let room = self.connection.input.len() < super::FRAME_LEN_MAX;
             tokio::select! {
-                result = &mut change => return Ok(Some(result)),
+                result = &mut work => return Ok(Some(result)),
                 () = self.visitor.cancelled.notified() => {
                     return Ok(Some(Err(CommandError::Cancelled)));
                 }
@@ -120,7 +139,7 @@ async fn change(house: &dyn House, command: &Command) -> Result<Vec<ErrorReport>
             let reloaded = house.reload().await?;
             return Ok(reloaded.needs_restart.into_iter().map(restart).collect());
         }
-        Command::Help | Command::Show(_) | Command::Courtesy(_) => (),
+        Command::Help | Command::Show(_) | Command::Explain { .. } | Command::Courtesy(_) => (),
     }
     Ok(Vec::new())
 }
@@ -141,6 +160,13 @@ fn table(command: &Command, table: Table) -> Reply {
     }
 }
 
+fn lines(text: &str) -> Table {
+    Table {
+        columns: EXPLAIN,
+        rows: text.lines().map(|line| row![line]).collect(),
+    }
+}
+
 fn restart(key: String) -> ErrorReport {
     let message = format!("\"{key}\" has changed and takes effect after a restart");
     ErrorReport::new(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, message)
@@ -156,7 +182,7 @@ fn help() -> ErrorReport {
         "\n\tSET key = arg\n\tRELOAD\n\tPAUSE [<db>]\n\tRESUME [<db>]\n\tDISABLE <db>\n\tENABLE <db>\
          \n\tRECONNECT [<db>]\n\tWAIT_CLOSE [<db>]\n\tKILL [<db>]\n\tKILL_CLIENT <id>\n\tSUSPEND\n\tSHUTDOWN [WAIT_FOR_CLIENTS|WAIT_FOR_SERVERS]\
          \n\tCACHE FLUSH [TABLE <table>|TAG <tag>|SHAPE <shape>]\
-         \n\tCACHE ENABLE [SHAPE <shape>]",
+         \n\tCACHE ENABLE [SHAPE <shape>]\n\tEXPLAIN [ON <db>] <statement>",
     );
     let code = SqlState::SUCCESSFUL_COMPLETION;
     ErrorReport::new(Severity::Notice, code, "Console usage").with_detail(detail)

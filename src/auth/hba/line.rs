@@ -1,6 +1,7 @@
 //! Lines, fields and words, as PostgreSQL's `next_token` reads them.
 
-use super::HbaError;
+use std::path::Path;
+use std::sync::Arc;
 
 /// A word. In quotes it is a name, whatever it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,18 +14,29 @@ impl Word {
     pub(super) fn is_keyword(&self, keyword: &str) -> bool {
         !self.quoted && self.text == keyword
     }
+
+    /// The file whose words stand for this one (`@file`).
+    pub(super) fn list(&self) -> Option<&str> {
+        let file = self.text.strip_prefix('@').filter(|_| !self.quoted)?;
+        (!file.is_empty()).then_some(file)
+    }
 }
 
-/// A line that says something: fields of words with commas between.
+/// Fields of words with commas between.
+type Fields = Vec<Vec<Word>>;
+
+/// A line that says something.
 #[derive(Debug)]
 pub(super) struct Line {
+    pub(super) file: Arc<Path>,
     /// The first of its lines, from one.
     pub(super) number: usize,
-    pub(super) fields: Vec<Vec<Word>>,
+    pub(super) fields: Fields,
 }
 
-/// A backslash at the end of a line goes on with the next.
-pub(super) fn lines(text: &str) -> Result<Vec<Line>, HbaError> {
+/// The lines of one file, each with its number or with what is wrong in it. A backslash at the end
+/// of a line goes on with the next.
+pub(super) fn lines(text: &str) -> Vec<(usize, Result<Fields, &'static str>)> {
     let mut found = Vec::new();
     let mut source = text.lines().enumerate();
     while let Some((n, first)) = source.next() {
@@ -33,19 +45,15 @@ pub(super) fn lines(text: &str) -> Result<Vec<Line>, HbaError> {
             whole.pop();
             whole.push_str(source.next().map_or("", |(_, next)| next));
         }
-        let number = n + 1;
-        let fields = fields(&whole).map_err(|why| HbaError {
-            line: number,
-            why: why.into(),
-        })?;
-        if !fields.is_empty() {
-            found.push(Line { number, fields });
+        let fields = fields(&whole);
+        if !fields.as_ref().is_ok_and(Vec::is_empty) {
+            found.push((n + 1, fields));
         }
     }
-    Ok(found)
+    found
 }
 
-fn fields(line: &str) -> Result<Vec<Vec<Word>>, &'static str> {
+fn fields(line: &str) -> Result<Fields, &'static str> {
     let mut fields: Vec<Vec<Word>> = Vec::new();
     let mut rest = line;
     // After a comma the list goes on, also behind blanks.
@@ -58,9 +66,6 @@ fn fields(line: &str) -> Result<Vec<Vec<Word>>, &'static str> {
         let Some((word, after)) = word(rest)? else {
             break;
         };
-        if !word.quoted && word.text.len() > 1 && word.text.starts_with('@') {
-            return Err("a list in another file (@file) is not supported");
-        }
         match fields.last_mut().filter(|_| goes_on) {
             Some(field) => field.push(word),
             None => fields.push(vec![word]),

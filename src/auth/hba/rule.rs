@@ -1,6 +1,8 @@
 //! One line of `pg_hba.conf`.
 
 use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use regex_lite::Regex;
 
@@ -11,7 +13,8 @@ use super::line::{Line, Word};
 /// A rule: whom it is for, and what it asks of them.
 #[derive(Debug)]
 pub struct Rule {
-    /// Its line in the file, from one.
+    /// Where it stands: a file, and the line in it, from one.
+    pub file: Arc<Path>,
     pub line: usize,
     pub method: Method,
     /// What is asked of a certificate besides the method.
@@ -33,6 +36,8 @@ pub enum Method {
     Md5,
     /// The password in clear.
     Password,
+    /// The password in clear, for the server to judge: a word of our own.
+    Passthrough,
     ScramSha256,
     Cert,
     Peer,
@@ -62,6 +67,10 @@ enum Name {
     All,
     /// The database that is named like the user.
     SameUser,
+    /// The database that is named like a role which the user is a member of.
+    SameRole,
+    /// Members of this role.
+    MemberOf(String),
     /// Physical replication connections, for which no other name stands.
     Replication,
     Is(String),
@@ -103,6 +112,7 @@ impl Rule {
         };
         let method = method(single(next("the method")?, "method")?, kind)?;
         let mut rule = Self {
+            file: Arc::clone(&line.file),
             line: line.number,
             method,
             client_cert: (method == Method::Cert).then_some(ClientCert::VerifyFull),
@@ -154,7 +164,14 @@ impl Rule {
         }
     }
 
-    pub(super) fn matches(&self, visit: &Visit<'_>) -> bool {
+    /// Whether it asks about roles.
+    pub fn needs_roles(&self) -> bool {
+        let asks = |name: &Name| matches!(name, Name::SameRole | Name::MemberOf(_));
+        self.databases.iter().chain(&self.users).any(asks)
+    }
+
+    /// `None` if that depends on roles which are not known.
+    pub(super) fn matches(&self, visit: &Visit<'_>) -> Option<bool> {
         let connection = match (self.kind, visit.address) {
             (Kind::Local, address) => address.is_none(),
             (_, None) | (Kind::Never, _) => false,
@@ -162,27 +179,49 @@ impl Rule {
             (Kind::HostNoSsl, _) if visit.encrypted => false,
             (_, Some(address)) => self.address.contains(address, visit),
         };
-        let any = |names: &[Name], value| names.iter().any(|name| name.is(value, visit.user));
-        let to_it = match visit.is_physical {
-            true => self
-                .databases
-                .iter()
-                .any(|name| matches!(name, Name::Replication)),
-            false => any(&self.databases, visit.database),
+        if !connection {
+            return Some(false);
+        }
+        let database = match visit.is_physical {
+            true => Some(self.databases.iter().any(Name::is_replication)),
+            false => any(&self.databases, visit.database, visit),
         };
-        connection && to_it && any(&self.users, visit.user)
+        match (database, any(&self.users, visit.user, visit)) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        }
     }
 }
 
+/// Whether one of the names is `value`; `None` if that depends on roles which are not known.
+fn any(names: &[Name], value: &str, visit: &Visit<'_>) -> Option<bool> {
+    let mut answer = Some(false);
+    for name in names {
+        match name.is(value, visit) {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => answer = None,
+        }
+    }
+    answer
+}
+
 impl Name {
-    fn is(&self, value: &str, user: &str) -> bool {
-        match self {
+    fn is(&self, value: &str, visit: &Visit<'_>) -> Option<bool> {
+        Some(match self {
             Name::All => true,
-            Name::SameUser => value == user,
+            Name::SameUser => value == visit.user,
+            Name::SameRole => visit.roles?.contains(value),
+            Name::MemberOf(role) => visit.roles?.contains(role),
             Name::Replication => false,
             Name::Is(name) => name == value,
             Name::Matches(pattern) => pattern.is_match(value),
-        }
+        })
+    }
+
+    fn is_replication(&self) -> bool {
+        matches!(self, Name::Replication)
     }
 }
 
@@ -214,10 +253,6 @@ fn kind(word: &Word) -> Result<Kind, String> {
         "hostssl" => Ok(Kind::HostSsl),
         "hostnossl" => Ok(Kind::HostNoSsl),
         "hostgssenc" => Ok(Kind::Never),
-        "include" | "include_if_exists" | "include_dir" => Err(format!(
-            "{} is not supported: write the rules here",
-            word.text
-        )),
         other => Err(format!("{other:?} is no connection type")),
     }
 }
@@ -233,34 +268,29 @@ fn database(word: &Word) -> Result<Name, String> {
     match word.text.as_str() {
         "sameuser" if !word.quoted => Ok(Name::SameUser),
         "replication" if !word.quoted => Ok(Name::Replication),
-        "samerole" | "samegroup" if !word.quoted => Err(format!(
-            "{} is not supported: who is a member of what stands in the server",
-            word.text
-        )),
+        "samerole" | "samegroup" if !word.quoted => Ok(Name::SameRole),
         _ => name(word),
     }
 }
 
 fn user(word: &Word) -> Result<Name, String> {
-    if !word.quoted && word.text.starts_with('+') {
-        return Err(format!(
-            "{} is not supported: who is a member of what stands in the server",
-            word.text
-        ));
+    match word.text.strip_prefix('+') {
+        Some(role) if !word.quoted => Ok(Name::MemberOf(role.into())),
+        _ => name(word),
     }
-    name(word)
 }
 
 fn name(word: &Word) -> Result<Name, String> {
     match word.text.strip_prefix('/') {
         _ if word.is_keyword("all") => Ok(Name::All),
-        Some(pattern) if !word.quoted => {
+        // Also in quotes, which it needs around a comma.
+        Some(pattern) => {
             let pattern = Regex::new(pattern);
             pattern
                 .map(Name::Matches)
                 .map_err(|error| error.to_string())
         }
-        _ => Ok(Name::Is(word.text.clone())),
+        None => Ok(Name::Is(word.text.clone())),
     }
 }
 
@@ -312,6 +342,7 @@ fn method(word: &Word, kind: Kind) -> Result<Method, String> {
         "reject" => Method::Reject,
         "md5" => Method::Md5,
         "password" => Method::Password,
+        "passthrough" => Method::Passthrough,
         "scram-sha-256" => Method::ScramSha256,
         "cert" => Method::Cert,
         "peer" => Method::Peer,

@@ -11,7 +11,8 @@ use subtle::ConstantTimeEq;
 use super::ITERATIONS_MAX;
 use super::channel::Channel;
 use super::keys::{
-    ClientKeys, KEY_LEN, client_key, hmac_sha256, salted_password, server_key, sha256, xor,
+    ClientKeys, KEY_LEN, ScramKeys, client_key, hmac_sha256, salted_password, server_key, sha256,
+    xor,
 };
 use super::message::{attribute, base64, extensions, key, nonce, text};
 use crate::auth::error::AuthError;
@@ -29,6 +30,8 @@ pub struct ScramClient {
     secret: Known,
     channel: Channel,
     state: State,
+    /// What the exchange has shown, once the server has proven itself.
+    shown: Option<ClientKeys>,
 }
 
 /// What we know, and prove that we do.
@@ -45,6 +48,7 @@ enum State {
     },
     Proven {
         server_signature: [u8; KEY_LEN],
+        keys: ClientKeys,
     },
     Done,
 }
@@ -74,6 +78,7 @@ impl ScramClient {
                     secret,
                     channel,
                     state: State::Unseeded,
+                    shown: None,
                 };
                 (client, Vec::new())
             }
@@ -92,24 +97,35 @@ impl ScramClient {
             secret,
             channel,
             state: State::Started { nonce },
+            shown: None,
         };
         (client, first)
     }
 
-    /// ClientKey and ServerKey for this challenge.
-    fn keys(&self, challenge: &Challenge<'_>) -> Result<([u8; KEY_LEN], [u8; KEY_LEN]), AuthError> {
+    /// The keys for this challenge.
+    fn keys(&self, challenge: &Challenge<'_>) -> Result<ClientKeys, AuthError> {
         match &self.secret {
             Known::Password(password) => {
                 let (salt, iterations) = (&challenge.salt, challenge.iterations);
                 let salted = salted_password(password.reveal(), salt, iterations);
-                Ok((client_key(&salted), server_key(&salted)))
+                let client_key = client_key(&*salted);
+                let verifier = ScramKeys {
+                    iterations,
+                    salt: salt.clone(),
+                    stored_key: sha256(&client_key),
+                    server_key: server_key(&*salted),
+                };
+                Ok(ClientKeys {
+                    verifier,
+                    client_key,
+                })
             }
             Known::Keys(keys) => {
                 let verifier = &keys.verifier;
                 let is_same =
                     verifier.salt == challenge.salt && verifier.iterations == challenge.iterations;
                 match is_same {
-                    true => Ok((keys.client_key, verifier.server_key)),
+                    true => Ok(ClientKeys::clone(keys)),
                     false => Err(AuthError::OtherVerifier),
                 }
             }
@@ -139,16 +155,17 @@ impl ScramClient {
         if !extended {
             return Err(AuthError::Response("Nonce does not match."));
         }
-        let (client_key, server_key) = self.keys(&challenge)?;
+        let keys = self.keys(&challenge)?;
         let mut binding = self.channel.header().into_bytes();
         binding.extend_from_slice(self.channel.data());
         let without_proof = format!("c={},r={}", base64(&binding), challenge.nonce);
         let transcript = format!("n=,r={client_nonce},{server_first},{without_proof}");
-        let signature = hmac_sha256(&sha256(&client_key), transcript.as_bytes());
+        let signature = hmac_sha256(&keys.verifier.stored_key, transcript.as_bytes());
+        let proof = base64(&xor(&keys.client_key, &signature));
         self.state = State::Proven {
-            server_signature: hmac_sha256(&server_key, transcript.as_bytes()),
+            server_signature: hmac_sha256(&keys.verifier.server_key, transcript.as_bytes()),
+            keys,
         };
-        let proof = base64(&xor(&client_key, &signature));
         Ok(format!("{without_proof},p={proof}").into_bytes())
     }
 
@@ -157,7 +174,10 @@ impl ScramClient {
     /// # Errors
     /// The server refuses, or does not know the password.
     pub fn finish(&mut self, server_final: &[u8]) -> Result<(), AuthError> {
-        let State::Proven { server_signature } = std::mem::replace(&mut self.state, State::Done)
+        let State::Proven {
+            server_signature,
+            keys,
+        } = std::mem::replace(&mut self.state, State::Done)
         else {
             return Err(AuthError::Response("The exchange has not come to its end."));
         };
@@ -173,10 +193,17 @@ impl ScramClient {
             .ok_or(AuthError::Malformed("Malformed server signature."))?;
         extensions(rest)?;
         if bool::from(signature.ct_eq(&server_signature)) {
+            self.shown = Some(keys);
             Ok(())
         } else {
             Err(AuthError::ServerSignature)
         }
+    }
+
+    /// After [`ScramClient::finish`] has succeeded: what logs in from now on, as long as the server
+    /// keeps the same verifier.
+    pub fn into_keys(self) -> Option<ClientKeys> {
+        self.shown
     }
 }
 

@@ -5,6 +5,9 @@ use std::num::NonZeroU32;
 
 use ring::{digest, hmac, pbkdf2};
 use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::ITERATIONS_MAX;
 
 /// Bytes of a key, a signature and a proof.
 pub(super) const KEY_LEN: usize = 32;
@@ -28,18 +31,35 @@ impl ScramKeys {
         let salted = salted_password(password, &salt, ITERATIONS);
         Self {
             iterations: ITERATIONS,
-            stored_key: sha256(&client_key(&salted)),
-            server_key: server_key(&salted),
+            stored_key: sha256(&client_key(&*salted)),
+            server_key: server_key(&*salted),
             salt,
         }
     }
 }
 
 impl ScramKeys {
-    /// Whether this password gives these keys.
-    pub fn are_of(&self, password: &str) -> bool {
+    /// The key that the password gives besides these, if it gives these. Costs their iterations;
+    /// where they are more than a million nobody's password does, since whoever sets a secret
+    /// names their number.
+    pub fn client_keys(&self, password: &str) -> Option<ClientKeys> {
+        if self.iterations.get() > ITERATIONS_MAX {
+            return None;
+        }
         let salted = salted_password(password, &self.salt, self.iterations);
-        sha256(&client_key(&salted)).ct_eq(&self.stored_key).into()
+        let client_key = Zeroizing::new(client_key(&*salted));
+        let is_same = sha256(&*client_key).ct_eq(&self.stored_key);
+        bool::from(is_same).then(|| ClientKeys {
+            verifier: self.clone(),
+            client_key: *client_key,
+        })
+    }
+}
+
+impl Drop for ScramKeys {
+    fn drop(&mut self) {
+        self.stored_key.zeroize();
+        self.server_key.zeroize();
     }
 }
 
@@ -55,6 +75,19 @@ impl std::fmt::Debug for ScramKeys {
 pub struct ClientKeys {
     pub(super) verifier: ScramKeys,
     pub(super) client_key: [u8; KEY_LEN],
+}
+
+impl ClientKeys {
+    /// What the server keeps.
+    pub fn verifier(&self) -> &ScramKeys {
+        &self.verifier
+    }
+}
+
+impl Drop for ClientKeys {
+    fn drop(&mut self) {
+        self.client_key.zeroize();
+    }
 }
 
 impl std::fmt::Debug for ClientKeys {
@@ -76,14 +109,14 @@ pub(super) fn salted_password(
     password: &str,
     salt: &[u8],
     iterations: NonZeroU32,
-) -> [u8; KEY_LEN] {
-    let mut salted = [0; KEY_LEN];
+) -> Zeroizing<[u8; KEY_LEN]> {
+    let mut salted = Zeroizing::new([0; KEY_LEN]);
     pbkdf2::derive(
         pbkdf2::PBKDF2_HMAC_SHA256,
         iterations,
         salt,
         prepared(password).as_bytes(),
-        &mut salted,
+        &mut *salted,
     );
     salted
 }

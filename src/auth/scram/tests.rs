@@ -228,7 +228,7 @@ fn what_a_login_has_shown_logs_in_where_the_verifier_is_the_same() {
     assert_eq!(play(pencil()), Ok(()));
     let salted_anew = ScramKeys::from_password("pencil", *b"another salt");
     assert_eq!(play(salted_anew), Err(AuthError::OtherVerifier));
-    let other_password = ScramKeys::from_password("pen", pencil().salt);
+    let other_password = ScramKeys::from_password("pen", pencil().salt.clone());
     assert_eq!(play(other_password), Err(AuthError::Failed));
 
     // A wrong proof shows nothing.

@@ -57,7 +57,7 @@ impl Import {
             if hosts.contains(',') {
                 self.note(
                     entry,
-                    &format!("several hosts are not supported: only {first} is taken"),
+                    &format!("PgBouncer spreads connections over several hosts, pgditto uses one at a time: only {first} is taken"),
                 );
             }
             database.host = first;

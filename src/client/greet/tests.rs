@@ -83,6 +83,9 @@ impl Setup {
                 rules: None,
                 users: &users,
                 lookup: None,
+                members: None,
+                passthrough: None,
+                passthrough_without_tls: Default::default(),
             };
             let greeting = greet(stream, reception);
             let deadline = Duration::from_secs(30);
@@ -530,6 +533,16 @@ async fn client_logs_in_over_tls() {
         login.connection.input.clear();
         assert_eq!(login.connection.fill().await.unwrap(), 0);
     }
+}
+
+#[tokio::test]
+async fn direct_tls_is_refused_where_there_is_none() {
+    let (client, greeted) = setup(AuthType::Trust).tcp().await;
+    assert!(client.encrypt(true).await.is_err());
+    assert!(matches!(
+        greeted.await.unwrap(),
+        Err(ClientError::Wire(WireError::StartupLength))
+    ));
 }
 
 #[tokio::test]

@@ -34,9 +34,6 @@ pub(super) async fn run(shared: &Shared, job: &Job) -> Verification {
         return Verification::Busy;
     };
     let reads = read_twice(shared, job, &mut lease).await;
-    if job.check.leaves_traces {
-        lease.dirty();
-    }
     drop(lease);
     let (before, after) = match reads {
         Ok(reads) => reads,

@@ -58,6 +58,9 @@ async fn visit(stream: tokio::net::TcpStream, house: Arc<Played>, cancelled: Arc
         rules: None,
         users: &users,
         lookup: None,
+        members: None,
+        passthrough: None,
+        passthrough_without_tls: Default::default(),
     };
     let greeting = greet(Stream::tcp(stream).unwrap(), reception);
     let Ok(Greeting::Login(login)) = greeting.await else {

@@ -342,6 +342,18 @@ impl House for Played {
         self.note(format!("flush {what:?}"))
     }
 
+    async fn explain(
+        &self,
+        database: Option<&str>,
+        user: &str,
+        sql: &str,
+    ) -> Result<String, CommandError> {
+        let database = database.unwrap_or("shop");
+        Ok(format!(
+            "database: {database}\nuser: {user}\nstatement: {sql}\n"
+        ))
+    }
+
     async fn cache_enable(&self, shape: Option<&str>) -> Result<(), CommandError> {
         self.note(format!("enable {shape:?}"))
     }

@@ -1,7 +1,7 @@
 //! Users whom only the server knows.
 
 use super::{ask, server_secret};
-use crate::fixture::{Options, Pgditto, Postgres};
+use crate::fixture::{Options, Pgditto, Postgres, connect, eventually_async};
 
 fn asking(options: &mut Options, postgres: &Postgres) {
     let url = format!("postgres://postgres@127.0.0.1:{}/app", postgres.port);
@@ -107,4 +107,40 @@ fn question_that_fails_lets_nobody_in_and_stops_nobody_who_is_listed() {
     let output = ask(pgditto.port, "amy", "pencil", "nowhere", "SELECT 1");
     let expected = "database \"nowhere\" does not exist";
     assert!(output.stderr.contains(expected), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_of_a_password_that_was_changed_is_refused_once_and_replaced_by_the_next_login() {
+    let postgres = Postgres::start(&[]);
+    postgres.psql("CREATE ROLE amy LOGIN PASSWORD 'pencil'; CREATE DATABASE other");
+    let pgditto = Pgditto::start(&postgres, |o| {
+        asking(o, &postgres);
+        o.set("auth.auth_query_ttl", "0");
+    });
+    let conninfo = |database: &str| {
+        format!(
+            "host=127.0.0.1 port={} user=amy password=pencil dbname={database}",
+            pgditto.port
+        )
+    };
+    // Databases that nobody has named in the configuration.
+    let session = connect(&conninfo("app")).await;
+    let other = connect(&conninfo("other")).await;
+    other.simple_query("SELECT 1").await.expect("an answer");
+    session.simple_query("SELECT 1").await.expect("an answer");
+    postgres.psql(
+        "ALTER ROLE amy PASSWORD 'brush';
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'amy'",
+    );
+    // Its connection is gone, and the key opens no other.
+    let expected = "authentication with the upstream server failed";
+    eventually_async("the key is refused", async || {
+        let answer = session.simple_query("SELECT pg_backend_pid()").await;
+        let error = answer.err().and_then(|error| error.as_db_error().cloned());
+        error.is_some_and(|error| error.message() == expected)
+    })
+    .await;
+    let_in(&pgditto, "amy", "brush");
+    session.simple_query("SELECT 1").await.expect("an answer");
+    refused(&pgditto, "amy", "pencil");
 }

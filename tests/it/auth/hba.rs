@@ -99,7 +99,7 @@ fn rules_say_who_proves_what_and_who_stays_outside() {
     }
     let outside = |user, database| {
         format!(
-            "no auth_hba_file entry for host \"127.0.0.1\", user \"{user}\", database \"{database}\", no encryption"
+            "no pg_hba.conf entry for host \"127.0.0.1\", user \"{user}\", database \"{database}\", no encryption"
         )
     };
     says(&login("ann", "ink", "app"), &outside("ann", "app"));
@@ -110,7 +110,7 @@ fn rules_say_who_proves_what_and_who_stays_outside() {
     says(&login("app", "secret", "app"), &outside("app", "app"));
     says(
         &login("eve", "chalk", "app"),
-        "auth_hba_file rejects connection for host \"127.0.0.1\", user \"eve\", database \"app\", no encryption",
+        "pg_hba.conf rejects connection for host \"127.0.0.1\", user \"eve\", database \"app\", no encryption",
     );
     assert!(!pgditto.log().join("\n").contains("SCRAM-SHA-256$"));
 }
@@ -173,7 +173,7 @@ fn unix_sockets_tell_who_the_peer_is() {
     );
     says(
         &libpq(pgditto.port, "sslmode=disable"),
-        "no auth_hba_file entry for host \"127.0.0.1\"",
+        "no pg_hba.conf entry for host \"127.0.0.1\"",
     );
 }
 
@@ -191,4 +191,122 @@ fn rules_tell_encrypted_connections_from_clear_ones() {
         &libpq(pgditto.port, "sslmode=disable"),
         "user \"app\", database \"app\", no encryption",
     );
+}
+
+#[test]
+fn members_of_roles_are_told_from_others_by_the_servers_word() {
+    let postgres = Postgres::start(&[]);
+    postgres.psql(
+        "CREATE ROLE staff; CREATE ROLE \"old guard\" IN ROLE staff; CREATE DATABASE staff;
+         CREATE ROLE amy LOGIN PASSWORD 'pencil' IN ROLE \"old guard\";
+         CREATE ROLE bob LOGIN PASSWORD 'brush'; CREATE ROLE eve LOGIN SUPERUSER PASSWORD 'chalk'",
+    );
+    let files = Files::new(
+        "host  all       app           127.0.0.1/32  scram-sha-256\n\
+         host  samerole  all           127.0.0.1/32  passthrough\n\
+         host  app       +staff        127.0.0.1/32  passthrough\n\
+         host  app       +\"old guard\" 127.0.0.1/32  reject\n",
+        "",
+    );
+    let pgditto = Pgditto::start(&postgres, |o| {
+        files.obey(o);
+        o.set("auth.passthrough_without_tls", "loopback")
+            .set("auth.auth_query_ttl", "0");
+    });
+    let login = |user: &str, password: &str, database: &str| {
+        ask(
+            pgditto.port,
+            user,
+            password,
+            database,
+            "SELECT current_user",
+        )
+    };
+    for database in ["app", "staff"] {
+        let output = login("amy", "pencil", database);
+        assert_eq!(output.stdout.trim(), "amy", "{output:?}");
+    }
+    // Superusers are members of nothing more than others, and who does not exist of nothing.
+    let outside = "no pg_hba.conf entry for host \"127.0.0.1\"";
+    let long = "x".repeat(100);
+    for (user, password) in [
+        ("bob", "brush"),
+        ("eve", "chalk"),
+        ("nobody", "x"),
+        (&long, "x"),
+    ] {
+        says(&login(user, password, "app"), outside);
+    }
+    postgres.psql("GRANT staff TO bob; REVOKE staff FROM \"old guard\"");
+    assert!(login("bob", "brush", "app").success);
+    says(
+        &login("amy", "pencil", "app"),
+        "pg_hba.conf rejects connection for host \"127.0.0.1\", user \"amy\"",
+    );
+    postgres.psql("ALTER ROLE app NOLOGIN");
+    postgres.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+    eventually("nobody can be asked", || {
+        let output = login("bob", "brush", "app");
+        output.stderr.contains("could not be asked who may log in")
+    });
+}
+
+#[test]
+fn rules_in_other_files_count_and_are_read_again_when_those_change() {
+    let postgres = Postgres::start(&[]);
+    let files = Files::new(
+        "include_if_exists first.conf\n\
+         include_dir rules\n\
+         host @databases \"/^(app|x),?$\" 127.0.0.1/32 scram-sha-256\n",
+        "",
+    );
+    let write = |name: &str, text: &str| {
+        // As editors do it.
+        let path = files.0.path().join(name);
+        let new = path.with_extension("new");
+        std::fs::write(&new, text).expect("a file");
+        std::fs::rename(new, path).expect("the same disk");
+    };
+    std::fs::create_dir(files.0.path().join("rules")).expect("a folder");
+    write("databases", "nothing\n");
+    let pgditto = Pgditto::start(&postgres, |o| files.obey(o));
+    let login = || ask(pgditto.port, "app", "secret", "app", "SELECT 1").success;
+    assert!(!login());
+    write("databases", "nothing\napp\n");
+    eventually("the list is read", login);
+    write("rules/keep-out.conf", "host all all all reject");
+    eventually("the folder is read", || !login());
+    write("first.conf", "host app app samehost scram-sha-256");
+    eventually("the file is found", login);
+    write("rules/mistake.conf", "# fine\nhots all all all trust");
+    pgditto.await_log("mistake.conf: line 2: \"hots\" is no connection type");
+    assert!(login());
+    let mut broken = Pgditto::start(&postgres, |o| {
+        files.obey(o);
+        o.wait(Wait::Nothing);
+    });
+    assert!(!broken.wait().success());
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_stops_nothing() {
+    let postgres = Postgres::start(&[]);
+    let files = Files::new("host all @pipe all trust", "");
+    let pipe = files.0.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("coreutils").success());
+    let mut pgditto = Pgditto::start(&postgres, |o| {
+        files.obey(o);
+        o.wait(Wait::Nothing);
+    });
+    assert!(!pgditto.wait().success());
+    pgditto.await_log("pipe: not a file");
+    let mut nobody = Pgditto::start(&postgres, |o| {
+        std::fs::write(files.hba(), "host all +staff all trust").expect("a file");
+        files.obey(o);
+        o.upstream(format!("postgres://127.0.0.1:{}/app", postgres.port))
+            .wait(Wait::Nothing);
+    });
+    assert!(!nobody.wait().success());
+    nobody.await_log("nobody is known who could ask the server for members of roles");
 }

@@ -6,6 +6,7 @@ mod channel_binding;
 mod client_certificates;
 mod hba;
 mod interceptor;
+mod passthrough;
 
 use crate::fixture::{CertificateFiles, Certificates, Options, Postgres, PsqlOutput, psql};
 

@@ -5,6 +5,7 @@
 
 mod alone;
 mod defaults;
+mod documented;
 mod hits;
 mod invalidation;
 mod keyed;

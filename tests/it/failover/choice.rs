@@ -122,3 +122,19 @@ fn names_and_the_wildcard_lead_to_servers_of_their_own() {
     let row = format!("reports|127.0.0.1|{}|app|", reports.port);
     assert!(shown.lines().any(|line| line.starts_with(&row)), "{shown}");
 }
+
+#[test]
+fn replication_connections_lead_to_the_primary() {
+    let (primary, standby) = pair("CREATE TABLE t (id int)");
+    let allowed = "host replication app 127.0.0.1/32 scram-sha-256";
+    primary.psql("ALTER ROLE app REPLICATION");
+    primary.allow(allowed);
+    standby.catch_up(&primary);
+    standby.allow(allowed);
+    let pgditto = pgditto(&url(&[&standby, &primary], ""), |_| {}, &primary);
+    for replication in ["database", "true"] {
+        let parameters = [("replication", replication)];
+        let mut walsender = Wire::connect(pgditto.port, USER, DATABASE, &parameters);
+        assert_eq!(text(&mut walsender, "SHOW port"), primary.port.to_string());
+    }
+}

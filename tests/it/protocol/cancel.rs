@@ -96,6 +96,44 @@ fn a_session_that_waits_for_a_connection_can_be_cancelled() {
 }
 
 #[test]
+fn a_cancel_that_races_with_the_end_cancels_that_statement_or_nothing() {
+    let (postgres, pgditto) = servers();
+    postgres.psql_as(
+        "app",
+        "CREATE TABLE item (id int); INSERT INTO item VALUES (1)",
+    );
+    let parameters = [("user", "app"), ("database", "app")];
+    let mut wire = Wire::try_login(pgditto.port, 2, &parameters, "secret").expect("let in");
+    let (port, pid, key) = (pgditto.port, wire.pid, wire.key.clone());
+    let (mut cancelled, mut done) = (0, 0);
+    for round in 0..150 {
+        // From before the statement begins to after its end.
+        let sql = format!("SELECT pg_sleep(0.00{}), {round}", round % 4);
+        let frames = match round % 2 {
+            0 => Frames::new().query(&sql),
+            _ => Frames::new().prepared(&sql, &[]).sync(),
+        };
+        let canceller = thread::spawn({
+            let key = key.clone();
+            move || cancel(port, pid, &key)
+        });
+        let answer = wire.ask(&frames);
+        canceller.join().expect("it is closed when it is done");
+        match error_code(&answer).as_str() {
+            "" => done += 1,
+            "57014" => cancelled += 1,
+            other => panic!("{other}: {answer:?}"),
+        }
+        // The cancel is over: nothing is left that could hit what comes next, from the cache or not.
+        assert_eq!(
+            wire.value(&format!("SELECT id + {round} FROM item")),
+            (round + 1).to_string()
+        );
+    }
+    assert_eq!(cancelled + done, 150);
+}
+
+#[test]
 fn a_late_cancel_never_hits_the_next_session() {
     let (_postgres, pgditto) = servers();
     let mut first = Wire::connect(pgditto.port);

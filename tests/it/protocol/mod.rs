@@ -1,5 +1,6 @@
 //! What works direct works through pgditto, byte for byte.
 
+mod asynchronous;
 mod cancel;
 mod copy;
 mod extended;
@@ -9,6 +10,7 @@ mod simple;
 mod startup;
 mod transactions;
 mod volume;
+mod wide;
 
 /// What the scripts find in their database.
 const SETUP: &str = "\

@@ -1,0 +1,126 @@
+//! What a statement is confined to, in words: columns and where their values stand, never the values.
+
+use super::judge::Judgement;
+use super::keys::RegionPlan;
+use super::read::ReadFacts;
+use super::region::KEYS_MAX;
+use super::value::Given;
+use super::{Catalog, RelationOid};
+use crate::sql::Constant;
+
+impl Catalog {
+    /// What the answer of a read depends on: each relation with the keys to which it is confined, as far as
+    /// constants of the statement tell; values that are bound are taken to be of their column's type.
+    pub fn describe_dependencies(&self, read: &ReadFacts, given: &Given<'_>) -> Vec<String> {
+        let of = |oid: &RelationOid| {
+            let name = self.name_of(*oid);
+            let plans = read.keys.of(*oid)?;
+            let keys: Option<Vec<String>> = plans
+                .iter()
+                .map(|plan| self.describe_read(plan, given))
+                .collect();
+            Some(format!("{name} ({})", either(keys?)))
+        };
+        let whole = |oid: &RelationOid| format!("{} (all rows)", self.name_of(*oid));
+        let relations = read.dependencies.iter();
+        relations
+            .map(|oid| of(oid).unwrap_or_else(|| whole(oid)))
+            .collect()
+    }
+
+    /// What a statement may touch, with the keys of the rows of its target as far as they are known.
+    pub fn describe_footprint(&self, judgement: &Judgement, given: &Given<'_>) -> Vec<String> {
+        let footprint = &judgement.footprint;
+        if footprint.catalogue {
+            return vec!["the catalogue, and with it everything".into()];
+        }
+        if footprint.everything {
+            return vec!["everything".into()];
+        }
+        let narrow = judgement.narrow.as_ref();
+        let of = |oid: &RelationOid| {
+            let keys = narrow.filter(|plan| plan.relation == *oid).map(|plan| {
+                let keys = plan.plans().iter();
+                keys.map(|plan| self.describe_write(plan, given)).collect()
+            });
+            match keys.map(either) {
+                Some(keys) => format!("{} ({keys})", self.name_of(*oid)),
+                None => format!("{} (all rows)", self.name_of(*oid)),
+            }
+        };
+        footprint.relations.iter().map(of).collect()
+    }
+
+    fn name_of(&self, oid: RelationOid) -> String {
+        self.relation_name(oid).unwrap_or_else(|| oid.to_string())
+    }
+
+    /// `None`: some value does not tell rows apart.
+    fn describe_read(&self, plan: &RegionPlan, given: &Given<'_>) -> Option<String> {
+        let mut combinations = 1;
+        let mut words = Vec::new();
+        for column in &plan.columns {
+            let values: Option<Vec<String>> = column
+                .values
+                .iter()
+                .map(|constant| {
+                    let known = matches!(constant, Constant::Parameter { .. })
+                        || given.hash(*constant, column.key, column.role).is_some();
+                    known.then(|| place(constant))
+                })
+                .collect();
+            let values = values?;
+            combinations *= values.len();
+            words.push(self.equality(plan.relation, column.number, &values));
+        }
+        (combinations <= KEYS_MAX && !words.is_empty()).then(|| words.join(" and "))
+    }
+
+    fn describe_write(&self, plan: &RegionPlan, given: &Given<'_>) -> String {
+        let one = |column| RegionPlan {
+            relation: plan.relation,
+            columns: [column].into_iter().collect(),
+        };
+        let columns = plan.columns.iter().cloned();
+        let known: Vec<String> = columns
+            .filter_map(|column| self.describe_read(&one(column), given))
+            .collect();
+        match known.is_empty() {
+            true => "rows that are not known".into(),
+            false => known.join(" and "),
+        }
+    }
+
+    fn equality(&self, oid: RelationOid, number: i16, values: &[String]) -> String {
+        let columns = self.relation(oid).map(|relation| &relation.columns);
+        let column = columns
+            .into_iter()
+            .flatten()
+            .find(|column| column.number == number);
+        let name = column.map_or_else(|| number.to_string(), |column| column.name.clone());
+        match values {
+            [value] => format!("{name} = {value}"),
+            values => format!("{name} in {}", values.join(", ")),
+        }
+    }
+}
+
+/// Where a value stands.
+fn place(constant: &Constant) -> String {
+    match constant {
+        Constant::Parameter { number, .. } => format!("${number}"),
+        Constant::Text(_) | Constant::Number { .. } | Constant::Boolean(_) => "?".into(),
+    }
+}
+
+fn either(mut keys: Vec<String>) -> String {
+    let mut seen = Vec::new();
+    keys.retain(|key| {
+        let new = !seen.contains(key);
+        if new {
+            seen.push(key.clone());
+        }
+        new
+    });
+    keys.join(" or ")
+}
