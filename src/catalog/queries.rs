@@ -240,7 +240,8 @@ WHERE t.oid >= 16384
   AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast%'";
 
 /// `pg_depend` from whatever holds an expression to what it calls: (owner's sort, owner,
-/// sort of the target, target).
+/// sort of the target, target). Before PostgreSQL 15 the expression of a generated column belongs to the
+/// table's own row of `pg_class` there, later to `pg_attrdef`.
 pub(super) const REFERENCES: &str = r"
 WITH d AS MATERIALIZED (
     SELECT classid, objid, refclassid, refobjid
@@ -267,7 +268,8 @@ WITH d AS MATERIALIZED (
         JOIN pg_catalog.pg_class c ON c.oid = d.objid
         LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-          AND c.relkind IN ('i', 'I', 'p')
+          AND (c.relkind IN ('i', 'I', 'p') OR EXISTS (
+              SELECT FROM pg_catalog.pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated <> ''))
     UNION ALL
     SELECT 'i', s.stxrelid, d.refclassid, d.refobjid FROM d
         JOIN pg_catalog.pg_statistic_ext s ON s.oid = d.objid

@@ -557,6 +557,12 @@ async fn statements_as_applications_write_them() {
     .await;
     let catalog = load(&client).await;
     let item = Ok(vec!["item"]);
+    // PostgreSQL called one of these functions volatile before 15.
+    let zone = if postgres.major() >= 15 {
+        item.clone()
+    } else {
+        Err(Bypass::VolatileFunction)
+    };
     for (sql, expected) in [
         ("SELECT * FROM item WHERE id = $1", item.clone()),
         (
@@ -567,10 +573,8 @@ async fn statements_as_applications_write_them() {
             "SELECT count(*), max(price), lower(title) FROM item GROUP BY lower(title) HAVING count(*) > 1",
             item.clone(),
         ),
-        (
-            "SELECT i.body->>'a', i.tags[1], i.at AT TIME ZONE 'UTC' FROM item i",
-            item.clone(),
-        ),
+        ("SELECT i.body->>'a', i.tags[1] FROM item i", item.clone()),
+        ("SELECT at AT TIME ZONE 'UTC' FROM item", zone),
         (
             "SELECT title FROM item WHERE email = 'A@b.c' AND id IN (1, 2) AND title ILIKE '%x%'",
             item.clone(),
