@@ -199,6 +199,6 @@ else
     conform regress 'simple parallel' 10 3
     conform regress 'extended serial' 60 3
     conform pipeline all 60 1
-    conform isolation all 60 3
+    conform isolation all 60 2
 fi
 [ -z "$unknown" ] || fail 'differences that are not known' /dev/null
