@@ -164,7 +164,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         event_triggers: rows(event_triggers, |row| row.try_get(0))?,
         rules: rows(rules, |row| row.try_get(0))?,
         functions: rows(functions, function)?,
-        builtins: rows(builtins, builtin)?,
+        builtins: with_extract(rows(builtins, builtin)?),
         compared_by_users: compared_by_users(&operators),
         operators,
         is_utf8: texts.iter().any(|(utf8, _)| *utf8),
@@ -278,6 +278,21 @@ fn builtin(row: &Row) -> Outcome<Builtin> {
         stable: row.try_get(2)?,
         outputs: row.try_get::<_, Option<_>>(3)?.unwrap_or_default(),
     })
+}
+
+/// Before PostgreSQL 14 EXTRACT is grammar for `date_part`, and there is no function of that name.
+fn with_extract(mut builtins: Vec<Builtin>) -> Vec<Builtin> {
+    let named = |name: &str| builtins.iter().find(|builtin| builtin.name == name);
+    if named("extract").is_none()
+        && let Some(date_part) = named("date_part")
+    {
+        let extract = Builtin {
+            name: "extract".to_owned(),
+            ..date_part.clone()
+        };
+        builtins.push(extract);
+    }
+    builtins
 }
 
 fn operator(row: &Row) -> Outcome<Operator> {
