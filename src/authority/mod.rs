@@ -15,6 +15,7 @@ mod proof;
 mod record;
 mod standing;
 mod stats;
+mod tls;
 mod unknown;
 
 use std::path::PathBuf;
@@ -46,8 +47,7 @@ use stats::Counts;
 /// Control connections beside the guard.
 const CONTROL_CONNECTIONS_MAX: u32 = 2;
 
-type ControlManager =
-    bb8_postgres::PostgresConnectionManager<tokio_postgres_rustls::MakeRustlsConnect>;
+type ControlManager = bb8_postgres::PostgresConnectionManager<tls::Tls>;
 /// Lent out whole, since the pool is another after the guard has moved.
 type Control = bb8::PooledConnection<'static, ControlManager>;
 
