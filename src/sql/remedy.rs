@@ -47,7 +47,7 @@ impl Bypass {
             }
             Bypass::UnknownColumn => "Qualify columns; look for a misspelt name.",
             Bypass::UnsafeType => "Leave the column out where it is not needed.",
-            Bypass::RowSecurity => "Nothing yet.",
+            Bypass::RowSecurity => "Let the policy read other tables, or none.",
             Bypass::DatetimeText => "Store the value in a date or time column.",
             Bypass::InTransactionAfterWrite => "Read before the write, or after COMMIT.",
             Bypass::InTransactionAfterLock => "Read before the lock; release advisory locks.",
