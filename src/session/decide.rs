@@ -13,7 +13,9 @@ use super::state::Pin;
 use super::statements::Statement;
 use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
-use crate::catalog::{Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts};
+use crate::catalog::{
+    Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, Order, ReadFacts, Returned,
+};
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
 use crate::wire::frontend::Bind;
@@ -30,6 +32,8 @@ pub struct Meaning {
     pub locks: bool,
     /// It may end a transaction, or commit on its own.
     pub may_commit_inside: bool,
+    /// What the rows that it returns tell of those of its footprint, where that is more than is known.
+    pub returned: Option<Returned>,
     /// The judgement, where the string is one statement.
     single: Option<Arc<Judgement>>,
 }
@@ -72,6 +76,7 @@ impl Session {
             effects: Effects::NONE,
             locks: false,
             may_commit_inside: analysis.may_commit_inside(),
+            returned: None,
             single: None,
         };
         for (statement_index, facts) in analysis.statements.iter().enumerate() {
@@ -233,9 +238,13 @@ impl Session {
             && let Some(narrow) = &judgement.narrow
             && let Some(given) = self.given(analysis, meaning.catalogue, judgement, bound)
         {
-            meaning
-                .footprint
-                .narrow(narrow.relation, narrow.regions(&given));
+            let regions = narrow.regions(&given);
+            meaning.returned = narrow
+                .returned
+                .as_ref()
+                .filter(|_| regions.len() <= KEYS_MAX)
+                .and_then(|returned| returned.unknown_in(&regions));
+            meaning.footprint.narrow(narrow.relation, regions);
         }
     }
 

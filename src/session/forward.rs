@@ -372,6 +372,7 @@ impl Session {
         if failed {
             self.unnamed_upstream = None;
         }
+        self.learn(&mut exchange);
         self.settle(status, failed, &exchange.outcome.last_tag);
         self.keep_descriptions(&mut exchange);
         self.keep_fills(&mut exchange, status, report);

@@ -13,6 +13,7 @@ mod fill;
 mod forward;
 pub mod greeting;
 mod known;
+mod learn;
 mod lease;
 mod listening;
 mod open;
