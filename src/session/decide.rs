@@ -416,10 +416,17 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         ),
         _ => (Footprint::everything(), Effects::ALL),
     };
+    let tells_backend = facts
+        .functions
+        .iter()
+        .any(|function| function.name.name == "pg_backend_pid");
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
         narrow: None,
-        effects,
+        effects: match tells_backend {
+            true => effects.union(Effects::BACKEND_TOLD),
+            false => effects,
+        },
     }
 }

@@ -28,7 +28,7 @@ impl Session {
         miss: &mut Miss,
     ) {
         self.touch(meaning);
-        self.effects = self.effects.union(meaning.effects);
+        self.note_effects(meaning.effects);
         let fill = self.begin_query_fill(connection, exchange, miss);
         // A Query ends the unnamed statement.
         self.statements.remove(b"");
@@ -368,7 +368,7 @@ impl Session {
                 exchange.more_than_reads |=
                     !leaves_reads_alone(statement.analysis.kind(), &meaning);
                 self.touch(&meaning);
-                self.effects = self.effects.union(meaning.effects);
+                self.note_effects(meaning.effects);
                 self.commit_inside |= meaning.may_commit_inside;
                 self.note_statements(&statement.analysis);
                 self.single_control &= self.executes_sent == 0;
