@@ -289,9 +289,9 @@ impl Session {
                 Pin::AdvisoryLocks => return Err(Bypass::InTransactionAfterLock),
                 Pin::Setting => return Err(Bypass::SettingsUnknown),
                 Pin::TemporaryObjects => return Err(Bypass::TemporaryRelation),
-                Pin::SessionAuthorization | Pin::Load => return Err(Bypass::Pinned),
-                Pin::Listen
-                | Pin::HoldCursor
+                // What was notified before its connection answers comes before the answer.
+                Pin::SessionAuthorization | Pin::Load | Pin::Listen => return Err(Bypass::Pinned),
+                Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
                 | Pin::SessionPooling
