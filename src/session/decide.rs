@@ -298,9 +298,9 @@ impl Session {
                 Pin::AdvisoryLocks => return Err(Bypass::InTransactionAfterLock),
                 Pin::Setting => return Err(Bypass::SettingsUnknown),
                 Pin::TemporaryObjects => return Err(Bypass::TemporaryRelation),
-                Pin::SessionAuthorization | Pin::Load => return Err(Bypass::Pinned),
-                Pin::Listen
-                | Pin::HoldCursor
+                // What was notified before its connection answers comes before the answer.
+                Pin::SessionAuthorization | Pin::Load | Pin::Listen => return Err(Bypass::Pinned),
+                Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
                 | Pin::SessionPooling
@@ -425,10 +425,17 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         ),
         _ => (Footprint::everything(), Effects::ALL),
     };
+    let tells_backend = facts
+        .functions
+        .iter()
+        .any(|function| function.name.name == "pg_backend_pid");
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
         narrow: None,
-        effects,
+        effects: match tells_backend {
+            true => effects.union(Effects::BACKEND_TOLD),
+            false => effects,
+        },
     }
 }

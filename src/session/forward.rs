@@ -118,6 +118,7 @@ impl Session {
         self.deallocates.clear();
         self.single_control = false;
         self.ran_ddl = false;
+        self.backend_told = false;
         self.prepared_gid = None;
         self.catalog_at_start = self
             .database
@@ -384,6 +385,7 @@ impl Session {
         if exchange.outcome.discarded_all && status == TransactionStatus::Idle {
             self.pins.remove(&Pin::Setting);
             self.pins.remove(&Pin::Sequence);
+            self.preference = None;
         }
         for name in self
             .deallocates
@@ -393,6 +395,10 @@ impl Session {
             self.statements.remove(name.as_bytes());
         }
         self.tx.observe(status);
+        if std::mem::take(&mut self.backend_told) {
+            let session = u64::from(self.registration.handle.number);
+            self.preference = Some(lease.prefer(session));
+        }
         if status == TransactionStatus::Idle {
             self.forget_portals();
             if self.effects.intersects(Effects::SEQUENCE) {

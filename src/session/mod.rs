@@ -58,7 +58,7 @@ use crate::client;
 use crate::config::Config;
 use crate::metrics::{DatabaseMetrics, ErrorOrigin};
 use crate::sql::Isolation;
-use crate::upstream::{Lease, Pool, Settings, Told};
+use crate::upstream::{Lease, Pool, Preference, Settings, Told};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
 use analysis::Analysis;
 use exchange::Exchange;
@@ -139,6 +139,10 @@ pub struct Session {
     effects: Effects,
     touched_sequences: bool,
     loads: bool,
+    /// The client, or code of its own, was told by which backend it is served.
+    backend_told: bool,
+    /// For that backend's connection.
+    preference: Option<Arc<Preference>>,
 
     lease: Option<Lease>,
     /// Since when the transaction has an upstream connection.

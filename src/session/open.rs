@@ -197,6 +197,8 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         effects: Effects::NONE,
         touched_sequences: false,
         loads: false,
+        backend_told: false,
+        preference: None,
         lease: None,
         upstream_since: None,
         unnamed_upstream: None,
