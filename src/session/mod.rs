@@ -17,6 +17,7 @@ mod lease;
 mod listening;
 mod open;
 mod prepare;
+mod process;
 pub mod registry;
 mod replication;
 pub mod report;
@@ -64,6 +65,7 @@ use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
 use listening::Listening;
+use process::OwnPast;
 use registry::{Activity, Registration, SessionHandle};
 use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
@@ -137,6 +139,7 @@ pub struct Session {
     /// What has been left on the connection since it was last read back.
     effects: Effects,
     touched_sequences: bool,
+    own_past: OwnPast,
     loads: bool,
 
     lease: Option<Lease>,
