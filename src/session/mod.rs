@@ -18,6 +18,7 @@ mod lease;
 mod listening;
 mod open;
 mod prepare;
+mod process;
 pub mod registry;
 mod replication;
 pub mod report;
@@ -65,6 +66,7 @@ use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
 use listening::Listening;
+use process::OwnPast;
 use registry::{Activity, Registration, SessionHandle};
 use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
@@ -138,6 +140,7 @@ pub struct Session {
     /// What has been left on the connection since it was last read back.
     effects: Effects,
     touched_sequences: bool,
+    own_past: OwnPast,
     loads: bool,
     /// The client, or code of its own, was told by which backend it is served.
     backend_told: bool,

@@ -50,6 +50,12 @@ pub struct Connection {
     /// The session whose state (sequence values) lives here.
     pub holds_state_of: Option<u64>,
     pub(super) preferred_by: PreferredBy,
+    /// Somebody has, or had, a lease of it.
+    pub has_served: bool,
+    /// Its backend has made a temporary schema, which stays when it is empty.
+    pub has_temporary_schema: bool,
+    /// A session has left on it what nobody else may meet: it is closed when the lease is over.
+    pub is_spent: bool,
     /// A digest of the login defaults, if somebody has asked for them.
     pub defaults: Option<u64>,
     /// What its introduction found out.
@@ -88,6 +94,9 @@ impl Connection {
             prepared,
             holds_state_of: None,
             preferred_by: PreferredBy::default(),
+            has_served: false,
+            has_temporary_schema: false,
+            is_spent: false,
             defaults: None,
             admission: Admission::default(),
             notifications: Vec::new(),

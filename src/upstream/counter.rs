@@ -211,7 +211,7 @@ impl Pool {
             self.set_pinned(&held, false);
         }
         match held.gate.shut() {
-            _ if !clean || !self.blueprint.is_fit(&held) => held.retire(),
+            _ if !clean || held.is_spent || !self.blueprint.is_fit(&held) => held.retire(),
             Passage::Clear => {}
             Passage::Barred => held.retire(),
             Passage::Busy => return self.wait_for_cancels(held),
@@ -299,6 +299,8 @@ fn rank(wish: &Wish, connection: &Connection) -> u8 {
     let defaults = wish.defaults.is_none() || wish.defaults == connection.defaults;
     let preferred = connection.preferred_by.session();
     match connection.holds_state_of {
+        // It would be closed and another opened in its place.
+        state if !wish.past.admits(connection) => 6 + u8::from(state.is_some()),
         Some(session) if session == wish.session => 0,
         _ if preferred == Some(wish.session) => 1,
         // That session may get another number with this choice.

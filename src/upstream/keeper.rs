@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
 use super::counter::Worn;
+use super::error::UpstreamError;
 use super::limits::Limits;
 use super::pool::{Condition, Desk, Held, Pool, Waiter};
 use super::preference::PATIENCE;
@@ -209,18 +210,21 @@ impl Drop for Opening {
 async fn open(pool: Arc<Pool>) {
     let opening = Opening(pool);
     let pool = &opening.0;
-    let bb8 = pool.bb8.lock().clone();
-    match bb8.dedicated_connection().await {
-        Ok(connection) => {
-            pool.connected();
-            // Into bb8 and out again at once, so that it ages there from now on.
-            // Refused only if it is unfit already.
-            if bb8.add(connection).is_ok()
-                && let Some(Ok(held)) = bb8.get_owned().now_or_never()
-            {
-                pool.give(held);
-            }
-        }
+    match open_one(Arc::clone(pool)).await {
+        Ok(Some(held)) => pool.give(held),
+        Ok(None) => {}
         Err(error) => pool.failed(error),
+    }
+}
+
+/// Opens one connection, for which a place is reserved. `None` if it is unfit already.
+pub(super) async fn open_one(pool: Arc<Pool>) -> Result<Option<Held>, UpstreamError> {
+    let bb8 = pool.bb8.lock().clone();
+    let connection = bb8.dedicated_connection().await?;
+    pool.connected();
+    // Into bb8 and out again at once, so that it ages there from now on.
+    match bb8.add(connection) {
+        Ok(()) => Ok(bb8.get_owned().now_or_never().and_then(Result::ok)),
+        Err(_) => Ok(None),
     }
 }

@@ -27,6 +27,7 @@ use super::error::{Failure, LeaseError, UpstreamError};
 use super::keeper;
 use super::lease::Lease;
 use super::limits::Limits;
+use super::past::Past;
 use super::pools::Pools;
 use super::settings::Settings;
 use super::shelf::{Place, Shelf};
@@ -54,7 +55,7 @@ impl Waiter {
 }
 
 /// What a session would like its connection to be. All but the database and
-/// the user, which the pool stands for, are preferences.
+/// the user, which the pool stands for, and the past are preferences.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
     /// The session's id: a connection that holds its state comes first, then the one that it prefers.
@@ -63,6 +64,8 @@ pub struct Wish {
     pub settings: Settings,
     /// The digest of the login defaults under which it works.
     pub defaults: Option<u64>,
+    /// No preference, but a condition.
+    pub past: Past,
 }
 
 /// Whether a pool leases.
@@ -177,18 +180,8 @@ impl Pool {
         &self.blueprint.user
     }
 
-    /// Leases a connection: at once if one is idle, else in the order of asking.
-    /// Waits until `deadline` or for `query_wait_timeout`, whichever is shorter.
-    ///
-    /// Its settings are as [`Connection::applied`] says, not as wished.
-    ///
-    /// Cancel safe: a waiter that goes away loses its place and nothing else; a
-    /// connection that was already handed to it goes to the next.
-    ///
-    /// # Errors
-    /// [`LeaseError::Connect`] if a connection had to be opened and could not;
-    /// the others as their names say.
-    pub async fn lease(
+    /// [`Pool::lease`] of a connection with any past.
+    pub(super) async fn lease_any(
         self: &Arc<Self>,
         wish: &Wish,
         deadline: Instant,
@@ -278,18 +271,23 @@ impl Pool {
         !self.blueprint.plan.load().target.hosts.is_plain()
     }
 
+    /// Counts a failed connect, and forgets what was learned if that was refused.
+    pub(super) fn note_failure(&self, error: &UpstreamError) {
+        self.counters.connect_errors.fetch_add(1, Ordering::Relaxed);
+        if self.blueprint.disowned.swap(false, Ordering::Relaxed)
+            && let Some(owner) = self.owner.upgrade()
+        {
+            owner.disown(self.database(), self.user(), error);
+        }
+    }
+
     /// A connect failed: its error goes to the one whose turn it is, and to
     /// everybody if there is no connection left that could serve the others.
     pub(super) fn failed(&self, error: UpstreamError) {
         if matches!(error, UpstreamError::NoPlace) {
             return;
         }
-        self.counters.connect_errors.fetch_add(1, Ordering::Relaxed);
-        if self.blueprint.disowned.swap(false, Ordering::Relaxed)
-            && let Some(owner) = self.owner.upgrade()
-        {
-            owner.disown(self.database(), self.user(), &error);
-        }
+        self.note_failure(&error);
         let mut desk = self.desk.lock();
         let until = Instant::now() + FAILURE_STANDS;
         desk.failure = Some(Failure {
