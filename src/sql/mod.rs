@@ -28,7 +28,9 @@ mod vocabulary;
 mod walk;
 
 pub use analyse::analyse;
-pub use blocks::{Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source};
+pub use blocks::{
+    ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source,
+};
 pub use control::{Channel, channel, is_start_transaction};
 pub use facts::{Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse};
 pub use hints::Hints;
