@@ -7,6 +7,7 @@
 //!
 //! All doubt goes one way: to "not cacheable" for reads, to "everything" for writes.
 
+mod array;
 mod body;
 mod builtin;
 mod columns;
