@@ -113,6 +113,8 @@ impl Effects {
     pub const ALL: Effects = Effects(0xff);
     /// Not left behind, but relied upon: code that the statement runs unseen calls `currval` or `lastval`.
     pub const SEQUENCE_READ: Effects = Effects(1 << 8);
+    /// Plans of a trigger of `refint`: see [`REFINT`](super::REFINT).
+    pub const REFINT: Effects = Effects(1 << 9);
 
     pub fn without(self, other: Effects) -> Effects {
         Effects(self.0 & !other.0)

@@ -294,6 +294,7 @@ impl Session {
                 | Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
+                | Pin::Refint
                 | Pin::SessionPooling
                 | Pin::Replication => {}
             }

@@ -69,15 +69,19 @@ impl Session {
         if self.tx.failed_here {
             return self.fail_here(&aborted(), open).await;
         }
+        let needs = self.needs(&work);
+        let (still, mut refused) = self.keep_still(&needs).await;
         let mut lease = match self.take_lease(report).await {
             Ok(lease) => lease,
             Err(error) => return self.fail_here(&error, open).await,
         };
         let mut exchange = Exchange::answering(!self.listening.is_empty());
         self.begin_unit();
-        let mut refused = self.check_sequences(&work, &mut lease).await;
         if refused.is_ok() {
-            refused = self.check_channels(&work, &mut lease).await;
+            refused = self.check_sequences(&work, &mut lease).await;
+        }
+        if refused.is_ok() {
+            refused = self.check_channels(&needs, &mut lease).await;
         }
         // A read that may be kept runs nothing that could notify.
         let notified = miss.plan.is_none();
@@ -101,6 +105,7 @@ impl Session {
         let sent = Instant::now();
         self.upstream_since.get_or_insert(sent);
         let relayed = self.relay(&mut lease, &mut exchange).await;
+        drop(still);
         report.upstream += sent.elapsed();
         report.rows += exchange.outcome.rows;
         report.bytes += exchange.outcome.bytes;
@@ -401,6 +406,9 @@ impl Session {
                     // Code that the client does not see relies on it.
                     self.pin_sequences();
                 }
+            }
+            if self.effects.contains(Effects::REFINT) {
+                self.pins.insert(Pin::Refint);
             }
             // What the client asked for is done: a cancel comes too late from now on.
             self.registration.handle.set_cancel_target(None);

@@ -29,8 +29,10 @@ pub enum Pin {
     SessionAuthorization,
     /// LOAD: libraries cannot be unloaded.
     Load,
-    /// `currval` or `lastval` was lost once; from then on the session keeps its sequences.
+    /// `currval` or `lastval` was lost once, or code relies on it that the client does not see.
     Sequence,
+    /// Triggers of the example module `refint` keep plans with the values of their first call in the process.
+    Refint,
     /// `pool_mode = session`.
     SessionPooling,
     /// A replication connection.
@@ -48,6 +50,7 @@ impl Pin {
         Pin::SessionAuthorization,
         Pin::Load,
         Pin::Sequence,
+        Pin::Refint,
         Pin::SessionPooling,
         Pin::Replication,
     ];
@@ -63,6 +66,7 @@ impl Pin {
             Pin::SessionAuthorization => "session_authorization",
             Pin::Load => "load",
             Pin::Sequence => "sequence",
+            Pin::Refint => "refint",
             Pin::SessionPooling => "session_pooling",
             Pin::Replication => "replication",
         }
@@ -72,7 +76,12 @@ impl Pin {
     fn is_read_back(self) -> bool {
         !matches!(
             self,
-            Pin::Setting | Pin::Load | Pin::Sequence | Pin::SessionPooling | Pin::Replication
+            Pin::Setting
+                | Pin::Load
+                | Pin::Sequence
+                | Pin::Refint
+                | Pin::SessionPooling
+                | Pin::Replication
         )
     }
 }

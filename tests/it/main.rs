@@ -27,4 +27,5 @@ mod servers;
 mod session_state;
 mod soak;
 mod statements;
+mod stillness;
 mod upstream;
