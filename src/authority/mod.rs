@@ -16,6 +16,7 @@ mod proof;
 mod record;
 mod standing;
 mod stats;
+mod tls;
 mod unknown;
 
 use std::path::PathBuf;
@@ -49,8 +50,7 @@ use stats::Counts;
 /// Control connections beside the guard.
 const CONTROL_CONNECTIONS_MAX: u32 = 2;
 
-type ControlManager =
-    bb8_postgres::PostgresConnectionManager<tokio_postgres_rustls::MakeRustlsConnect>;
+type ControlManager = bb8_postgres::PostgresConnectionManager<tls::Tls>;
 /// Lent out whole, since the pool is another after the guard has moved.
 type Control = bb8::PooledConnection<'static, ControlManager>;
 
@@ -237,8 +237,8 @@ impl Authority {
         self.core.spawn(core.follow_prepared(kept, gid));
     }
 
-    /// Waits until nothing that we read of the database by ourselves is on its way, for a second at most. As long as the
-    /// answer is kept nothing begins, for a second at most. Cancel safe.
+    /// Waits until nothing that we read of the database by ourselves is on its way, for some seconds at most. As long as
+    /// the answer is kept nothing begins, save what has waited for a second. Cancel safe.
     pub async fn still(&self) -> Still {
         self.core.gate.still().await
     }

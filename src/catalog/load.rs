@@ -269,13 +269,13 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
         name: row.try_get(2)?,
         kind,
         owner: row.try_get::<_, Option<_>>(4)?.unwrap_or_default(),
-        row_security: row.try_get(5)?,
         columns: columns.collect(),
         keys: Vec::new(),
         referencing: Columns::new(),
         draws_sequence: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
         reads_sequence: false,
         definition: None,
+        policies: row.try_get(5)?,
     }))
 }
 

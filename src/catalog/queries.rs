@@ -110,7 +110,9 @@ pub(super) const SUPERUSERS: &str = "SELECT rolname::text FROM pg_catalog.pg_rol
 /// Columns as parallel arrays: one row a relation.
 pub(super) const RELATIONS: &str = r"
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, r.rolname::text,
-       c.relrowsecurity OR c.relforcerowsecurity,
+       CASE WHEN c.relrowsecurity OR c.relforcerowsecurity THEN COALESCE((
+            SELECT 'SELECT ' || pg_catalog.string_agg('(' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', ', ')
+            FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')), 'SELECT true') END,
        a.names, a.types, a.identity,
        a.numbers, a.modifiers, a.deterministic, a.generated
 FROM pg_catalog.pg_class c

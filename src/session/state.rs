@@ -31,8 +31,8 @@ pub enum Pin {
     Load,
     /// `currval` or `lastval` was lost once, or code relies on it that the client does not see.
     Sequence,
-    /// Triggers of the example module `refint` keep plans with the values of their first call in the process.
-    Refint,
+    /// State of the process that cannot be asked for, or an answer that depends on who it has served.
+    OwnProcess,
     /// `pool_mode = session`.
     SessionPooling,
     /// A replication connection.
@@ -50,7 +50,7 @@ impl Pin {
         Pin::SessionAuthorization,
         Pin::Load,
         Pin::Sequence,
-        Pin::Refint,
+        Pin::OwnProcess,
         Pin::SessionPooling,
         Pin::Replication,
     ];
@@ -66,7 +66,7 @@ impl Pin {
             Pin::SessionAuthorization => "session_authorization",
             Pin::Load => "load",
             Pin::Sequence => "sequence",
-            Pin::Refint => "refint",
+            Pin::OwnProcess => "own_process",
             Pin::SessionPooling => "session_pooling",
             Pin::Replication => "replication",
         }
@@ -79,7 +79,7 @@ impl Pin {
             Pin::Setting
                 | Pin::Load
                 | Pin::Sequence
-                | Pin::Refint
+                | Pin::OwnProcess
                 | Pin::SessionPooling
                 | Pin::Replication
         )
@@ -91,6 +91,8 @@ impl Pin {
 pub struct ReadBack {
     pub settings: Settings,
     pub pins: BTreeSet<Pin>,
+    /// The backend has a temporary schema, be it empty.
+    pub temporary_schema: bool,
     /// On which the connection listens.
     pub channels: Vec<String>,
     /// Statements of the protocol that are prepared there, by our own numbers; `None` if it was not asked.
@@ -138,7 +140,8 @@ pub fn read_back_sql(custom: &CustomNames, prepared: bool) -> String {
          UNION ALL SELECT 'h', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_cursor() WHERE is_holdable) \
          UNION ALL SELECT 't', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
              OR EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
-             OR EXISTS (SELECT 1 FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
+             OR EXISTS (SELECT 1 FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+         UNION ALL SELECT 'm', '', '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid",
     );
     if prepared {
         sql.push_str(
@@ -173,6 +176,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
     let mut pins = BTreeSet::new();
     let mut channels = Vec::new();
     let mut prepared = None;
+    let mut temporary_schema = false;
     for row in rows {
         let (Some(Some(kind)), Some(name), Some(value)) = (row.first(), row.get(1), row.get(2))
         else {
@@ -197,6 +201,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
                 prepared = Some(names.split(' ').filter_map(upstream_id).collect());
             }
             ("h", ..) => drop(pins.insert(Pin::HoldCursor)),
+            ("m", ..) => temporary_schema = true,
             ("t", ..) => drop(pins.insert(Pin::TemporaryObjects)),
             _ => {}
         }
@@ -204,6 +209,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
     ReadBack {
         settings,
         pins,
+        temporary_schema,
         channels,
         prepared,
     }

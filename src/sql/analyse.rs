@@ -108,6 +108,7 @@ pub(super) fn inner(kind: Kind, text: &str) -> Facts {
                 // Constants are told by their place in the whole statement, which this is not.
                 blocks: Vec::new(),
                 change: None,
+                returning: Vec::new(),
                 ..body(known, text)
             }
         }
@@ -206,6 +207,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         literal_dependent: walker.literal_dependent,
         blocks,
         change,
+        returning: walker.returning,
     }
 }
 

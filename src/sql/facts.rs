@@ -1,7 +1,7 @@
 //! What one statement says about itself, before any catalogue is asked.
 
 use super::Bypass;
-use super::blocks::{Block, Change};
+use super::blocks::{Block, Change, Output};
 
 /// A name as PostgreSQL folds it: unquoted parts in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -184,6 +184,8 @@ pub struct Facts {
     pub blocks: Vec<Block>,
     /// What it changes, where that is all that it changes.
     pub change: Option<Change>,
+    /// What such a change returns; nothing where it is not known.
+    pub returning: Vec<Output>,
 }
 
 impl Facts {
@@ -210,6 +212,7 @@ impl Facts {
             literal_dependent: false,
             blocks: Vec::new(),
             change: None,
+            returning: Vec::new(),
         }
     }
 

@@ -29,7 +29,9 @@ mod vocabulary;
 mod walk;
 
 pub use analyse::analyse;
-pub use blocks::{Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source};
+pub use blocks::{
+    Assigned, Block, Change, Conflict, Constant, Equal, Filter, Output, Seen, Source,
+};
 pub use control::{Channel, channel, is_start_transaction};
 pub use facts::{
     Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse, Stillness,

@@ -314,7 +314,8 @@ fn definitions_that_read_a_sequence_pin_whoever_makes_them() {
         .rows("CREATE TABLE t (x int DEFAULT nextval('s'), y int DEFAULT -currval('s'))");
     pair.two.rows("SELECT nextval('s')");
     assert_eq!(
-        pair.one.value("INSERT INTO t (x) VALUES (nextval('s')) RETURNING y"),
+        pair.one
+            .value("INSERT INTO t (x) VALUES (nextval('s')) RETURNING y"),
         "-2"
     );
     pair.two.rows("SELECT nextval('s')");
@@ -376,10 +377,14 @@ fn triggers_of_refint_pin_whoever_fires_them() {
     });
     for (one, two) in [(11, 12), (13, 14)] {
         // Without plans of its own, each session would give the other's rows its own first value.
-        pair.one
-            .rows(&format!("UPDATE parent SET id = {one} WHERE id = {}", one - 10));
-        pair.two
-            .rows(&format!("UPDATE parent SET id = {two} WHERE id = {}", two - 10));
+        pair.one.rows(&format!(
+            "UPDATE parent SET id = {one} WHERE id = {}",
+            one - 10
+        ));
+        pair.two.rows(&format!(
+            "UPDATE parent SET id = {two} WHERE id = {}",
+            two - 10
+        ));
     }
     pair.assert_pinned();
     let children = pair

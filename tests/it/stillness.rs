@@ -4,8 +4,9 @@ use pgditto::catalog::{CatalogError, Loader};
 
 use crate::fixture::{Frames, Pgditto, Postgres, Wire, connect, eventually_async};
 
-/// A server, and a pgditto whose reading of the catalogue waits again and again for what `blocker` holds: while it
-/// does it has a snapshot, and locks on `free`. The blocker is in another database, where it does not hold up VACUUM.
+/// A server, and a pgditto whose reading of the catalogue waits again and again for what the blocker holds: while it
+/// does it has a snapshot, and locks on `free`. For standbys the blocker's lock would be logged under a transaction's
+/// number, which holds up VACUUM by itself.
 struct Busy {
     postgres: Postgres,
     _pgditto: Pgditto,
@@ -14,16 +15,21 @@ struct Busy {
 }
 
 async fn busy() -> Busy {
-    let postgres = Postgres::start(&[("autovacuum", "off")]);
+    let postgres = Postgres::start(&[
+        ("autovacuum", "off"),
+        ("wal_level", "minimal"),
+        ("max_wal_senders", "0"),
+    ]);
     postgres.psql_as(
         "app",
-        "CREATE TABLE free (x int); CREATE VIEW before AS SELECT x FROM free; \
-         CREATE VIEW v AS SELECT roname FROM pg_replication_origin; CREATE VIEW behind AS SELECT x FROM free",
+        "CREATE TABLE free (x int); CREATE TABLE taken (x int); \
+         CREATE VIEW before AS SELECT x FROM free; CREATE VIEW v AS SELECT x FROM taken; \
+         CREATE VIEW behind AS SELECT x FROM free",
     );
     let pgditto = Pgditto::start(&postgres, |_| ());
     let mut client = Wire::connect(pgditto.port);
-    let blocker = connect(&postgres.url_for("postgres", "postgres")).await;
-    let lock = "BEGIN; LOCK TABLE pg_replication_origin IN ACCESS EXCLUSIVE MODE";
+    let blocker = connect(&postgres.url()).await;
+    let lock = "BEGIN; LOCK TABLE taken IN ACCESS EXCLUSIVE MODE";
     blocker.batch_execute(lock).await.expect("a lock");
     client.rows("CREATE TABLE changed (x int)");
     let observer = connect(&postgres.superuser_url()).await;
@@ -65,7 +71,8 @@ async fn vacuum_sees_what_was_committed_before_it() {
         busy.client
             .rows("INSERT INTO free SELECT generate_series(1, 100)");
         busy.client.rows("VACUUM free");
-        let pages = "SELECT relpages > 0 AND relallvisible = relpages FROM pg_class WHERE relname = 'free'";
+        let pages =
+            "SELECT relpages > 0 AND relallvisible = relpages FROM pg_class WHERE relname = 'free'";
         assert_eq!(busy.postgres.psql(pages), "t", "{round}");
     }
 }

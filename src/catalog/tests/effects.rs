@@ -98,8 +98,8 @@ fn of_triggers_that_keep_plans_in_the_process() {
     b.trigger(child, of_another_kind);
     let catalog = b.build();
     let of = |table: &str| effects(&catalog, &facts(Kind::Delete).writes_to(table));
-    assert!(of("parent").contains(Effects::REFINT));
-    assert!(!of("child").contains(Effects::REFINT));
+    assert!(of("parent").contains(Effects::PROCESS));
+    assert!(!of("child").contains(Effects::PROCESS));
 }
 
 #[test]
