@@ -121,7 +121,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         defined,
     ) = tokio::join!(
         biased;
-        client.batch_execute(queries::BEGIN),
+        client.batch_execute(queries::BEGIN_PICTURE),
         query(queries::SCHEMAS),
         query(queries::SUPERUSERS),
         query(queries::RELATIONS),
@@ -150,11 +150,12 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
     begun?;
     defining?;
     let mut definitions = Definitions::read(definitions)?;
+    // First of all: what comes behind it in a transaction that failed only says that it did.
+    let mut relations: Vec<Relation> = rows(relations, relation)?.into_iter().flatten().collect();
     let serials: HashSet<u32> = rows(serials, |row| row.try_get(0))?.into_iter().collect();
     let current_values: HashSet<u32> = rows(current_values, |row| row.try_get(0))?
         .into_iter()
         .collect();
-    let mut relations: Vec<Relation> = rows(relations, relation)?.into_iter().flatten().collect();
     for relation in &mut relations {
         relation.draws_sequence |= serials.contains(&relation.oid);
         relation.reads_sequence = current_values.contains(&relation.oid);

@@ -9,6 +9,11 @@ pub(super) const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE REA
     SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; \
     SET LOCAL statement_timeout = 0";
 
+/// The same for a picture: `pg_get_expr` may lock what it names.
+pub(super) const BEGIN_PICTURE: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+    SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; \
+    SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 200";
+
 /// Begins another one for what `pg_get_viewdef` and its like give: they lock what they name until the transaction ends.
 /// Sooner than a deadlock is looked for, it is this one that gives up.
 pub(super) const BEGIN_DEFINITIONS: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ ONLY; \
