@@ -47,6 +47,8 @@ pub enum ControlError {
     Malformed,
     #[error("{0}")]
     Catalog(String),
+    #[error("what a view is made of is locked")]
+    Locked,
 }
 
 /// The driver's own words say only "db error".

@@ -24,6 +24,7 @@ mod picture;
 mod queries;
 mod read;
 mod region;
+mod returned;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -47,7 +48,8 @@ pub use names::NameScope;
 pub use order::Order;
 pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
-pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Region, Values};
+pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Learned, Region, Values};
+pub use returned::Returned;
 pub use settings::SettingNames;
 pub use value::Given;
 

@@ -13,7 +13,9 @@ use super::state::Pin;
 use super::statements::Statement;
 use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
-use crate::catalog::{Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts};
+use crate::catalog::{
+    Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, Order, ReadFacts, Returned,
+};
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
 use crate::wire::frontend::Bind;
@@ -26,10 +28,14 @@ pub struct Meaning {
     catalogue: u64,
     pub footprint: Footprint,
     pub effects: Effects,
+    /// It may load a library into the process that runs it.
+    pub loads: bool,
     /// It takes locks that later reads rely on.
     pub locks: bool,
     /// It may end a transaction, or commit on its own.
     pub may_commit_inside: bool,
+    /// What the rows that it returns tell of those of its footprint, where that is more than is known.
+    pub returned: Option<Returned>,
     /// The judgement, where the string is one statement.
     single: Option<Arc<Judgement>>,
 }
@@ -70,8 +76,10 @@ impl Session {
             catalogue: catalog.as_ref().map_or(0, |catalog| catalog.version.0),
             footprint: Footprint::nothing(),
             effects: Effects::NONE,
+            loads: false,
             locks: false,
             may_commit_inside: analysis.may_commit_inside(),
+            returned: None,
             single: None,
         };
         for (statement_index, facts) in analysis.statements.iter().enumerate() {
@@ -94,6 +102,7 @@ impl Session {
             };
             meaning.footprint.merge(&judgement.footprint);
             meaning.effects = meaning.effects.union(judgement.effects);
+            meaning.loads |= judgement.loads;
             meaning.locks |= facts.locks || takes_advisory_lock(facts);
             if analysis.statements.len() == 1 {
                 meaning.single = Some(judgement);
@@ -233,9 +242,13 @@ impl Session {
             && let Some(narrow) = &judgement.narrow
             && let Some(given) = self.given(analysis, meaning.catalogue, judgement, bound)
         {
-            meaning
-                .footprint
-                .narrow(narrow.relation, narrow.regions(&given));
+            let regions = narrow.regions(&given);
+            meaning.returned = narrow
+                .returned
+                .as_ref()
+                .filter(|_| regions.len() <= KEYS_MAX)
+                .and_then(|returned| returned.unknown_in(&regions));
+            meaning.footprint.narrow(narrow.relation, regions);
         }
     }
 
@@ -289,11 +302,12 @@ impl Session {
                 Pin::AdvisoryLocks => return Err(Bypass::InTransactionAfterLock),
                 Pin::Setting => return Err(Bypass::SettingsUnknown),
                 Pin::TemporaryObjects => return Err(Bypass::TemporaryRelation),
-                Pin::SessionAuthorization | Pin::Load => return Err(Bypass::Pinned),
-                Pin::Listen
-                | Pin::HoldCursor
+                // What was notified before its connection answers comes before the answer.
+                Pin::SessionAuthorization | Pin::Load | Pin::Listen => return Err(Bypass::Pinned),
+                Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
+                | Pin::OwnProcess
                 | Pin::SessionPooling
                 | Pin::Replication => {}
             }
@@ -391,6 +405,40 @@ pub(super) fn reads_sequence_state(facts: &Facts) -> bool {
         .any(|function| matches!(function.name.name.as_str(), "currval" | "lastval"))
 }
 
+/// A read of constants: whatever the catalogue holds, it runs no code of users.
+fn runs_no_code(facts: &Facts) -> bool {
+    const TYPES: &[&str] = &[
+        "bool",
+        "boolean",
+        "bytea",
+        "date",
+        "float8",
+        "int",
+        "int4",
+        "int8",
+        "integer",
+        "interval",
+        "json",
+        "jsonb",
+        "numeric",
+        "text",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "uuid",
+        "varchar",
+    ];
+    facts.kind == Kind::Select
+        && facts.complete
+        && facts.relations.is_empty()
+        && facts.functions.is_empty()
+        && facts.operators.is_empty()
+        && facts
+            .types
+            .iter()
+            .all(|name| name.schema.is_none() && TYPES.contains(&name.name.as_str()))
+}
+
 /// What a statement means while there is no picture of the catalogue: what is
 /// not known to touch nothing may touch everything.
 fn judge_blindly(facts: &Facts) -> Judgement {
@@ -416,10 +464,18 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         ),
         _ => (Footprint::everything(), Effects::ALL),
     };
+    let tells_backend = facts
+        .functions
+        .iter()
+        .any(|function| function.name.name == "pg_backend_pid");
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
         narrow: None,
-        effects,
+        loads: effects.contains(Effects::ALL) && !runs_no_code(facts),
+        effects: match tells_backend {
+            true => effects.union(Effects::BACKEND_TOLD),
+            false => effects,
+        },
     }
 }

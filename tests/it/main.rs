@@ -18,6 +18,7 @@ mod drivers;
 mod failover;
 mod listening;
 mod notify;
+mod own_process;
 mod pooling;
 mod protocol;
 mod redis_tier;
