@@ -72,7 +72,9 @@ impl Bypass {
                 "`SHOW MISMATCHES` and the log have the evidence: most likely somebody writes past pgditto. Then `CACHE ENABLE SHAPE id`."
             }
             Bypass::Session => "`RESET pgditto.cache`.",
-            Bypass::Pinned => "RESET SESSION AUTHORIZATION; preload libraries on the server; LISTEN by itself, outside a transaction.",
+            Bypass::Pinned => {
+                "RESET SESSION AUTHORIZATION; preload libraries on the server; LISTEN by itself, outside a transaction."
+            }
             Bypass::Guard => "Look for `guard` in the log. Point pgditto at the primary.",
             Bypass::CatalogStale => {
                 "It passes. If it lasts, the log says why the catalogue cannot be read."

@@ -54,7 +54,9 @@ impl Pool {
         if desk.own_in_spare.contains(&wish.session) {
             self.fetch_all_spare(desk);
         }
-        let idle = desk.shelf.take_if(|held| held.preferred_by.is(wish.session))?;
+        let idle = desk
+            .shelf
+            .take_if(|held| held.preferred_by.is(wish.session))?;
         self.look_at(idle, now, worn)
     }
 
