@@ -23,6 +23,8 @@ pub(crate) struct Outcome {
     pub effects: Effects,
     /// What its answer depends on is not known, or more than relations.
     pub opaque: bool,
+    /// It may load a library into the process.
+    pub loads: bool,
 }
 
 impl Outcome {
@@ -31,12 +33,14 @@ impl Outcome {
         catalogue: false,
         effects: Effects::NONE,
         opaque: false,
+        loads: false,
     };
     pub(crate) const ANYTHING: Outcome = Outcome {
         touches: true,
         catalogue: true,
         effects: Effects::ALL,
         opaque: true,
+        loads: true,
     };
 
     pub(crate) fn union(self, other: Outcome) -> Outcome {
@@ -45,6 +49,7 @@ impl Outcome {
             catalogue: self.catalogue || other.catalogue,
             effects: self.effects.union(other.effects),
             opaque: self.opaque || other.opaque,
+            loads: self.loads || other.loads,
         }
     }
 
@@ -221,6 +226,16 @@ fn quiet_by_origin(function: &Function) -> bool {
 }
 
 fn read_function(function: &Function, index: &Index) -> Node {
+    let mut node = read_body(function, index);
+    // All other languages are libraries themselves.
+    node.outcome.loads |= !matches!(function.language.as_str(), "sql" | "internal");
+    if function.extension.is_some() && builtin::effects(&function.name).contains(Effects::PROCESS) {
+        node.outcome.effects = node.outcome.effects.union(Effects::PROCESS);
+    }
+    node
+}
+
+fn read_body(function: &Function, index: &Index) -> Node {
     if quiet_by_origin(function) {
         return Node::default();
     }
@@ -300,6 +315,7 @@ fn words_outcome(words: &Words, sql: bool) -> Outcome {
         catalogue: defines,
         effects: words_effects(words),
         opaque: false,
+        loads: defines || words.begins("load"),
     };
     for word in &words.words {
         out = out.union(builtin_outcome(&word.text));
@@ -317,6 +333,7 @@ pub(crate) fn builtin_outcome(name: &str) -> Outcome {
         catalogue: builtin::changes_catalogue(name),
         effects: builtin::effects(name),
         opaque: false,
+        loads: false,
     }
 }
 

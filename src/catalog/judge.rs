@@ -18,6 +18,8 @@ pub struct Judgement {
     /// To which rows what it touches of its target may be narrowed, once its values are known.
     pub narrow: Option<WritePlan>,
     pub effects: Effects,
+    /// It may load a library into the process that runs it.
+    pub loads: bool,
 }
 
 impl Catalog {
@@ -27,11 +29,13 @@ impl Catalog {
         let Reach {
             footprint,
             effects,
+            loads,
             narrow,
             ..
         } = self.reach(facts, scope);
         let mut read = self.judge_read(facts, scope);
-        if read.is_ok() && !(footprint.is_nothing() && effects.is_empty()) {
+        let leaves_nothing = effects.without(Effects::BACKEND_TOLD).is_empty();
+        if read.is_ok() && !(footprint.is_nothing() && leaves_nothing) {
             // Somebody vouched for a function that does more than answer.
             read = Err(Bypass::UserFunction);
         }
@@ -40,6 +44,7 @@ impl Catalog {
             footprint,
             narrow,
             effects,
+            loads,
         }
     }
 
@@ -85,6 +90,7 @@ impl Catalog {
                 let mut reach = Reach {
                     footprint: Footprint::everything(),
                     effects: Effects::ALL,
+                    loads: true,
                     ..Reach::default()
                 };
                 reach.add(self.outcomes.any());
@@ -95,6 +101,7 @@ impl Catalog {
             Kind::Load => Reach {
                 footprint: Footprint::everything(),
                 effects: Effects::LOAD.union(Effects::SETTINGS),
+                loads: true,
                 ..Reach::default()
             },
             Kind::Unknown => Reach {
@@ -103,6 +110,7 @@ impl Catalog {
                     ..Footprint::catalogue()
                 },
                 effects: Effects::ALL,
+                loads: true,
                 ..Reach::default()
             },
             harmless => Reach {
@@ -135,6 +143,8 @@ impl Catalog {
             },
             // A view over a temporary table is temporary without saying so.
             effects: Effects::TEMPORARY,
+            // CREATE FUNCTION and CREATE EXTENSION do.
+            loads: true,
             ..Reach::default()
         };
         reach.add(self.outcomes.event_triggers());
@@ -164,6 +174,7 @@ impl Catalog {
 /// Of kinds that touch nothing.
 fn leaves_behind(kind: &Kind) -> Effects {
     match kind {
+        Kind::Set { name, .. } if name == "seed" => Effects::SETTINGS.union(Effects::PROCESS),
         Kind::Set { local: false, .. } | Kind::Reset { .. } => Effects::SETTINGS,
         Kind::DiscardAll => Effects::ALL,
         Kind::DiscardOther => Effects::TEMPORARY.union(Effects::SEQUENCE),

@@ -72,6 +72,8 @@ impl Ops {
 pub(super) struct Reach {
     pub footprint: Footprint,
     pub effects: Effects,
+    /// [`Outcome::loads`].
+    pub loads: bool,
     /// The rows of its target, where all else that it touches is another relation's.
     pub narrow: Option<WritePlan>,
     /// Relations touched, each as often as there are ways to it.
@@ -83,6 +85,7 @@ impl Reach {
         Self {
             footprint: Footprint::catalogue(),
             effects: Effects::ALL,
+            loads: true,
             ..Self::default()
         }
     }
@@ -90,10 +93,12 @@ impl Reach {
     pub(super) fn add(&mut self, outcome: Outcome) {
         self.footprint.merge(&outcome.footprint());
         self.effects = self.effects.union(outcome.effects);
+        self.loads |= outcome.loads;
     }
 
     pub(super) fn everything(&mut self) {
         self.footprint.merge(&Footprint::everything());
+        self.loads = true;
     }
 }
 
@@ -106,6 +111,7 @@ impl Catalog {
             reach.add(self.outcomes.any());
             return Reach {
                 effects: Effects::ALL,
+                loads: true,
                 ..reach
             };
         }

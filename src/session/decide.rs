@@ -28,6 +28,8 @@ pub struct Meaning {
     catalogue: u64,
     pub footprint: Footprint,
     pub effects: Effects,
+    /// It may load a library into the process that runs it.
+    pub loads: bool,
     /// It takes locks that later reads rely on.
     pub locks: bool,
     /// It may end a transaction, or commit on its own.
@@ -74,6 +76,7 @@ impl Session {
             catalogue: catalog.as_ref().map_or(0, |catalog| catalog.version.0),
             footprint: Footprint::nothing(),
             effects: Effects::NONE,
+            loads: false,
             locks: false,
             may_commit_inside: analysis.may_commit_inside(),
             returned: None,
@@ -99,6 +102,7 @@ impl Session {
             };
             meaning.footprint.merge(&judgement.footprint);
             meaning.effects = meaning.effects.union(judgement.effects);
+            meaning.loads |= judgement.loads;
             meaning.locks |= facts.locks || takes_advisory_lock(facts);
             if facts.kind == Kind::Fetch {
                 self.add_portals(&mut meaning);
@@ -326,11 +330,12 @@ impl Session {
                 Pin::AdvisoryLocks => return Err(Bypass::InTransactionAfterLock),
                 Pin::Setting => return Err(Bypass::SettingsUnknown),
                 Pin::TemporaryObjects => return Err(Bypass::TemporaryRelation),
-                Pin::SessionAuthorization | Pin::Load => return Err(Bypass::Pinned),
-                Pin::Listen
-                | Pin::HoldCursor
+                // What was notified before its connection answers comes before the answer.
+                Pin::SessionAuthorization | Pin::Load | Pin::Listen => return Err(Bypass::Pinned),
+                Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
+                | Pin::OwnProcess
                 | Pin::SessionPooling
                 | Pin::Replication => {}
             }
@@ -428,6 +433,40 @@ pub(super) fn reads_sequence_state(facts: &Facts) -> bool {
         .any(|function| matches!(function.name.name.as_str(), "currval" | "lastval"))
 }
 
+/// A read of constants: whatever the catalogue holds, it runs no code of users.
+fn runs_no_code(facts: &Facts) -> bool {
+    const TYPES: &[&str] = &[
+        "bool",
+        "boolean",
+        "bytea",
+        "date",
+        "float8",
+        "int",
+        "int4",
+        "int8",
+        "integer",
+        "interval",
+        "json",
+        "jsonb",
+        "numeric",
+        "text",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "uuid",
+        "varchar",
+    ];
+    facts.kind == Kind::Select
+        && facts.complete
+        && facts.relations.is_empty()
+        && facts.functions.is_empty()
+        && facts.operators.is_empty()
+        && facts
+            .types
+            .iter()
+            .all(|name| name.schema.is_none() && TYPES.contains(&name.name.as_str()))
+}
+
 /// What a statement means while there is no picture of the catalogue: what is
 /// not known to touch nothing may touch everything.
 fn judge_blindly(facts: &Facts) -> Judgement {
@@ -453,10 +492,18 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         ),
         _ => (Footprint::everything(), Effects::ALL),
     };
+    let tells_backend = facts
+        .functions
+        .iter()
+        .any(|function| function.name.name == "pg_backend_pid");
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
         narrow: None,
-        effects,
+        loads: effects.contains(Effects::ALL) && !runs_no_code(facts),
+        effects: match tells_backend {
+            true => effects.union(Effects::BACKEND_TOLD),
+            false => effects,
+        },
     }
 }

@@ -100,6 +100,11 @@ pub struct Exchange {
     parameters_last: bool,
     /// ParameterStatus that is held back for that.
     pub changed: BytesMut,
+    /// The client is shown nothing before the end of the unit, and perhaps not then: what comes of it begins here
+    /// among the bytes for the client.
+    pub may_be_taken_back: Option<usize>,
+    /// It ran before, in a process that had served others.
+    pub runs_again: bool,
     /// SQL in the unit finds statements under the client's names until the unit ends.
     pub lent: bool,
     /// The statement that was examined last: see [`Session::examine`](super::Session).

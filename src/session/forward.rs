@@ -6,6 +6,7 @@ use bytes::Buf;
 
 use super::analysis::Analysis;
 use super::exchange::{Exchange, Progress, Sides};
+use super::process::{self, INVALID_NAME};
 use super::registry::Activity;
 use super::send::{Unsent, sleep_until};
 use super::serve::Miss;
@@ -14,7 +15,7 @@ use super::{Ending, Session, UnitReport, shut_down};
 use crate::catalog::Effects;
 use crate::metrics::ErrorOrigin;
 use crate::sql::Kind;
-use crate::upstream::{Lease, Pumped};
+use crate::upstream::{Lease, Past, Pumped};
 use crate::wire::{self, ErrorReport, Frame, SqlState, TransactionStatus, frontend, tag};
 
 /// What is forwarded.
@@ -38,6 +39,14 @@ const OUTPUT_MAX: usize = 64 * 1024;
 /// How long a statement of a client that has gone may take to say what became of it.
 pub(super) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What has become of a unit.
+#[derive(PartialEq, Eq)]
+enum Attempt {
+    Done,
+    /// The client has seen nothing of it, and it is to run in a process that has served nobody.
+    RunAgain,
+}
+
 /// Why the relay of a unit stopped before its end.
 enum Broken {
     /// The upstream connection was lost or makes no sense.
@@ -58,7 +67,7 @@ impl Session {
     pub(super) async fn forward(
         &mut self,
         work: Work<'_>,
-        mut miss: Miss,
+        miss: Miss,
         report: &mut UnitReport,
     ) -> Result<(), Ending> {
         report.bypass = miss.bypass;
@@ -69,15 +78,45 @@ impl Session {
         if self.tx.failed_here {
             return self.fail_here(&aborted(), open).await;
         }
-        let mut lease = match self.take_lease(report).await {
+        let past = self.wanted_past(&work);
+        if self.attempt(&work, miss, past, report).await? == Attempt::RunAgain {
+            self.keep_process();
+            self.attempt(&work, Miss::default(), Past::Nothing, report)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Forwards one unit on a connection with such a past.
+    async fn attempt(
+        &mut self,
+        work: &Work<'_>,
+        mut miss: Miss,
+        past: Past,
+        report: &mut UnitReport,
+    ) -> Result<Attempt, Ending> {
+        let open = matches!(work, Work::Extended { open: true, .. });
+        let had_lease = self.lease.is_some();
+        let runs_again = past == Past::Nothing && self.pins.contains(&Pin::OwnProcess);
+        let mut lease = match self.take_lease(past, report).await {
             Ok(lease) => lease,
-            Err(error) => return self.fail_here(&error, open).await,
+            Err(error) => {
+                if runs_again {
+                    self.give_up_process();
+                }
+                self.fail_here(&error, open).await?;
+                return Ok(Attempt::Done);
+            }
         };
         let mut exchange = Exchange::answering(!self.listening.is_empty());
+        exchange.runs_again = runs_again;
+        if !had_lease && self.may_run_again(work, &lease) {
+            exchange.may_be_taken_back = Some(self.client.output.len());
+        }
         self.begin_unit();
-        let mut refused = self.check_sequences(&work, &mut lease).await;
+        let mut refused = self.check_sequences(work, &mut lease).await;
         if refused.is_ok() {
-            refused = self.check_channels(&work, &mut lease).await;
+            refused = self.check_channels(work, &mut lease).await;
         }
         // A read that may be kept runs nothing that could notify.
         let notified = miss.plan.is_none();
@@ -88,7 +127,7 @@ impl Session {
             self.shared.metrics.error(error.code, ErrorOrigin::Proxy);
             self.begin_upstream(&mut exchange);
             exchange.refuse(&error);
-        } else if let Err(error) = self.queue(&work, &mut lease, &mut exchange, &mut miss) {
+        } else if let Err(error) = self.queue(work, &mut lease, &mut exchange, &mut miss) {
             self.lease = Some(lease);
             return Err(Ending::Protocol(error));
         }
@@ -107,7 +146,10 @@ impl Session {
         report.error = exchange.outcome.error;
         match relayed {
             Ok(status) => self.finish(lease, exchange, status, notified, report).await,
-            Err(broken) => self.broken(lease, exchange, broken).await,
+            Err(broken) => {
+                self.broken(lease, exchange, broken).await?;
+                Ok(Attempt::Done)
+            }
         }
     }
 
@@ -118,6 +160,7 @@ impl Session {
         self.deallocates.clear();
         self.single_control = false;
         self.ran_ddl = false;
+        self.backend_told = false;
         self.prepared_gid = None;
         self.catalog_at_start = self
             .database
@@ -246,6 +289,7 @@ impl Session {
             if client_gone {
                 self.client.output.clear();
             } else if !self.client.output.is_empty()
+                && exchange.may_be_taken_back.is_none()
                 && (exchange.outgoing.is_empty() || self.client.output.len() > OUTPUT_MAX)
             {
                 match self.send(deadline).await {
@@ -346,8 +390,17 @@ impl Session {
         status: TransactionStatus,
         notified: bool,
         report: &mut UnitReport,
-    ) -> Result<(), Ending> {
+    ) -> Result<Attempt, Ending> {
         let failed = exchange.outcome.error.is_some();
+        let run_again = exchange
+            .may_be_taken_back
+            .filter(|_| exchange.outcome.error == Some(INVALID_NAME));
+        if let Some(from) = run_again {
+            process::take_back(&mut self.client.output, from);
+            report.error = None;
+        } else if failed && exchange.runs_again {
+            self.give_up_process();
+        }
         for id in exchange.pending_parses.drain(..) {
             lease.prepared.remove(id);
         }
@@ -384,6 +437,8 @@ impl Session {
         if exchange.outcome.discarded_all && status == TransactionStatus::Idle {
             self.pins.remove(&Pin::Setting);
             self.pins.remove(&Pin::Sequence);
+            self.preference = None;
+            lease.is_spent |= self.pins.remove(&Pin::OwnProcess);
         }
         for name in self
             .deallocates
@@ -393,6 +448,10 @@ impl Session {
             self.statements.remove(name.as_bytes());
         }
         self.tx.observe(status);
+        if std::mem::take(&mut self.backend_told) {
+            let session = u64::from(self.registration.handle.number);
+            self.preference = Some(lease.prefer(session));
+        }
         if status == TransactionStatus::Idle {
             self.forget_portals();
             if self.effects.intersects(Effects::SEQUENCE) {
@@ -402,6 +461,9 @@ impl Session {
                     // Code that the client does not see relies on it.
                     self.pin_sequences();
                 }
+            }
+            if self.effects.contains(Effects::PROCESS) {
+                self.keep_process();
             }
             // What the client asked for is done: a cancel comes too late from now on.
             self.registration.handle.set_cancel_target(None);
@@ -430,6 +492,10 @@ impl Session {
             speakers.rename(notification.bytes(), &mut self.client.output);
         }
         self.hand_on(lease);
+        if run_again.is_some() {
+            self.client.output.extend_from_slice(&exchange.changed);
+            return Ok(Attempt::RunAgain);
+        }
         if exchange.outcome.begin_failed {
             // To the client its transaction had begun before, and has failed now.
             self.tx.status = TransactionStatus::Failed;
@@ -445,7 +511,7 @@ impl Session {
         let sending = Instant::now();
         let sent = self.send_or_end().await;
         report.sending += sending.elapsed();
-        sent
+        sent.map(|()| Attempt::Done)
     }
 
     /// The unit could not be brought to its end.

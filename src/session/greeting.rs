@@ -85,7 +85,7 @@ pub async fn ask(
     let wish = Wish {
         session,
         settings: Settings::default(),
-        defaults: None,
+        ..Wish::default()
     };
     let mut lost = 0;
     loop {

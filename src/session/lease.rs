@@ -3,16 +3,18 @@
 use std::time::Instant;
 
 use super::forward::{cancelled, statement_error};
+use super::process::INVALID_NAME;
 use super::registry::Activity;
 use super::upkeep::CONTROL_TIMEOUT;
 use super::{Session, UnitReport, shut_down};
-use crate::upstream::{Lease, UpstreamError, Wish, restore_sql};
+use crate::upstream::{Lease, Past, UpstreamError, Wish, restore_sql};
 use crate::wire::{self, ErrorReport, TransactionStatus};
 
 impl Session {
     /// The connection that this session holds, or one from the pool with the session's settings on it.
     pub(super) async fn take_lease(
         &mut self,
+        mut past: Past,
         report: &mut UnitReport,
     ) -> Result<Lease, ErrorReport> {
         if let Some(lease) = self.lease.take() {
@@ -26,7 +28,8 @@ impl Session {
             let wish = Wish {
                 session: u64::from(handle.number),
                 settings: self.settings.clone(),
-                defaults: None,
+                past,
+                ..Wish::default()
             };
             let lease = tokio::select! {
                 lease = self.pool.lease(&wish, deadline.into()) => lease,
@@ -44,6 +47,12 @@ impl Session {
                 Ok(()) => break lease,
                 Err(error @ UpstreamError::Server { .. }) => {
                     lease.finish(false);
+                    if error.sqlstate().0 == INVALID_NAME && past != Past::Nothing {
+                        // A library that others loaded has reserved the name of one of its settings.
+                        past = Past::Nothing;
+                        self.keep_process();
+                        continue;
+                    }
                     return Err(statement_error(error.report()));
                 }
                 // The connection died while it was idle: the next one is as good.

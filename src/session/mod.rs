@@ -18,6 +18,7 @@ mod lease;
 mod listening;
 mod open;
 mod prepare;
+mod process;
 pub mod registry;
 mod replication;
 pub mod report;
@@ -58,13 +59,14 @@ use crate::client;
 use crate::config::Config;
 use crate::metrics::{DatabaseMetrics, ErrorOrigin};
 use crate::sql::Isolation;
-use crate::upstream::{Lease, Pool, Settings, Told};
+use crate::upstream::{Lease, Pool, Preference, Settings, Told};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
 use analysis::Analysis;
 use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
 use listening::Listening;
+use process::OwnPast;
 use registry::{Activity, Registration, SessionHandle};
 use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
@@ -138,7 +140,12 @@ pub struct Session {
     /// What has been left on the connection since it was last read back.
     effects: Effects,
     touched_sequences: bool,
+    own_past: OwnPast,
     loads: bool,
+    /// The client, or code of its own, was told by which backend it is served.
+    backend_told: bool,
+    /// For that backend's connection.
+    preference: Option<Arc<Preference>>,
 
     lease: Option<Lease>,
     /// Since when the transaction has an upstream connection.

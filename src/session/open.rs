@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::greeting::{self, Greeting, GreetingKey};
+use super::process::OwnPast;
 use super::registry::{Identity, Origin};
 use super::request::{Assembler, Limits};
 use super::state::{self, CustomNames, Pin};
@@ -196,7 +197,10 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         listening: Default::default(),
         effects: Effects::NONE,
         touched_sequences: false,
+        own_past: OwnPast::default(),
         loads: false,
+        backend_told: false,
+        preference: None,
         lease: None,
         upstream_since: None,
         unnamed_upstream: None,

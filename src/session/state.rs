@@ -31,6 +31,8 @@ pub enum Pin {
     Load,
     /// `currval` or `lastval` was lost once; from then on the session keeps its sequences.
     Sequence,
+    /// State of the process that cannot be asked for, or an answer that depends on who it has served.
+    OwnProcess,
     /// `pool_mode = session`.
     SessionPooling,
     /// A replication connection.
@@ -48,6 +50,7 @@ impl Pin {
         Pin::SessionAuthorization,
         Pin::Load,
         Pin::Sequence,
+        Pin::OwnProcess,
         Pin::SessionPooling,
         Pin::Replication,
     ];
@@ -63,6 +66,7 @@ impl Pin {
             Pin::SessionAuthorization => "session_authorization",
             Pin::Load => "load",
             Pin::Sequence => "sequence",
+            Pin::OwnProcess => "own_process",
             Pin::SessionPooling => "session_pooling",
             Pin::Replication => "replication",
         }
@@ -72,7 +76,12 @@ impl Pin {
     fn is_read_back(self) -> bool {
         !matches!(
             self,
-            Pin::Setting | Pin::Load | Pin::Sequence | Pin::SessionPooling | Pin::Replication
+            Pin::Setting
+                | Pin::Load
+                | Pin::Sequence
+                | Pin::OwnProcess
+                | Pin::SessionPooling
+                | Pin::Replication
         )
     }
 }
@@ -82,6 +91,8 @@ impl Pin {
 pub struct ReadBack {
     pub settings: Settings,
     pub pins: BTreeSet<Pin>,
+    /// The backend has a temporary schema, be it empty.
+    pub temporary_schema: bool,
     /// On which the connection listens.
     pub channels: Vec<String>,
     /// Statements of the protocol that are prepared there, by our own numbers; `None` if it was not asked.
@@ -129,7 +140,8 @@ pub fn read_back_sql(custom: &CustomNames, prepared: bool) -> String {
          UNION ALL SELECT 'h', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_cursor() WHERE is_holdable) \
          UNION ALL SELECT 't', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
              OR EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
-             OR EXISTS (SELECT 1 FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
+             OR EXISTS (SELECT 1 FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+         UNION ALL SELECT 'm', '', '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid",
     );
     if prepared {
         sql.push_str(
@@ -164,6 +176,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
     let mut pins = BTreeSet::new();
     let mut channels = Vec::new();
     let mut prepared = None;
+    let mut temporary_schema = false;
     for row in rows {
         let (Some(Some(kind)), Some(name), Some(value)) = (row.first(), row.get(1), row.get(2))
         else {
@@ -188,6 +201,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
                 prepared = Some(names.split(' ').filter_map(upstream_id).collect());
             }
             ("h", ..) => drop(pins.insert(Pin::HoldCursor)),
+            ("m", ..) => temporary_schema = true,
             ("t", ..) => drop(pins.insert(Pin::TemporaryObjects)),
             _ => {}
         }
@@ -195,6 +209,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
     ReadBack {
         settings,
         pins,
+        temporary_schema,
         channels,
         prepared,
     }

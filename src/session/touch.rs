@@ -16,6 +16,7 @@ impl Session {
             self.tx.wrote = true;
         }
         self.tx.locked |= meaning.locks;
+        self.own_past.may_have_loaded |= meaning.loads;
     }
 
     /// Notes what a statement may touch, before it leaves. If its rows may tell more of that: which they are.
@@ -44,6 +45,8 @@ impl Session {
         self.tx.wrote = true;
         self.tx.locked = true;
         self.commit_inside = true;
+        self.own_past.may_have_loaded = true;
+        self.own_past.counted = true;
         self.effects = self.effects.union(Effects::ALL);
         let footprint = Footprint {
             shared_catalogue: true,

@@ -28,7 +28,7 @@ impl Session {
         miss: &mut Miss,
     ) {
         let learner = self.touch_and_learn(meaning, &[], exchange);
-        self.effects = self.effects.union(meaning.effects);
+        self.note_effects(meaning.effects);
         let fill = self.begin_query_fill(connection, exchange, miss);
         // A Query ends the unnamed statement.
         self.statements.remove(b"");
@@ -378,7 +378,7 @@ impl Session {
                 // Of rows whose Bind has not been kept the formats are not known.
                 meaning.returned = meaning.returned.filter(|_| formats.is_some());
                 learner = self.touch_and_learn(&meaning, formats.unwrap_or_default(), exchange);
-                self.effects = self.effects.union(meaning.effects);
+                self.note_effects(meaning.effects);
                 self.commit_inside |= meaning.may_commit_inside;
                 self.note_statements(&statement.analysis);
                 self.single_control &= self.executes_sent == 0;

@@ -71,6 +71,10 @@ impl Session {
             // Unseen code has run DEALLOCATE ALL: to the session too they are gone.
             self.statements.deallocate_all_but(|id| there.contains(&id));
         }
+        // What was made before was another session's.
+        self.own_past.temporary_schema |= found.pins.contains(&Pin::TemporaryObjects)
+            || found.temporary_schema && !lease.has_temporary_schema;
+        lease.has_temporary_schema = found.temporary_schema;
         self.listens_by_itself(&found.channels).await;
         self.pins = state::pins_after(&self.pins, &found.pins);
         if self.custom_lost {
@@ -237,6 +241,12 @@ impl Session {
         }
     }
 
+    /// What a statement leaves behind, or tells, once it has run.
+    pub(super) fn note_effects(&mut self, effects: Effects) {
+        self.backend_told |= effects.contains(Effects::BACKEND_TOLD);
+        self.effects = self.effects.union(effects.without(Effects::BACKEND_TOLD));
+    }
+
     /// What the kinds of these statements say beyond their meaning, before they leave.
     pub(super) fn note_statements(&mut self, analysis: &Analysis) {
         self.note_listening(analysis);
@@ -251,6 +261,10 @@ impl Session {
                 self.note_names(&names);
             }
             self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
+            self.note_past(facts);
+            if self.makes_temporary_schema(facts) {
+                self.effects = self.effects.union(Effects::TEMPORARY);
+            }
             match &facts.kind {
                 Kind::Begin { isolation, .. } if self.tx.status == TransactionStatus::Idle => {
                     self.tx.isolation = *isolation;
@@ -290,7 +304,12 @@ impl Session {
             for function in &facts.functions {
                 if function.name.name == "set_config" {
                     match function.literal_arguments.first() {
-                        Some(Some(name)) => self.note_custom_name(&name.to_ascii_lowercase()),
+                        Some(Some(name)) => {
+                            if name.eq_ignore_ascii_case("seed") {
+                                self.effects = self.effects.union(Effects::PROCESS);
+                            }
+                            self.note_custom_name(&name.to_ascii_lowercase());
+                        }
                         // It may be a custom setting, which the server does not list.
                         _ => self.custom_lost = true,
                     }

@@ -134,6 +134,16 @@ pub enum Kind {
     Unknown,
 }
 
+/// Whether a statement would notice a snapshot or lock of a read that somebody else has going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stillness {
+    NotNeeded,
+    /// Of one that began before it.
+    Before,
+    /// Of one that begins while it runs, too.
+    During,
+}
+
 /// The facts of one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -164,6 +174,7 @@ pub struct Facts {
     pub locks: bool,
     /// Of `Ddl` and `Maintenance`: running it runs nothing that a user wrote, but for event triggers.
     pub evaluates_nothing: bool,
+    pub stillness: Stillness,
     /// Everything above is known; when false the statement may do anything.
     pub complete: bool,
     /// The facts hold for this text only, not for every text of its shape.
@@ -196,6 +207,7 @@ impl Facts {
             writes: true,
             locks: true,
             evaluates_nothing: false,
+            stillness: Stillness::NotNeeded,
             complete: false,
             literal_dependent: false,
             blocks: Vec::new(),

@@ -18,6 +18,7 @@ pub struct Lease {
     number: u64,
     clean: bool,
     pinned: bool,
+    first: bool,
 }
 
 impl Lease {
@@ -33,12 +34,19 @@ impl Lease {
             number,
             clean: true,
             pinned: false,
+            first: false,
         }
     }
 
     pub(super) fn accept(mut self) -> Self {
         self.clean = false;
+        self.first = !std::mem::replace(&mut self.has_served, true);
         self
+    }
+
+    /// Nobody has had the connection before.
+    pub fn is_first(&self) -> bool {
+        self.first
     }
 
     pub(super) fn into_held(mut self) -> Held {

@@ -59,9 +59,15 @@ pub(crate) fn changes_catalogue(name: &str) -> bool {
 /// What a call of a built-in leaves behind on its connection, or relies upon there.
 pub(crate) fn effects(name: &str) -> Effects {
     match name {
-        "set_config" | "setseed" => Effects::SETTINGS,
+        "set_config" => Effects::SETTINGS,
+        "setseed" => Effects::SETTINGS.union(Effects::PROCESS),
+        "pg_stat_force_next_flush" => Effects::PROCESS,
+        "pg_replication_origin_session_setup" => Effects::ALL.union(Effects::PROCESS),
+        // Named connections, which the process keeps.
+        "dblink_connect" | "dblink_connect_u" => Effects::ALL.union(Effects::PROCESS),
         "nextval" | "setval" => Effects::SEQUENCE,
         "currval" | "lastval" => Effects::SEQUENCE_READ,
+        "pg_backend_pid" => Effects::BACKEND_TOLD,
         "pg_advisory_lock"
         | "pg_advisory_lock_shared"
         | "pg_try_advisory_lock"

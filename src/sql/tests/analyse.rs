@@ -618,7 +618,11 @@ fn hazards() {
             "SELECT * FROM t WHERE a < LOCALTIMESTAMP(0)",
             Some(Bypass::CurrentValue),
         ),
-        ("SELECT user", Some(Bypass::CurrentValue)),
+        ("SELECT current_schema", Some(Bypass::CurrentValue)),
+        (
+            "SELECT user, current_user, session_user, current_role",
+            None,
+        ),
         ("SELECT a AS user, x.user, \"current_date\" FROM t x", None),
         ("SELECT ctid FROM t", Some(Bypass::SystemColumn)),
         ("SELECT t.xmin FROM t", Some(Bypass::SystemColumn)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use pgditto::upstream::{Lease, Pool, Prepared, Settings, Told, Wish, restore_sql};
+use pgditto::upstream::{Lease, Past, Pool, Prepared, Settings, Told, Wish, restore_sql};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -166,6 +166,7 @@ async fn idle_connections_are_chosen_by_what_is_on_them() {
         session,
         settings: settings.clone(),
         defaults,
+        ..Wish::default()
     };
     let none = Settings::none();
     for (wish, expected) in [
@@ -278,6 +279,66 @@ async fn what_is_not_used_goes_to_bb8_and_ages_there() {
     own.finish(true);
     eventually("both are closed", || pool.servers().is_empty());
     assert!(try_lease(&pool).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_needs_a_process_without_a_past_waits_its_turn_and_gets_one_in_the_place_of_another() {
+    let postgres = Postgres::start(&[]);
+    let pool = pool(&postgres, |config| config.pool.default_pool_size = 1);
+    let wish = Wish {
+        past: Past::Nothing,
+        ..Wish::default()
+    };
+    let first = pool
+        .lease(&wish, Instant::now() + DEADLINE)
+        .await
+        .expect("a lease");
+    assert!(first.is_first());
+    let used = first.pid;
+    let waiting = {
+        let (pool, wish) = (Arc::clone(&pool), wish.clone());
+        tokio::spawn(async move { pool.lease(&wish, Instant::now() + DEADLINE).await })
+    };
+    eventually_async("it waits", async || pool.stats().cl_waiting == 1).await;
+    first.finish(true);
+    let own = waiting.await.expect("no panic").expect("a lease");
+    assert!(own.is_first());
+    assert_ne!(own.pid, used);
+    assert_eq!(pool.servers().len(), 1);
+    let own_pid = own.pid;
+    own.finish(true);
+    // Others may have it afterwards.
+    let next = lease(&pool).await;
+    assert_eq!(next.pid, own_pid);
+    assert!(!next.is_first());
+    assert_eq!(pool.servers().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_a_temporary_schema_is_chosen_before_one_is_opened() {
+    let postgres = Postgres::start(&[]);
+    let pool = pool(&postgres, |config| config.pool.default_pool_size = 2);
+    let plain = lease(&pool).await;
+    let mut temporary = lease(&pool).await;
+    temporary.has_temporary_schema = true;
+    let pids = [plain.pid, temporary.pid];
+    plain.finish(true);
+    temporary.finish(true);
+    let wish = Wish {
+        past: Past::NoTemporarySchema,
+        ..Wish::default()
+    };
+    let lease = pool
+        .lease(&wish, Instant::now() + DEADLINE)
+        .await
+        .expect("a lease");
+    assert_eq!(lease.pid, pids[0]);
+    let other = pool
+        .lease(&wish, Instant::now() + DEADLINE)
+        .await
+        .expect("a lease");
+    assert!(!pids.contains(&other.pid));
+    assert_eq!(pool.servers().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

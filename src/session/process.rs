@@ -1,0 +1,227 @@
+//! The server process as a part of what a session sees: which past it may have, and when a statement runs anew in
+//! a process that has served nobody.
+
+use std::cell::Cell;
+
+use bytes::BytesMut;
+
+use super::Session;
+use super::analysis::Analysis;
+use super::forward::Work;
+use super::state::Pin;
+use crate::sql::{Facts, FunctionUse, Kind};
+use crate::upstream::{Lease, Past};
+use crate::wire::{self, TransactionStatus, frontend, tag};
+
+/// SQLSTATE of a name that nobody may set: where a library has reserved its prefix, and so where one is loaded.
+pub(super) const INVALID_NAME: [u8; 5] = *b"42602";
+
+/// What a process would have been through, had it served this session alone.
+#[derive(Debug, Default)]
+pub(super) struct OwnPast {
+    /// Something was run that the statistics count.
+    pub counted: bool,
+    /// Something was run that may have loaded a library.
+    pub may_have_loaded: bool,
+    pub temporary_schema: bool,
+    /// A process of its own did not help before.
+    in_vain: bool,
+}
+
+impl Session {
+    /// What the process that runs the unit may have been through, as far as the texts tell.
+    pub(super) fn wanted_past(&self, work: &Work<'_>) -> Past {
+        if self.lease.is_some() {
+            return Past::Anything;
+        }
+        let wanted = Cell::new(Past::Anything);
+        self.any_statement(work, |analysis| {
+            for function in analysis
+                .statements
+                .iter()
+                .flat_map(|facts| &facts.functions)
+            {
+                let past = self.past_for(function);
+                wanted.set(wanted.get().max(past));
+            }
+            false
+        });
+        wanted.get()
+    }
+
+    fn past_for(&self, function: &FunctionUse) -> Past {
+        match function.name.name.as_str() {
+            "pg_stat_force_next_flush" if !self.own_past.counted => Past::Nothing,
+            "pg_my_temp_schema" | "pg_is_other_temp_schema" | "current_schemas"
+                if !self.own_past.temporary_schema =>
+            {
+                Past::NoTemporarySchema
+            }
+            "current_schema"
+                if !self.own_past.temporary_schema && self.names_temporary_schema() =>
+            {
+                Past::NoTemporarySchema
+            }
+            _ => Past::Anything,
+        }
+    }
+
+    /// Asking for the current schema makes the temporary one.
+    pub(super) fn makes_temporary_schema(&self, facts: &Facts) -> bool {
+        self.names_temporary_schema()
+            && facts
+                .functions
+                .iter()
+                .any(|function| function.name.name.starts_with("current_schema"))
+    }
+
+    fn names_temporary_schema(&self) -> bool {
+        let path = &self.scope.names.search_path;
+        path.iter().any(|schema| schema == "pg_temp")
+    }
+
+    /// Notes what a statement adds to the past that its session's own process would have.
+    pub(super) fn note_past(&mut self, facts: &Facts) {
+        self.own_past.counted |= !matches!(
+            facts.kind,
+            Kind::Empty
+                | Kind::Begin { .. }
+                | Kind::Commit { .. }
+                | Kind::Rollback { .. }
+                | Kind::Set { .. }
+                | Kind::Reset { .. }
+                | Kind::SetTransaction
+                | Kind::Show { .. }
+        );
+    }
+
+    /// Whether the unit may run again if it fails with [`INVALID_NAME`]: it sets one custom setting and does nothing
+    /// else, the process has served others, and they, not this session, may have loaded the library.
+    /// `lease` was taken for it.
+    pub(super) fn may_run_again(&self, work: &Work<'_>, lease: &Lease) -> bool {
+        self.tx.status == TransactionStatus::Idle
+            && self.tx.unsent_begin.is_none()
+            && !lease.is_first()
+            && !self.own_past.may_have_loaded
+            && !self.own_past.in_vain
+            && match work {
+                Work::Query { analysis, .. } => sets_custom_setting(analysis),
+                Work::FunctionCall(_) | Work::Extended { open: true, .. } => false,
+                Work::Extended { frames, .. } => {
+                    let count = |tag| frames.iter().filter(|frame| frame.tag() == tag).count();
+                    count(tag::frontend::EXECUTE) == 1
+                        && count(tag::frontend::BIND) == 1
+                        && frames.iter().all(|frame| match frame.tag() {
+                            tag::frontend::PARSE => {
+                                frontend::Parse::read(frame.body()).is_ok_and(|parse| {
+                                    let types = &parse.parameter_types;
+                                    sets_custom_setting(&self.intern(parse.sql, types).analysis)
+                                })
+                            }
+                            tag::frontend::BIND => self.binds_only_a_setting(frame, frames),
+                            tag::frontend::DESCRIBE
+                            | tag::frontend::EXECUTE
+                            | tag::frontend::SYNC => true,
+                            _ => false,
+                        })
+                }
+            }
+    }
+
+    /// Of a statement that the unit itself prepares, or an earlier one.
+    fn binds_only_a_setting(&self, bind: &wire::Frame, frames: &[wire::Frame]) -> bool {
+        let parsed = |frame: &wire::Frame| frame.tag() == tag::frontend::PARSE;
+        frames.iter().any(parsed)
+            || frontend::Bind::read(bind.body()).is_ok_and(|bind| {
+                self.statements
+                    .get(bind.statement)
+                    .is_some_and(|statement| sets_custom_setting(&statement.analysis))
+            })
+    }
+
+    /// The session keeps the process that it has now.
+    pub(super) fn keep_process(&mut self) {
+        self.pins.insert(Pin::OwnProcess);
+    }
+
+    /// The process that was taken anew did not help: it need not be kept, nor tried again.
+    pub(super) fn give_up_process(&mut self) {
+        self.pins.remove(&Pin::OwnProcess);
+        self.own_past.in_vain = true;
+    }
+}
+
+fn sets_custom_setting(analysis: &Analysis) -> bool {
+    let Some(facts) = analysis.single() else {
+        return false;
+    };
+    match (&facts.kind, &facts.functions[..]) {
+        (Kind::Set { name, local: false }, _) => is_custom_name(name),
+        (Kind::Select, [function]) if facts.complete && facts.relations.is_empty() => {
+            function.name.name == "set_config"
+                && matches!(function.literal_arguments.first(), Some(Some(name)) if is_custom_name(name))
+        }
+        _ => false,
+    }
+}
+
+/// A name that PostgreSQL takes for a custom setting, unless its prefix is reserved.
+fn is_custom_name(name: &str) -> bool {
+    let is_start = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+    let is_identifier = |part: &str| {
+        part.starts_with(is_start)
+            && part
+                .chars()
+                .all(|c| is_start(c) || c.is_ascii_digit() || c == '$')
+    };
+    name.contains('.') && name.split('.').all(is_identifier)
+}
+
+/// Takes back what the client was to see of a unit since `from`, but for what came between by chance.
+pub(super) fn take_back(output: &mut BytesMut, from: usize) {
+    let mut replies = output.split_off(from.min(output.len()));
+    while let Ok(Some(header)) = wire::frame_header(&replies)
+        && header.frame_len <= replies.len()
+    {
+        let frame = replies.split_to(header.frame_len);
+        if matches!(
+            header.tag,
+            tag::backend::PARAMETER_STATUS | tag::backend::NOTIFICATION
+        ) {
+            output.extend_from_slice(&frame);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::backend;
+
+    #[test]
+    fn custom_names_are_told_as_postgres_does() {
+        for (name, custom) in [
+            ("app.tenant", true),
+            ("a.b_1.c$", true),
+            ("work_mem", false),
+            ("custom.bad-guc", false),
+            ("special.weird name", false),
+            ("a.", false),
+            ("a.1b", false),
+        ] {
+            assert_eq!(is_custom_name(name), custom, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_replies_are_taken_back() {
+        let mut output = BytesMut::from(&b"before"[..]);
+        backend::command_complete(&mut output, "SET");
+        backend::parameter_status_message(&mut output, b"a", b"b");
+        backend::command_complete(&mut output, "SET");
+        let mut left = BytesMut::from(&b"before"[..]);
+        backend::parameter_status_message(&mut left, b"a", b"b");
+        take_back(&mut output, 6);
+        assert_eq!(output, left);
+    }
+}

@@ -1,0 +1,240 @@
+//! Answers that depend on what the server process has been through are those of a process that has served nobody else.
+
+use crate::fixture::{Frames, Message, Pgditto, Postgres, Wait, Wire};
+
+/// Two sessions on so many connections, and one that is directly connected.
+struct Trio {
+    postgres: Postgres,
+    pgditto: Pgditto,
+    one: Wire,
+    two: Wire,
+    direct: Wire,
+}
+
+fn trio(size: usize) -> Trio {
+    let postgres = Postgres::start(&[("max_prepared_transactions", "2")]);
+    postgres.psql("ALTER ROLE app SUPERUSER");
+    let pgditto = Pgditto::start(&postgres, |options| {
+        options
+            .wait(Wait::Listening)
+            .set("pool.default_pool_size", size);
+    });
+    Trio {
+        one: Wire::connect(pgditto.port),
+        two: Wire::connect(pgditto.port),
+        direct: Wire::connect(postgres.port),
+        pgditto,
+        postgres,
+    }
+}
+
+impl Trio {
+    /// The first session and the directly connected one are told the same, byte for byte.
+    fn same(&mut self, sql: &str) -> Vec<Message> {
+        let direct = self.direct.query(sql);
+        assert_eq!(self.one.query(sql), direct, "{sql}");
+        direct
+    }
+
+    fn same_extended(&mut self, sql: &str) {
+        let frames = Frames::new()
+            .parse("", sql)
+            .bind("", "", &[])
+            .describe_portal("")
+            .execute("", 0)
+            .sync();
+        assert_eq!(self.one.ask(&frames), self.direct.ask(&frames), "{sql}");
+    }
+
+    /// Both sessions use every connection of the pool, and so has somebody run `sql` in every process.
+    fn run_by_others_everywhere(&mut self, sql: &str, size: usize) {
+        let mut others: Vec<Wire> = (0..size)
+            .map(|_| Wire::connect(self.pgditto.port))
+            .collect();
+        for other in &mut others {
+            other.rows("BEGIN");
+            other.rows(sql);
+        }
+        for other in &mut others {
+            other.rows("COMMIT");
+        }
+    }
+
+    fn own_processes(&self) -> f64 {
+        let metrics = self.pgditto.metrics();
+        metrics.sum("pgditto_pinned_sessions", &[("reason", "own_process")])
+    }
+
+    fn connections(&self) -> usize {
+        let sql = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'";
+        let all: usize = self.postgres.psql(sql).parse().expect("a number");
+        // One is the direct one.
+        all - 1
+    }
+}
+
+const PLPGSQL: &str = "DO 'BEGIN END'";
+
+#[test]
+fn a_setting_whose_library_only_others_have_loaded_can_be_set() {
+    for size in [1, 2] {
+        let mut trio = trio(size);
+        trio.run_by_others_everywhere(PLPGSQL, size);
+        trio.same("SET plpgsql.extra_foo_warnings = true");
+        trio.same("SHOW plpgsql.extra_foo_warnings");
+        // Nobody else's use of PL/pgSQL reaches the session any more.
+        trio.two.rows(PLPGSQL);
+        trio.same("SHOW plpgsql.extra_foo_warnings");
+        trio.same("LOAD 'plpgsql'");
+        trio.same("SET plpgsql.extra_foo_warnings = true");
+        trio.same("SHOW plpgsql.extra_foo_warnings");
+    }
+}
+
+#[test]
+fn such_a_setting_can_be_set_in_the_extended_protocol_and_by_set_config() {
+    let mut trio = trio(1);
+    trio.run_by_others_everywhere(PLPGSQL, 1);
+    trio.same_extended("SET plpgsql.extra_foo_warnings = 'a'");
+    trio.same_extended("SHOW plpgsql.extra_foo_warnings");
+    trio.one = Wire::connect(trio.pgditto.port);
+    trio.direct = Wire::connect(trio.postgres.port);
+    trio.run_by_others_everywhere(PLPGSQL, 1);
+    trio.same("SELECT set_config('plpgsql.extra_foo_warnings', 'b', false)");
+    trio.same("SHOW plpgsql.extra_foo_warnings");
+}
+
+#[test]
+fn a_setting_follows_to_where_others_have_loaded_its_library() {
+    let mut trio = trio(1);
+    trio.same("SET plpgsql.extra_foo_warnings = 'mine'");
+    trio.two.rows(PLPGSQL);
+    trio.same("SHOW plpgsql.extra_foo_warnings");
+    trio.same("SELECT 1");
+}
+
+#[test]
+fn who_has_loaded_the_library_itself_is_refused_as_directly() {
+    for (size, load) in [(1, PLPGSQL), (2, "SELECT via_plpgsql()")] {
+        let mut trio = trio(size);
+        trio.postgres.psql_as(
+            "app",
+            "CREATE FUNCTION via_plpgsql() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'",
+        );
+        trio.run_by_others_everywhere(PLPGSQL, size);
+        trio.same(load);
+        trio.same("SET plpgsql.extra_foo_warnings = true");
+        assert_eq!(trio.own_processes(), 0.0);
+    }
+}
+
+#[test]
+fn a_name_that_is_wrong_everywhere_costs_no_connection() {
+    let mut trio = trio(1);
+    trio.two.rows(PLPGSQL);
+    let pid = trio.two.value("SELECT pg_backend_pid()");
+    trio.same("SET custom.\"bad-guc\" = 42");
+    trio.same("SET app.tenant = 7");
+    trio.same("SELECT current_setting('app.tenant')");
+    assert_eq!(trio.own_processes(), 0.0);
+    assert_eq!(trio.two.value("SELECT pg_backend_pid()"), pid);
+}
+
+#[test]
+fn the_limits_of_the_pool_hold() {
+    let mut trio = trio(2);
+    trio.run_by_others_everywhere(PLPGSQL, 2);
+    trio.one.rows("SET plpgsql.extra_foo_warnings = true");
+    crate::fixture::eventually("the replaced connection is gone", || {
+        trio.connections() <= 2
+    });
+}
+
+#[test]
+fn a_seed_is_the_sessions_own() {
+    for sql in [
+        "SELECT setseed(0.25)",
+        "SET seed = 0.25",
+        "SELECT set_config('seed', '0.25', false)",
+        "BEGIN; SELECT setseed(0.25); COMMIT",
+    ] {
+        let mut trio = trio(1);
+        trio.two.rows("SELECT 1");
+        trio.same(sql);
+        for _ in 0..3 {
+            trio.two.rows("SELECT random()");
+            trio.same("SELECT random()");
+        }
+        assert_eq!(trio.own_processes(), 1.0, "{sql}");
+        trio.one.rows("DISCARD ALL");
+        // Nobody goes on with the sequence of numbers.
+        let next = trio.direct.value("SELECT random()");
+        assert_ne!(trio.two.value("SELECT random()"), next);
+        assert_ne!(trio.one.value("SELECT random()"), next);
+        assert_eq!(trio.own_processes(), 0.0);
+    }
+}
+
+#[test]
+fn a_seed_that_a_function_sets_is_the_sessions_own() {
+    let mut trio = trio(1);
+    trio.postgres.psql_as(
+        "app",
+        "CREATE FUNCTION seeded() RETURNS int LANGUAGE plpgsql AS \
+         'BEGIN PERFORM setseed(0.5); RETURN 1; END'",
+    );
+    trio.same("SELECT seeded()");
+    trio.two.rows("SELECT random()");
+    trio.same("SELECT random()");
+}
+
+#[test]
+fn a_pin_to_a_process_keeps_no_read_out_of_the_cache() {
+    let mut trio = trio(1);
+    trio.postgres
+        .psql_as("app", "CREATE TABLE plain AS SELECT 1 AS x");
+    trio.one.rows("SELECT setseed(0.5)");
+    let hits = |trio: &Trio| trio.pgditto.metrics().sum("pgditto_hits_total", &[]);
+    crate::fixture::eventually("a hit", || {
+        let before = hits(&trio);
+        trio.one.rows("SELECT x FROM plain");
+        hits(&trio) > before
+    });
+    assert_eq!(trio.own_processes(), 1.0);
+}
+
+#[test]
+fn others_temporary_schema_is_not_seen() {
+    const TEMPORARY: &str = "CREATE TEMP TABLE brief (x int) ON COMMIT DROP";
+    for size in [1, 2] {
+        let mut trio = trio(size);
+        trio.run_by_others_everywhere(TEMPORARY, size);
+        trio.same("SELECT pg_my_temp_schema()");
+        trio.run_by_others_everywhere(TEMPORARY, size);
+        trio.same("SELECT current_schemas(true)");
+        assert_eq!(trio.own_processes(), 0.0);
+        trio.run_by_others_everywhere(TEMPORARY, size);
+        trio.same("SET search_path TO 'pg_temp'");
+        trio.same("BEGIN");
+        trio.same("SELECT current_schema() ~ 'pg_temp'");
+        trio.same("PREPARE TRANSACTION 'twophase_search'");
+        trio.same("SET search_path TO DEFAULT");
+        // One's own stays, as directly.
+        trio.same("CREATE TEMP TABLE mine (x int)");
+        trio.same("SELECT pg_my_temp_schema() <> 0");
+    }
+}
+
+#[test]
+fn a_session_that_reports_its_statistics_is_counted() {
+    let mut trio = trio(1);
+    trio.two.rows("SELECT 1");
+    let sessions = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()";
+    trio.direct.rows("SELECT pg_stat_force_next_flush()");
+    let before: u64 = trio.direct.value(sessions).parse().expect("a number");
+    trio.one.rows("SELECT pg_stat_force_next_flush()");
+    let after: u64 = trio.one.value(sessions).parse().expect("a number");
+    assert!(after > before, "{before} {after}");
+    assert_eq!(trio.own_processes(), 1.0);
+}
