@@ -13,7 +13,9 @@ use super::state::Pin;
 use super::statements::Statement;
 use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
-use crate::catalog::{Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts};
+use crate::catalog::{
+    Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts, keeps_process_state,
+};
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
 use crate::wire::frontend::Bind;
@@ -444,6 +446,10 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         | Kind::SetTransaction
         | Kind::Show { .. }
         | Kind::Notify => (Footprint::nothing(), Effects::NONE),
+        Kind::Set { name, .. } if name == "seed" => (
+            Footprint::nothing(),
+            Effects::SETTINGS.union(Effects::PROCESS),
+        ),
         Kind::Set { .. } | Kind::Reset { .. } => (Footprint::nothing(), Effects::SETTINGS),
         Kind::Listen | Kind::Unlisten => (Footprint::nothing(), Effects::LISTEN),
         Kind::Ddl | Kind::Do | Kind::Call | Kind::Unknown => (
@@ -455,6 +461,14 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         ),
         _ => (Footprint::everything(), Effects::ALL),
     };
+    let called = facts.functions.iter();
+    let effects = called.fold(effects, |effects, function| {
+        // An extension's functions too: another that is called so is kept in doubt.
+        match keeps_process_state(&function.name.name) {
+            true => effects.union(Effects::PROCESS),
+            false => effects,
+        }
+    });
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
