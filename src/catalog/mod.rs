@@ -41,6 +41,7 @@ use index::Index;
 use picture::{Cast, FIRST_USER_OID, Owner, Picture, Referred};
 use read::Closure;
 
+pub(crate) use builtin::keeps_process_state;
 pub use footprint::{Effects, Footprint, RelationOid};
 pub use judge::Judgement;
 pub use keys::{ReadPlan, WritePlan};

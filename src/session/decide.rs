@@ -15,6 +15,7 @@ use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{
     Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, Order, ReadFacts, Returned,
+    keeps_process_state,
 };
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
@@ -481,6 +482,10 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         | Kind::SetTransaction
         | Kind::Show { .. }
         | Kind::Notify => (Footprint::nothing(), Effects::NONE),
+        Kind::Set { name, .. } if name == "seed" => (
+            Footprint::nothing(),
+            Effects::SETTINGS.union(Effects::PROCESS),
+        ),
         Kind::Set { .. } | Kind::Reset { .. } => (Footprint::nothing(), Effects::SETTINGS),
         Kind::Listen | Kind::Unlisten => (Footprint::nothing(), Effects::LISTEN),
         Kind::Ddl | Kind::Do | Kind::Call | Kind::Unknown => (
@@ -496,6 +501,14 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         .functions
         .iter()
         .any(|function| function.name.name == "pg_backend_pid");
+    let called = facts.functions.iter();
+    let effects = called.fold(effects, |effects, function| {
+        // An extension's functions too: another that is called so is kept in doubt.
+        match keeps_process_state(&function.name.name) {
+            true => effects.union(Effects::PROCESS),
+            false => effects,
+        }
+    });
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
