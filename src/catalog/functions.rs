@@ -229,7 +229,7 @@ fn read_function(function: &Function, index: &Index) -> Node {
     let mut node = read_body(function, index);
     // All other languages are libraries themselves.
     node.outcome.loads |= !matches!(function.language.as_str(), "sql" | "internal");
-    if function.extension.is_some() && builtin::effects(&function.name).contains(Effects::PROCESS) {
+    if function.extension.is_some() && builtin::keeps_process_state(&function.name) {
         node.outcome.effects = node.outcome.effects.union(Effects::PROCESS);
     }
     node

@@ -7,6 +7,7 @@
 //!
 //! All doubt goes one way: to "not cacheable" for reads, to "everything" for writes.
 
+mod array;
 mod body;
 mod builtin;
 mod columns;
@@ -40,6 +41,7 @@ use index::Index;
 use picture::{Cast, FIRST_USER_OID, Owner, Picture, Referred};
 use read::Closure;
 
+pub(crate) use builtin::keeps_process_state;
 pub use footprint::{Effects, Footprint, RelationOid};
 pub use judge::Judgement;
 pub use keys::{ReadPlan, WritePlan};
@@ -67,6 +69,10 @@ impl std::fmt::Display for CatalogVersion {
 const IMPLICIT_OPERATORS: &[&str] = &[
     "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~",
 ];
+
+/// Trigger functions in C, by their symbols, of the example module `refint`. They keep plans in the server's process,
+/// with values of the statement that fired them first.
+pub const REFINT: [&str; 2] = ["check_primary_key", "check_foreign_key"];
 
 /// A picture of one database at one moment. Immutable.
 #[derive(Debug)]

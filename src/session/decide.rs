@@ -15,6 +15,7 @@ use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{
     Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, Order, ReadFacts, Returned,
+    keeps_process_state,
 };
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
@@ -104,6 +105,9 @@ impl Session {
             meaning.effects = meaning.effects.union(judgement.effects);
             meaning.loads |= judgement.loads;
             meaning.locks |= facts.locks || takes_advisory_lock(facts);
+            if facts.kind == Kind::Fetch {
+                self.add_portals(&mut meaning);
+            }
             if analysis.statements.len() == 1 {
                 meaning.single = Some(judgement);
             }
@@ -113,6 +117,31 @@ impl Session {
             meaning.footprint.merge(&Footprint::everything());
         }
         meaning
+    }
+
+    /// FETCH and MOVE run what is bound to the portal that they name, if it has not run yet.
+    fn add_portals(&self, meaning: &mut Meaning) {
+        // SQL has no word for the unnamed one.
+        for (_, bound) in self.portals.iter().filter(|(name, _)| !name.is_empty()) {
+            let analysis = bound.as_ref().map(|bound| &bound.statement.analysis);
+            match analysis {
+                None => {
+                    meaning.footprint.merge(&Footprint::catalogue());
+                    meaning.effects = Effects::ALL;
+                    meaning.locks = true;
+                    meaning.may_commit_inside = true;
+                }
+                // What it would run is among the others.
+                Some(analysis) if analysis.kind() == Some(&Kind::Fetch) => {}
+                Some(analysis) => {
+                    let bound = self.meaning(analysis);
+                    meaning.footprint.merge(&bound.footprint);
+                    meaning.effects = meaning.effects.union(bound.effects);
+                    meaning.locks |= bound.locks;
+                    meaning.may_commit_inside |= bound.may_commit_inside;
+                }
+            }
+        }
     }
 
     /// Whether the answer to `analysis` with the bound values of `bind` may come from the cache,
@@ -453,6 +482,10 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         | Kind::SetTransaction
         | Kind::Show { .. }
         | Kind::Notify => (Footprint::nothing(), Effects::NONE),
+        Kind::Set { name, .. } if name == "seed" => (
+            Footprint::nothing(),
+            Effects::SETTINGS.union(Effects::PROCESS),
+        ),
         Kind::Set { .. } | Kind::Reset { .. } => (Footprint::nothing(), Effects::SETTINGS),
         Kind::Listen | Kind::Unlisten => (Footprint::nothing(), Effects::LISTEN),
         Kind::Ddl | Kind::Do | Kind::Call | Kind::Unknown => (
@@ -468,6 +501,14 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         .functions
         .iter()
         .any(|function| function.name.name == "pg_backend_pid");
+    let called = facts.functions.iter();
+    let effects = called.fold(effects, |effects, function| {
+        // An extension's functions too: another that is called so is kept in doubt.
+        match keeps_process_state(&function.name.name) {
+            true => effects.union(Effects::PROCESS),
+            false => effects,
+        }
+    });
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,

@@ -88,6 +88,11 @@ pub(crate) fn effects(name: &str) -> Effects {
     }
 }
 
+/// Whether a call leaves behind in its process what cannot be asked for.
+pub(crate) fn keeps_process_state(name: &str) -> bool {
+    effects(name).contains(Effects::PROCESS)
+}
+
 /// Extensions whose functions are known to write nothing and to leave nothing behind,
 /// volatile ones included.
 const QUIET_EXTENSIONS: &[&str] = &[

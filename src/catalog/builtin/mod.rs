@@ -10,7 +10,9 @@ mod types;
 
 use crate::sql::Bypass;
 
-pub(crate) use deeds::{changes_catalogue, effects, is_quiet_extension, runs_text, writes_unseen};
+pub(crate) use deeds::{
+    changes_catalogue, effects, is_quiet_extension, keeps_process_state, runs_text, writes_unseen,
+};
 pub(crate) use order::{depends_on_order, sums};
 pub(crate) use types::{
     converts_without_text, is_datetime_oid, is_datetime_range, is_datetime_type, is_unsafe_type,
