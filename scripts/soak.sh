@@ -6,7 +6,10 @@ cd "$(dirname "$0")/.."
 fuzz=soak::fuzz::random_sessions_answer_as_on_a_twin_database_and_every_hit_is_the_truth
 soak=soak::live::nobody_reads_what_is_older_than_what_was_known_whatever_is_cut_and_killed
 planted=soak::planted::the_soak_finds_what_each_step_of_the_protocol_prevents
-hits=soak::hit_ratio::invalidation_by_key_keeps_the_hits_that_perfect_invalidation_would
+hits=(
+    soak::hit_ratio::invalidation_by_key_keeps_the_hits_that_perfect_invalidation_would
+    soak::hit_ratio::keys_that_come_back_with_a_write_keep_the_hits_that_perfect_invalidation_would
+)
 
 run() { exec cargo test --locked --test it "$@" --exact --nocapture; }
 
@@ -20,7 +23,7 @@ case "${1:-}" in
         ;;
     hit-ratio)
         export ROWS_OF_HIT_RATIO="${ROWS_OF_HIT_RATIO:-100000}" OPERATIONS_OF_HIT_RATIO="${OPERATIONS_OF_HIT_RATIO:-2000000}"
-        run --release -- "$hits"
+        run --release -- "${hits[@]}" --test-threads 1
         ;;
     *) echo "usage: $0 fuzz|soak|planted|hit-ratio" >&2; exit 2 ;;
 esac

@@ -4,6 +4,7 @@
 //! process-wide default. As in PostgreSQL, no session is ever resumed.
 
 mod end_point;
+mod initiator;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::{ClientSslMode, ClientTlsConfig, ServerTlsConfig, SslMode};
 pub use end_point::{common_name, end_point};
+pub use initiator::Initiator;
 use verify::{AnyCertificate, PinnedRoots};
 
 /// The protocol's name in ALPN, as PostgreSQL 17 and libpq know it.
@@ -142,7 +144,7 @@ fn client_verifier(
 /// # Errors
 /// A file that is missing or cannot be read, a key that is not the
 /// certificate's, no roots, or `verify-ca` without a CA file.
-pub fn upstream(cfg: &ServerTlsConfig) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+pub fn upstream(cfg: &ServerTlsConfig) -> Result<Option<Arc<Initiator>>, TlsError> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
@@ -183,7 +185,10 @@ pub fn upstream(cfg: &ServerTlsConfig) -> Result<Option<Arc<ClientConfig>>, TlsE
     };
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = Resumption::disabled();
-    Ok(Some(Arc::new(client)))
+    Ok(Some(Arc::new(Initiator {
+        config: Arc::new(client),
+        negotiation: cfg.sslnegotiation,
+    })))
 }
 
 fn provider() -> Arc<CryptoProvider> {

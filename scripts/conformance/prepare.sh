@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Builds PostgreSQL's own tests, and the server that they run on, from Debian's source package; once.
+# Builds PostgreSQL's own tests, and the server that they run on, from Debian's source package; once, and again
+# when the patches change.
 # usage: scripts/conformance/prepare.sh   (leaves target/conformance/postgres, about six minutes)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 patches=$PWD/scripts/conformance/patches
 work=$PWD/target/conformance
 major=15
-[ ! -e "$work/postgres/version" ] || exit 0
+patched=$(cat "$patches"/*.patch | sha256sum)
+[ ! -e "$work/postgres/version" ] || [ "$(cat "$work/postgres/patched" 2>/dev/null)" != "$patched" ] || exit 0
 
 # apt reads source packages from lists of our own; the machine's configuration is left alone.
 apt=$work/apt
@@ -55,7 +57,8 @@ cp -a src/test/regress/{sql,expected,data,resultmap,parallel_schedule,pg_regress
 cp -a contrib/spi/{refint,autoinc}.so "$tests/regress/"
 cp -a src/test/isolation/{specs,expected,isolation_schedule,isolationtester,pg_isolation_regress} "$tests/isolation/"
 cp -a src/test/modules/libpq_pipeline/libpq_pipeline "$tests/pipeline/"
-rm -rf "$work/postgres/include"
+rm -rf "$work/postgres/include" "$work/direct"
+echo "$patched" >"$work/postgres/patched"
 "$work/postgres/bin/postgres" --version | awk '{ print $3 }' >"$work/postgres/version"
 cd "$work"
 rm -rf build apt

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # PostgreSQL's own tests, directly and through pgditto in transaction pooling with the cache on, compared.
-# usage: scripts/conformance/run.sh [quick]
+# usage: scripts/conformance/run.sh [quick | regress | pipeline | isolation]   (nothing: all but quick)
 #   PGDITTO=PATH   this program instead of a release build of this tree
 # Results: target/conformance/results/RUN, with differs/FILE.diff for each file that is not the same. Direct runs are
 # made once and kept in target/conformance/direct. The exit status is 0 if all differences are known ones.
@@ -10,6 +10,13 @@ here=$PWD/scripts/conformance
 work=$PWD/target/conformance
 documented=$PWD/docs/conformance.md
 pgditto=${PGDITTO:-$PWD/target/release/pgditto}
+case ${1:-} in
+    '' | quick | regress | pipeline | isolation) ;;
+    *)
+        sed -n 's/^# usage: /usage: /p' "$0" >&2
+        exit 2
+        ;;
+esac
 quick_files='test_setup transactions prepare portals sequence temp copy2 plpgsql guc advisory_lock'
 
 [ -n "${PGDITTO:-}" ] || cargo build --release --locked --quiet --bin pgditto
@@ -190,15 +197,20 @@ conform() {
 make_server
 rm -rf "$work/results"
 echo "PostgreSQL $(cat "$work/postgres/version"), $("$pgditto" --version), $(date -u +%F)"
-if [ "${1:-}" = quick ]; then
-    conform regress 'simple quick' 10 1
-    conform regress 'extended quick' 10 1
-else
-    conform regress 'simple serial' 60 3
-    conform regress 'simple parallel' 60 3
-    conform regress 'simple parallel' 10 3
-    conform regress 'extended serial' 60 3
-    conform pipeline all 60 1
-    conform isolation all 60 2
-fi
+for part in ${1:-regress pipeline isolation}; do
+    case $part in
+        quick)
+            conform regress 'simple quick' 10 1
+            conform regress 'extended quick' 10 1
+            ;;
+        regress)
+            conform regress 'simple serial' 60 3
+            conform regress 'simple parallel' 60 3
+            conform regress 'simple parallel' 10 3
+            conform regress 'extended serial' 60 3
+            ;;
+        pipeline) conform pipeline all 60 1 ;;
+        isolation) conform isolation all 60 2 ;;
+    esac
+done
 [ -z "$unknown" ] || fail 'differences that are not known' /dev/null

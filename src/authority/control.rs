@@ -4,12 +4,14 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
-use tokio_postgres_rustls::MakeRustlsConnect;
-
+use super::tls::Tls;
 use crate::config::{Host, Secret, SslMode, TargetSessionAttrs};
 use crate::hosts::{Hosts, fits, none_fits};
+use crate::tls::Initiator;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslNegotiation as Negotiation;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 
 /// How long any statement of ours may take, save the loading of the catalogue.
 pub(super) const STATEMENT_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +25,7 @@ pub struct ControlTarget {
     pub password: Option<Secret>,
     pub sslmode: SslMode,
     /// What verifies the server's certificate; needed unless `sslmode` is disable.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Arc<Initiator>>,
     /// For each server.
     pub connect_timeout: Duration,
     /// What its connections are called in pg_stat_activity; what each is for is appended.
@@ -45,6 +47,8 @@ pub enum ControlError {
     Malformed,
     #[error("{0}")]
     Catalog(String),
+    #[error("what a view is made of is locked")]
+    Locked,
 }
 
 /// The driver's own words say only "db error".
@@ -71,7 +75,13 @@ impl ControlTarget {
             .application_name(called(&self.application_name, purpose))
             .connect_timeout(self.connect_timeout)
             .keepalives_idle(Duration::from_secs(10))
+            .ssl_negotiation(match &self.tls {
+                Some(tls) if tls.is_direct() => Negotiation::Direct,
+                _ => Negotiation::Postgres,
+            })
             .ssl_mode(match (&self.tls, self.sslmode) {
+                // A Unix socket is never encrypted, as with libpq.
+                _ if host.is_unix() => tokio_postgres::config::SslMode::Disable,
                 (None, _) | (_, SslMode::Disable) => tokio_postgres::config::SslMode::Disable,
                 (_, SslMode::Allow | SslMode::Prefer) => tokio_postgres::config::SslMode::Prefer,
                 (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => {
@@ -84,20 +94,8 @@ impl ControlTarget {
         config
     }
 
-    pub(super) fn tls(&self) -> MakeRustlsConnect {
-        let config = match &self.tls {
-            Some(tls) => rustls::ClientConfig::clone(tls),
-            // Never used: without a configuration TLS is not asked for.
-            None => {
-                let provider = Arc::new(rustls::crypto::ring::default_provider());
-                rustls::ClientConfig::builder_with_provider(provider)
-                    .with_safe_default_protocol_versions()
-                    .expect("ring has suites for every version that rustls speaks")
-                    .with_root_certificates(rustls::RootCertStore::empty())
-                    .with_no_client_auth()
-            }
-        };
-        MakeRustlsConnect::new(config)
+    pub(super) fn tls(&self) -> Tls {
+        Tls(self.tls.clone())
     }
 
     /// The task ends when the connection does: it keeps the connection going in between.
@@ -186,7 +184,7 @@ pub(super) struct Line {
 
 type Wire = tokio_postgres::Connection<
     tokio_postgres::Socket,
-    <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
+    <Tls as MakeTlsConnect<tokio_postgres::Socket>>::Stream,
 >;
 
 /// Who hears what the server says unasked.

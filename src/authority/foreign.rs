@@ -56,6 +56,7 @@ impl Core {
     /// (pid, xid) and user of each.
     async fn foreign_writers(&self) -> Result<Vec<((u32, String), String)>, ControlError> {
         let client = self.proven().await?;
+        let _reading = self.gate.read().await;
         let mut writers = Vec::new();
         for row in rows(&client, WRITERS).await? {
             let pid: u32 = column(&row, 0).ok_or(ControlError::Malformed)?;

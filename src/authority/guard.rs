@@ -261,9 +261,11 @@ impl Core {
     }
 
     async fn look(&self, guard: &mut Guard, sql: &str) -> Result<Look, ControlError> {
+        let reading = self.gate.read_at_once();
         let sent = Moment::now();
         let asked = rows(&guard.client, sql).await?;
         let received = Moment::now();
+        drop(reading);
         let took = received.since(sent);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.counts.last_look_us.store(us, Ordering::Relaxed);

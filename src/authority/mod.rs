@@ -9,12 +9,14 @@
 mod barrier;
 mod control;
 mod foreign;
+mod gate;
 mod guard;
 mod pictures;
 mod proof;
 mod record;
 mod standing;
 mod stats;
+mod tls;
 mod unknown;
 
 use std::path::PathBuf;
@@ -33,11 +35,13 @@ use crate::catalog::{Catalog, Footprint};
 use crate::config::{CacheConfig, Host};
 use crate::sql::Bypass;
 pub use control::{ControlError, ControlTarget, Listener, run};
+pub use gate::Still;
 pub use proof::{Backend, Proof, Unproven};
 pub use stats::{AuthorityStats, Server};
 
 use control::{end_itself, rows};
 use foreign::Foreign;
+use gate::Gate;
 use pictures::Pictures;
 use record::{Found, Record};
 use standing::{Block, Standing};
@@ -46,8 +50,7 @@ use stats::Counts;
 /// Control connections beside the guard.
 const CONTROL_CONNECTIONS_MAX: u32 = 2;
 
-type ControlManager =
-    bb8_postgres::PostgresConnectionManager<tokio_postgres_rustls::MakeRustlsConnect>;
+type ControlManager = bb8_postgres::PostgresConnectionManager<tls::Tls>;
 /// Lent out whole, since the pool is another after the guard has moved.
 type Control = bb8::PooledConnection<'static, ControlManager>;
 
@@ -87,6 +90,7 @@ struct Core {
     barriers: AtomicUsize,
     record: Record,
     pictures: Pictures,
+    gate: Gate,
     proof: watch::Sender<Option<Arc<Proof>>>,
     generation: watch::Sender<u64>,
     /// From when on writes may be sent; `None` while we are not registered.
@@ -123,6 +127,7 @@ impl Authority {
             barriers: AtomicUsize::new(1),
             record,
             pictures: Pictures::default(),
+            gate: Gate::default(),
             proof: watch::Sender::new(None),
             generation: watch::Sender::new(0),
             writes_from: watch::Sender::new(None),
@@ -230,6 +235,12 @@ impl Authority {
     pub fn follow_prepared(&self, kept: KeptMark, gid: String) {
         let core = Arc::clone(&self.core);
         self.core.spawn(core.follow_prepared(kept, gid));
+    }
+
+    /// Waits until nothing that we read of the database by ourselves is on its way, for a second at most. As long as the
+    /// answer is kept nothing begins, for a second at most. Cancel safe.
+    pub async fn still(&self) -> Still {
+        self.core.gate.still().await
     }
 
     /// What a new upstream connection must show, when there is a guard: wait for it no longer than for

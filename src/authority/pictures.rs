@@ -17,7 +17,7 @@ use super::control::{ControlError, STATEMENT_PATIENCE, end_itself};
 use super::foreign::Seen;
 use super::standing::Block;
 use super::stats::Server;
-use crate::catalog::{Catalog, CatalogVersion, Loader};
+use crate::catalog::{Catalog, CatalogError, CatalogVersion, Loader};
 use crate::planted::{Step, planted};
 
 /// How long the loading may take.
@@ -25,6 +25,7 @@ const LOAD_PATIENCE: Duration = Duration::from_secs(60);
 /// Between attempts to load, growing.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
+const RETRY_LOCKED_LAST: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Pictures {
@@ -97,11 +98,18 @@ impl Core {
         let interval = self.cfg.catalog_watch_interval;
         let mut retry = RETRY_FIRST;
         let mut told = false;
+        // For whoever has locked what a view is made of.
+        let mut patience = Instant::now();
         let mut writers = Seen::default();
         loop {
             if self.pictures.current.load().is_none() {
                 match self.load_picture().await {
                     Ok(()) => (retry, told) = (RETRY_FIRST, false),
+                    Err(ControlError::Locked) if patience.elapsed() < LOAD_PATIENCE => {
+                        tokio::time::sleep(retry).await;
+                        retry = (retry * 2).min(RETRY_LOCKED_LAST);
+                        continue;
+                    }
                     Err(error) => {
                         self.pictures.failures.fetch_add(1, Ordering::Relaxed);
                         if !std::mem::replace(&mut told, true) {
@@ -115,6 +123,7 @@ impl Core {
                 }
             }
             let woken = tokio::time::timeout(interval, self.pictures.wake.notified()).await;
+            patience = Instant::now();
             if woken.is_err() && self.pictures.current.load().is_some() {
                 self.watch_catalogue().await;
                 self.look_for_foreign_writers(&mut writers).await;
@@ -124,6 +133,8 @@ impl Core {
 
     /// Loads a picture, if it is time; it counts only if nothing made it stale meanwhile.
     async fn load_picture(&self) -> Result<(), ControlError> {
+        let client = self.proven().await?;
+        let reading = self.gate.read().await;
         let epoch = {
             let state = self.pictures.state.lock();
             if state.changing > 0 {
@@ -132,7 +143,6 @@ impl Core {
             state.epoch
         };
         let began = Instant::now();
-        let client = self.proven().await?;
         let timeline = self.timeline();
         let snapshot = self.snapshot();
         let catalog = read(LOAD_PATIENCE, Loader::load(&client)).await;
@@ -140,6 +150,7 @@ impl Core {
             // It was left in the middle of something.
             end_itself(&client).await;
         }
+        drop(reading);
         let mut catalog = catalog?;
         catalog.version = timeline.tell_apart(catalog.version);
         let version = catalog.version;
@@ -206,6 +217,7 @@ impl Core {
 
     async fn read_version(&self) -> Result<CatalogVersion, ControlError> {
         let client = self.proven().await?;
+        let _reading = self.gate.read().await;
         let timeline = self.timeline();
         let version = read(STATEMENT_PATIENCE, Loader::version(&client)).await?;
         Ok(timeline.tell_apart(version))
@@ -231,10 +243,13 @@ impl Timeline {
 
 async fn read<T>(
     patience: Duration,
-    reading: impl Future<Output = Result<T, crate::catalog::CatalogError>>,
+    reading: impl Future<Output = Result<T, CatalogError>>,
 ) -> Result<T, ControlError> {
     match tokio::time::timeout(patience, reading).await {
-        Ok(read) => read.map_err(|error| ControlError::Catalog(error.to_string())),
+        Ok(read) => read.map_err(|error| match error {
+            CatalogError::Locked => ControlError::Locked,
+            error => ControlError::Catalog(error.to_string()),
+        }),
         Err(_) => Err(ControlError::Timeout),
     }
 }

@@ -13,8 +13,8 @@ use smallvec::{SmallVec, smallvec};
 use super::classes::Standing;
 use super::field::{Level, Slot};
 use super::tags::{Fit, Picture, Stamp, Tags};
-use super::writer::Writer;
-use crate::catalog::{Dependency, Footprint, Region};
+use super::writer::{Learnable, Writer};
+use crate::catalog::{Dependency, Footprint, Learned, Region};
 
 const TABLE: u32 = 16384;
 const A: i16 = 1;
@@ -39,6 +39,10 @@ enum Mutant {
     WithoutWidening,
     WriterIgnoresPicture,
     UnmarkWideBeforeNarrowBump,
+    UnmarkWideBeforeLearning,
+    LearnFromNoRow,
+    LearnAnotherRow,
+    ForgetWhatIsNotLearned,
 }
 
 type Row = (u64, u64);
@@ -82,6 +86,10 @@ enum Write {
     Whole(Row),
     /// Marked as a whole, and then known to have touched one row.
     WideThenNarrow(Row),
+    /// INSERT … RETURNING: `b` is known from the start, and what comes back tells `a`.
+    Returning(Row),
+    /// The same, of which nothing comes back.
+    ReturningUnseen(Row),
     Ddl,
 }
 
@@ -90,7 +98,9 @@ impl Write {
         let bit = |n: u8| u64::from(choice >> n & 1);
         let row = (bit(0), bit(1));
         match choice >> 2 & 15 {
-            0..=3 => Self::Insert(row),
+            0 | 1 => Self::Insert(row),
+            2 => Self::Returning(row),
+            3 => Self::ReturningUnseen(row),
             4 | 5 => Self::ByA(row.0),
             6 | 7 => Self::ByB(row.1),
             8 | 9 => Self::Move(row.0),
@@ -103,8 +113,14 @@ impl Write {
 
     fn rows(self, turned: bool) -> SmallVec<[Row; 4]> {
         match self {
-            Self::Insert((a, b)) if turned => smallvec![(1 - a, b)],
+            Self::Insert((a, b)) | Self::Returning((a, b)) | Self::ReturningUnseen((a, b))
+                if turned =>
+            {
+                smallvec![(1 - a, b)]
+            }
             Self::Insert(row)
+            | Self::Returning(row)
+            | Self::ReturningUnseen(row)
             | Self::Unknown(row)
             | Self::Whole(row)
             | Self::WideThenNarrow(row) => smallvec![row],
@@ -129,6 +145,9 @@ impl Write {
                 _ => vec![region(Some(a), unknown), region(Some(1 - a), unknown)],
             },
             Self::Unknown(_) => vec![region(unknown, unknown)],
+            Self::Returning((_, b)) | Self::ReturningUnseen((_, b)) => {
+                vec![region(unknown, Some(b))]
+            }
             Self::Whole(_) | Self::WideThenNarrow(_) => {
                 return Footprint {
                     relations: smallvec![TABLE],
@@ -147,6 +166,8 @@ impl Write {
 /// A writer, or, with a broken rule, only the counters that it found when it began.
 enum Marker {
     Writer(Writer),
+    /// It learns what it has touched when its rows have come.
+    Learner(Writer, Option<(Learnable, Learned)>),
     Counters(SmallVec<[Slot; 4]>),
 }
 
@@ -158,6 +179,7 @@ enum WriterAt {
     Marked(Write, Marker, SmallVec<[Row; 4]>),
     Committed(Write, Marker, u64),
     HalfSettled(Writer, u64),
+    HalfLearned(Writer, Learnable, Learned, u64),
     Settled(u64, bool),
 }
 
@@ -228,6 +250,12 @@ impl World {
                     _ => picture,
                 };
                 let mut writer = self.tags.writer();
+                let learns = matches!(write, Write::Returning(_) | Write::ReturningUnseen(_));
+                if learns && !footprint.everything {
+                    let which = writer.touch_learnable(footprint.regions, picture);
+                    let which = which.map(|which| (which, Learned::Nothing));
+                    return WriterAt::Sent(write, Marker::Learner(writer, which));
+                }
                 writer.touch(&footprint, picture);
                 if self.mutant == Mutant::ClassesOfTheFirstWrite && write != Write::Ddl {
                     writer.mark();
@@ -239,11 +267,11 @@ impl World {
             }
             WriterAt::Sent(write, marker) => {
                 let rows = write.rows(Self::turned(self.catalogue));
-                WriterAt::Executed(write, marker, rows)
+                WriterAt::Executed(write, self.returned(write, marker, &rows, choice), rows)
             }
             WriterAt::Executed(write, mut marker, rows) => {
                 match &mut marker {
-                    Marker::Writer(writer) => writer.mark(),
+                    Marker::Writer(writer) | Marker::Learner(writer, _) => writer.mark(),
                     Marker::Counters(slots) => slots.iter().for_each(|&slot| {
                         self.tags.field.counter(slot).unwrap().mark();
                     }),
@@ -287,6 +315,13 @@ impl World {
                     writer.mark();
                     writer.settle(true);
                     self.settle(marker, false);
+                } else if let Marker::Learner(mut writer, Some((which, learned))) = marker {
+                    if self.mutant == Mutant::UnmarkWideBeforeLearning {
+                        writer.unmark_loose();
+                        return WriterAt::HalfLearned(writer, which, learned, commit);
+                    }
+                    writer.learn(which, &learned);
+                    writer.settle(true);
                 } else {
                     self.settle(marker, true);
                 }
@@ -294,6 +329,11 @@ impl World {
             }
             WriterAt::HalfSettled(mut writer, commit) => {
                 writer.mark();
+                writer.settle(true);
+                WriterAt::Settled(commit, false)
+            }
+            WriterAt::HalfLearned(mut writer, which, learned, commit) => {
+                writer.learn(which, &learned);
                 writer.settle(true);
                 WriterAt::Settled(commit, false)
             }
@@ -307,9 +347,30 @@ impl World {
         }
     }
 
+    /// The rows have come: what they tell is known at once, or only after the commit.
+    fn returned(&self, write: Write, marker: Marker, rows: &[Row], choice: u8) -> Marker {
+        let Marker::Learner(mut writer, Some((which, _))) = marker else {
+            return marker;
+        };
+        let forgets = self.mutant == Mutant::ForgetWhatIsNotLearned;
+        if matches!(write, Write::ReturningUnseen(_)) {
+            return Marker::Learner(writer, forgets.then_some((which, Learned::Nothing)));
+        }
+        let learned = match self.mutant {
+            Mutant::LearnFromNoRow => Learned::Nothing,
+            Mutant::LearnAnotherRow => Learned::Values(smallvec![(A, smallvec![1 - rows[0].0])]),
+            _ => Learned::Values(smallvec![(A, smallvec![rows[0].0])]),
+        };
+        if choice.is_multiple_of(2) {
+            writer.learn(which, &learned);
+            return Marker::Learner(writer, None);
+        }
+        Marker::Learner(writer, Some((which, learned)))
+    }
+
     fn settle(&self, marker: Marker, happened: bool) {
         match marker {
-            Marker::Writer(writer) => writer.settle(happened),
+            Marker::Writer(writer) | Marker::Learner(writer, _) => writer.settle(happened),
             Marker::Counters(slots) => slots.iter().for_each(|&slot| {
                 self.tags.field.counter(slot).unwrap().unmark(happened);
             }),
@@ -482,8 +543,8 @@ fn run(mutant: Mutant, schedule: &[(u8, u8)]) -> Result<usize, String> {
         }
     }
     for writer in writers.into_iter().flatten() {
-        if let WriterAt::Marked(_, Marker::Writer(writer), _)
-        | WriterAt::Committed(_, Marker::Writer(writer), _) = writer
+        if let WriterAt::Marked(_, Marker::Writer(writer) | Marker::Learner(writer, _), _)
+        | WriterAt::Committed(_, Marker::Writer(writer) | Marker::Learner(writer, _), _) = writer
         {
             writer.settle(true);
         }
@@ -545,6 +606,10 @@ mutants! {
     a_keyed_read_that_ignores_its_key_is_caught: KeyedReadWithoutKey;
     a_whole_read_that_ignores_keyed_writes_is_caught: WholeReadWithoutAny;
     unmarking_wide_before_bumping_narrow_is_caught: UnmarkWideBeforeNarrowBump;
+    unmarking_wide_before_marking_what_was_learned_is_caught: UnmarkWideBeforeLearning;
+    learning_from_no_row_that_nothing_was_changed_is_caught: LearnFromNoRow;
+    learning_the_key_of_another_row_is_caught: LearnAnotherRow;
+    forgetting_what_was_not_learned_is_caught: ForgetWhatIsNotLearned;
 }
 
 // What is too narrow for chance. The actors: two writers, three readers, and who grows the field.

@@ -48,7 +48,7 @@ pub use redis::{LATENCY_BOUNDS, RedisStats};
 pub use stats::CacheStats;
 pub use tags::{Fit, Picture, Stamp, TagId, Tags, TagsStats};
 pub use tally::{RelationTally, ShapeTally, Tally};
-pub use writer::{KeptMark, Writer};
+pub use writer::{KeptMark, Learnable, Writer};
 
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;

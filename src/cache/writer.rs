@@ -3,11 +3,16 @@
 //! ```text
 //! tags.writer()      registered: the catalogue's changes find it
 //!   touch(footprint) before a writing statement's bytes leave
+//!   touch_learnable  the same of a statement whose rows may tell more of what it touches
+//!   learn(…)         they did
 //!   mark()           before any bytes leave that can make the transaction visible
 //!   settle(happened) after ReadyForQuery `I` has come and before it is passed on
 //!   release(…)       after ReadyForQuery `T` or `E`: marks off, footprint still pending
 //!   keep()           the outcome is unknown: the marks stay
 //! ```
+//!
+//! Marks are as wide as what was known when they were set, and stay until the outcome is settled. What moves is no wider
+//! than what is known then: first the versions of what was touched, and only then, unmoved, the rest of the marks comes off.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +24,7 @@ use smallvec::SmallVec;
 use super::classes;
 use super::field::Slot;
 use super::tags::{Picture, TagId, Tags};
-use crate::catalog::{Footprint, Region};
+use crate::catalog::{Footprint, Learned, Region};
 
 /// The writers in flight of one database.
 #[derive(Debug, Default)]
@@ -48,13 +53,29 @@ impl Registry {
     }
 }
 
+/// Regions of one writer that are, or are to be, more narrowly known: there is room in a footprint for as many
+/// that are known from the start, beyond which the relation is touched as a whole.
+const LEARNT_REGIONS_MAX: usize = 128;
+
+/// What one statement touches, as long as its rows may tell more of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learnable {
+    writer: u64,
+    number: u64,
+}
+
 /// What a writer has touched, and which counters carry its mark.
 #[derive(Debug, Default)]
 pub(super) struct State {
     touched: Footprint,
+    /// Touched as well, each until it is known more narrowly.
+    learnable: Vec<(u64, Vec<Region>)>,
+    numbers: u64,
     marked: bool,
     /// Sorted, without duplicates; empty unless `marked`.
     slots: Slots,
+    /// Those of `slots` that `touched` does not need.
+    loose: Slots,
 }
 
 type Slots = SmallVec<[Slot; 4]>;
@@ -73,48 +94,121 @@ impl State {
         }
         if self.touched.everything {
             // Every entry depends on it, so it stands for all relations.
-            return Self::put(&mut self.slots, Slot::EVERYTHING, tags);
+            return self.need(Slot::EVERYTHING, tags);
         }
-        for &oid in &self.touched.relations {
-            Self::put(&mut self.slots, Tags::slot(TagId::Table(oid)), tags);
+        let touched = std::mem::take(&mut self.touched);
+        for &oid in &touched.relations {
+            self.need(Tags::slot(TagId::Table(oid)), tags);
         }
-        for region in &self.touched.regions {
-            Self::put_region(&mut self.slots, region, tags);
+        for region in &touched.regions {
+            Self::each_slot(region, tags, |slot| self.need(slot, tags));
         }
+        self.touched = touched;
+        let learnable = std::mem::take(&mut self.learnable);
+        for region in learnable.iter().flat_map(|(_, regions)| regions) {
+            Self::each_slot(region, tags, |slot| {
+                if self.put(slot, tags) {
+                    self.loose.push(slot);
+                }
+            });
+        }
+        self.learnable = learnable;
     }
 
-    fn put_region(slots: &mut Slots, region: &Region, tags: &Tags) {
+    fn each_slot(region: &Region, tags: &Tags, mut with: impl FnMut(Slot)) {
         let oid = region.relation;
-        Self::put(slots, Tags::slot(TagId::Any(oid)), tags);
+        with(Tags::slot(TagId::Any(oid)));
         tags.classes.each(oid, |columns| {
             let Some(keys) = region.keys(columns) else {
-                return Self::put(slots, Tags::slot(TagId::Wild(oid, columns)), tags);
+                return with(Tags::slot(TagId::Wild(oid, columns)));
             };
             let class = classes::class_hash(oid, columns);
             for level in tags.field.marked_levels() {
                 for &key in &keys {
-                    Self::put(slots, Slot::key(classes::key_hash(class, key), level), tags);
+                    with(Slot::key(classes::key_hash(class, key), level));
                 }
             }
         });
     }
 
-    fn put(slots: &mut Slots, slot: Slot, tags: &Tags) {
-        if let (Err(at), Some(counter)) = (slots.binary_search(&slot), tags.field.counter(slot)) {
-            let saturated = counter.mark();
-            if saturated.0 {
-                tags.counts.saturated.fetch_add(1, Ordering::Relaxed);
+    fn need(&mut self, slot: Slot, tags: &Tags) {
+        self.loose.retain(|loose| *loose != slot);
+        self.put(slot, tags);
+    }
+
+    /// False if it is there already.
+    fn put(&mut self, slot: Slot, tags: &Tags) -> bool {
+        let (Err(at), Some(counter)) = (self.slots.binary_search(&slot), tags.field.counter(slot))
+        else {
+            return false;
+        };
+        let saturated = counter.mark();
+        if saturated.0 {
+            tags.counts.saturated.fetch_add(1, Ordering::Relaxed);
+        }
+        self.slots.insert(at, slot);
+        true
+    }
+
+    fn regions(&self) -> usize {
+        let learnable = self.learnable.iter().map(|(_, regions)| regions.len());
+        self.touched.regions.len() + learnable.sum::<usize>()
+    }
+
+    /// Whether it is known more narrowly now.
+    fn learn(&mut self, number: u64, learned: &Learned) -> bool {
+        let at = self
+            .learnable
+            .iter()
+            .position(|(known, _)| *known == number);
+        let Some((_, regions)) = at.map(|at| self.learnable.swap_remove(at)) else {
+            return false;
+        };
+        let regions = match learned {
+            Learned::Nothing => Vec::new(),
+            Learned::Values(values) => regions.iter().map(|region| region.with(values)).collect(),
+        };
+        self.add(regions);
+        true
+    }
+
+    fn add(&mut self, regions: Vec<Region>) {
+        self.touched.merge(&Footprint {
+            regions,
+            ..Footprint::default()
+        });
+    }
+
+    /// What has not been learned by now stays as wide as it is.
+    fn end_learning(&mut self, tags: &Tags) {
+        if !self.learnable.is_empty() {
+            for (_, regions) in std::mem::take(&mut self.learnable) {
+                self.add(regions);
             }
-            slots.insert(at, slot);
+            self.follow(tags);
+        }
+        if self.touched.everything {
+            self.loose.clear();
         }
     }
 
     fn release(&mut self, tags: &Tags, happened: bool) {
+        self.end_learning(tags);
         self.marked = false;
-        for slot in self.slots.drain(..) {
+        let unmark = |slot: Slot, happened: bool| {
             if let Some(counter) = tags.field.counter(slot) {
                 counter.unmark(happened);
             }
+        };
+        let loose = std::mem::take(&mut self.loose);
+        for slot in self.slots.drain(..) {
+            if !loose.contains(&slot) {
+                unmark(slot, happened);
+            }
+        }
+        // Readers of what was touched find either its mark or its new version.
+        for slot in loose {
+            unmark(slot, false);
         }
     }
 }
@@ -161,14 +255,62 @@ impl Writer {
         state.follow(&self.tags);
     }
 
+    /// Adds regions that one statement may touch, as [`touch`](Self::touch) does, and whose rows may tell more of it.
+    /// Until they do they are touched as they are; so they stay, if the answer is `None`.
+    pub fn touch_learnable(&mut self, regions: Vec<Region>, picture: Picture) -> Option<Learnable> {
+        let mut state = self.state.lock();
+        state.touched.everything |= self.tags.picture() != picture;
+        let known = state.regions() + regions.len() <= LEARNT_REGIONS_MAX;
+        let learnable = (known && !state.touched.everything).then(|| {
+            state.numbers += 1;
+            Learnable {
+                writer: self.id,
+                number: state.numbers,
+            }
+        });
+        match learnable {
+            Some(learnable) => state.learnable.push((learnable.number, regions)),
+            None => state.add(regions),
+        }
+        state.follow(&self.tags);
+        learnable
+    }
+
+    /// The statement is complete, and `learned` holds for all rows that it has touched of its regions. Whether that
+    /// makes a difference: after the first release what is not known stays as wide as it is.
+    pub fn learn(&mut self, which: Learnable, learned: &Learned) -> bool {
+        let mut state = self.state.lock();
+        let known = which.writer == self.id && state.learn(which.number, learned);
+        state.follow(&self.tags);
+        known
+    }
+
     /// What has been touched so far, widened as it may have been.
     pub fn touched(&self) -> Footprint {
-        self.state.lock().touched.clone()
+        let state = self.state.lock();
+        let mut touched = state.touched.clone();
+        for (_, regions) in &state.learnable {
+            touched.merge(&Footprint {
+                regions: regions.clone(),
+                ..Footprint::default()
+            });
+        }
+        touched
     }
 
     #[cfg(test)]
     pub(super) fn slots(&self) -> SmallVec<[Slot; 4]> {
         self.state.lock().slots.clone()
+    }
+
+    /// What a release does last.
+    #[cfg(test)]
+    pub(super) fn unmark_loose(&mut self) {
+        let mut state = self.state.lock();
+        for slot in std::mem::take(&mut state.loose) {
+            self.tags.field.counter(slot).unwrap().unmark(false);
+            state.slots.retain(|marked| *marked != slot);
+        }
     }
 
     pub fn is_marked(&self) -> bool {
@@ -244,126 +386,4 @@ impl KeptMark {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::tags::Fit;
-    use crate::catalog::RelationOid;
-
-    const KEY_BYTES: u64 = 1 << 20;
-
-    fn on(oids: &[RelationOid]) -> Footprint {
-        Footprint {
-            relations: SmallVec::from_slice(oids),
-            ..Footprint::default()
-        }
-    }
-
-    #[test]
-    fn a_long_transaction_marks_only_at_its_commit() {
-        let tags = Tags::new(KEY_BYTES).unwrap();
-        let picture = tags.picture();
-        let mut writer = tags.writer();
-        writer.touch(&on(&[1]), picture);
-        assert!(tags.stamp_whole(&[1], picture).is_clean());
-        writer.touch(&on(&[2]), picture);
-        writer.mark();
-        assert!(!tags.stamp_whole(&[1], picture).is_clean());
-        assert!(!tags.stamp_whole(&[2], picture).is_clean());
-        writer.settle(true);
-        assert!(tags.stamp_whole(&[1, 2], picture).is_clean());
-    }
-
-    #[test]
-    fn touching_more_while_marked_marks_at_once() {
-        let tags = Tags::new(KEY_BYTES).unwrap();
-        let picture = tags.picture();
-        let mut writer = tags.mark(&on(&[1]), picture);
-        writer.touch(&on(&[1, 2]), picture);
-        assert_eq!(tags.reading(TagId::Table(1)).writers(), 1);
-        assert_eq!(tags.reading(TagId::Table(2)).writers(), 1);
-        writer.settle(true);
-        assert_eq!(tags.reading(TagId::Table(2)).version(), 1);
-    }
-
-    #[test]
-    fn widening_reaches_marked_and_announced_writers() {
-        let tags = Tags::new(KEY_BYTES).unwrap();
-        let picture = tags.picture();
-        let marked = tags.mark(&on(&[1]), picture);
-        let mut announced = tags.writer();
-        announced.touch(&on(&[2]), picture);
-        tags.widen_in_flight();
-        assert_eq!(tags.reading(TagId::Everything).writers(), 1);
-        let stamp = tags.stamp_whole(&[], tags.picture());
-        announced.mark();
-        assert_eq!(tags.reading(TagId::Everything).writers(), 2);
-        announced.settle(true);
-        marked.settle(true);
-        assert_eq!(tags.reading(TagId::Everything).version(), 2);
-        assert_eq!(tags.fit(&stamp), Fit::Stale);
-    }
-
-    #[test]
-    fn a_footprint_from_an_older_catalogue_means_everything() {
-        let tags = Tags::new(KEY_BYTES).unwrap();
-        let picture = tags.picture();
-        tags.widen_in_flight();
-        let mut writer = tags.writer();
-        writer.touch(&on(&[1]), picture);
-        assert!(writer.touched().everything);
-    }
-
-    #[test]
-    fn a_released_writer_keeps_what_it_touched() {
-        let tags = Tags::new(KEY_BYTES).unwrap();
-        let picture = tags.picture();
-        let mut writer = tags.mark(&on(&[1]), picture);
-        writer.release(false);
-        assert!(tags.stamp_whole(&[1], picture).is_clean());
-        assert_eq!(tags.reading(TagId::Table(1)).version(), 0);
-        writer.mark();
-        assert!(!tags.stamp_whole(&[1], picture).is_clean());
-        writer.release(true);
-        assert_eq!(tags.reading(TagId::Table(1)).version(), 1);
-        drop(writer);
-        assert_eq!(tags.stats().writers, 0);
-        assert_eq!(tags.stats().unsettled, 0);
-    }
-
-    #[test]
-    fn an_unknown_outcome_stays_marked_until_it_is_settled() {
-        let tags = Tags::new(KEY_BYTES).unwrap();
-        let kept = tags.mark(&on(&[1]), tags.picture()).keep();
-        assert_eq!(tags.stats().kept, 1);
-        tags.empty();
-        assert!(!tags.stamp_whole(&[1], tags.picture()).is_clean());
-        tags.widen_in_flight();
-        assert!(!tags.stamp_whole(&[], tags.picture()).is_clean());
-        kept.settle(true);
-        assert!(tags.stamp_whole(&[1], tags.picture()).is_clean());
-        assert_eq!(tags.stats().kept, 0);
-    }
-
-    #[test]
-    fn a_mark_dropped_unsettled_stays_and_is_counted() {
-        let tags = Tags::new(KEY_BYTES).unwrap();
-        drop(tags.mark(&on(&[1]), tags.picture()));
-        assert!(!tags.stamp_whole(&[1], tags.picture()).is_clean());
-        assert_eq!(tags.stats().unsettled, 1);
-        tags.widen_in_flight();
-        assert!(!tags.stamp_whole(&[], tags.picture()).is_clean());
-    }
-
-    #[test]
-    fn relations_that_share_a_counter_mark_it_once_and_settle_it_once() {
-        let tags = Tags::new(KEY_BYTES).unwrap();
-        let slot = Tags::slot(TagId::Table(1));
-        let twin = (2..)
-            .find(|&oid| Tags::slot(TagId::Table(oid)) == slot)
-            .unwrap();
-        let writer = tags.mark(&on(&[1, twin]), tags.picture());
-        assert_eq!(tags.reading(TagId::Table(1)).writers(), 1);
-        writer.settle(true);
-        assert_eq!(tags.reading(TagId::Table(twin)).writers(), 0);
-    }
-}
+mod tests;

@@ -3,7 +3,8 @@
 use super::judge::Judgement;
 use super::keys::RegionPlan;
 use super::read::ReadFacts;
-use super::region::KEYS_MAX;
+use super::region::{ColumnNumber, KEYS_MAX};
+use super::returned::Returned;
 use super::value::Given;
 use super::{Catalog, RelationOid};
 use crate::sql::Constant;
@@ -41,7 +42,9 @@ impl Catalog {
         let of = |oid: &RelationOid| {
             let keys = narrow.filter(|plan| plan.relation == *oid).map(|plan| {
                 let keys = plan.plans().iter();
-                keys.map(|plan| self.describe_write(plan, given)).collect()
+                let returned = plan.returned.as_ref();
+                keys.map(|plan| self.describe_write(plan, returned, given))
+                    .collect()
             });
             match keys.map(either) {
                 Some(keys) => format!("{} ({keys})", self.name_of(*oid)),
@@ -76,28 +79,47 @@ impl Catalog {
         (combinations <= KEYS_MAX && !words.is_empty()).then(|| words.join(" and "))
     }
 
-    fn describe_write(&self, plan: &RegionPlan, given: &Given<'_>) -> String {
+    fn describe_write(
+        &self,
+        plan: &RegionPlan,
+        returned: Option<&Returned>,
+        given: &Given<'_>,
+    ) -> String {
         let one = |column| RegionPlan {
             relation: plan.relation,
             columns: [column].into_iter().collect(),
         };
-        let columns = plan.columns.iter().cloned();
-        let known: Vec<String> = columns
-            .filter_map(|column| self.describe_read(&one(column), given))
-            .collect();
+        let mut numbers = Vec::new();
+        let mut known = Vec::new();
+        for column in &plan.columns {
+            if let Some(words) = self.describe_read(&one(column.clone()), given) {
+                numbers.push(column.number);
+                known.push(words);
+            }
+        }
+        for column in returned.iter().flat_map(|returned| &returned.columns) {
+            if !numbers.contains(&column.number) {
+                let name = self.name_of_column(plan.relation, column.number);
+                known.push(format!("{name} as returned"));
+            }
+        }
         match known.is_empty() {
             true => "rows that are not known".into(),
             false => known.join(" and "),
         }
     }
 
-    fn equality(&self, oid: RelationOid, number: i16, values: &[String]) -> String {
+    fn name_of_column(&self, oid: RelationOid, number: ColumnNumber) -> String {
         let columns = self.relation(oid).map(|relation| &relation.columns);
         let column = columns
             .into_iter()
             .flatten()
             .find(|column| column.number == number);
-        let name = column.map_or_else(|| number.to_string(), |column| column.name.clone());
+        column.map_or_else(|| number.to_string(), |column| column.name.clone())
+    }
+
+    fn equality(&self, oid: RelationOid, number: ColumnNumber, values: &[String]) -> String {
+        let name = self.name_of_column(oid, number);
         match values {
             [value] => format!("{name} = {value}"),
             values => format!("{name} in {}", values.join(", ")),

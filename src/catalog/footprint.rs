@@ -113,8 +113,10 @@ impl Effects {
     pub const ALL: Effects = Effects(0xff);
     /// Not left behind, but relied upon: code that the statement runs unseen calls `currval` or `lastval`.
     pub const SEQUENCE_READ: Effects = Effects(1 << 8);
+    /// Neither, but told: the number of the backend, by `pg_backend_pid`.
+    pub const BACKEND_TOLD: Effects = Effects(1 << 9);
     /// State of the process that cannot be asked for: the seed of `random()`, connections of dblink.
-    pub const PROCESS: Effects = Effects(1 << 9);
+    pub const PROCESS: Effects = Effects(1 << 10);
 
     pub fn without(self, other: Effects) -> Effects {
         Effects(self.0 & !other.0)

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::names::{Meaning, NameScope};
 use super::picture::{Column, Relation, RelationKind, TypeOid};
 use super::region::{ColumnNumber, Columns, Dependency, Region};
+use super::returned::Returned;
 use super::value::{Given, KeyType, Role};
 use super::{Catalog, RelationOid};
 use crate::sql::{Assigned, Block, Change, Conflict, Constant, Equal, Facts, Seen};
@@ -107,6 +108,8 @@ impl ReadPlan {
 pub struct WritePlan {
     pub relation: RelationOid,
     regions: Vec<RegionPlan>,
+    /// What its rows tell when they are returned.
+    pub returned: Option<Returned>,
 }
 
 impl WritePlan {
@@ -124,7 +127,7 @@ type Node = (usize, ColumnNumber);
 
 impl Catalog {
     /// How values of a column are told apart; `None` if they are not.
-    fn key_type(&self, column: &Column) -> Option<KeyType> {
+    pub(super) fn key_type(&self, column: &Column) -> Option<KeyType> {
         let own = |types: &[TypeOid]| {
             !types
                 .iter()
@@ -349,6 +352,7 @@ impl Catalog {
         Some(WritePlan {
             relation: oid,
             regions,
+            returned: self.plan_returned(facts, relation),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
 use super::picture::{
@@ -20,6 +21,8 @@ const TRIES: usize = 5;
 pub enum CatalogError {
     #[error("reading the system catalogues: {0}")]
     Upstream(#[from] tokio_postgres::Error),
+    #[error("what a view or a function is made of is locked")]
+    Locked,
     #[error("the catalogue changed during each of {TRIES} attempts to read it")]
     Unsettled,
 }
@@ -31,8 +34,8 @@ pub struct Loader;
 impl Loader {
     /// A picture of the database that `client` is connected to, and in no transaction.
     ///
-    /// `pg_get_viewdef` and its like read the newest catalogue whatever the snapshot, so
-    /// the picture holds only if the version is the same before and after.
+    /// `pg_get_viewdef` and its like read the newest catalogue whatever the snapshot, and in a transaction of
+    /// their own, so the picture holds only if the version is the same before and after.
     ///
     /// Dropping the future may leave the connection in a read-only transaction.
     pub async fn load(client: &Client) -> Result<Catalog, CatalogError> {
@@ -50,7 +53,10 @@ impl Loader {
                 Err(error) => {
                     // Should COMMIT have been refused, nothing must stay open.
                     client.batch_execute("ROLLBACK").await?;
-                    return Err(error.into());
+                    return Err(match error.code() {
+                        Some(&SqlState::LOCK_NOT_AVAILABLE) => CatalogError::Locked,
+                        _ => error.into(),
+                    });
                 }
             };
             let version = version?;
@@ -110,6 +116,10 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         keys,
         texts,
         ended,
+        defining,
+        views,
+        bodies,
+        defined,
     ) = tokio::join!(
         biased;
         client.batch_execute(queries::BEGIN),
@@ -134,8 +144,15 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         query(queries::KEYS),
         query(queries::TEXTS),
         client.batch_execute("COMMIT"),
+        client.batch_execute(queries::BEGIN_DEFINITIONS),
+        query(queries::VIEW_DEFINITIONS),
+        query(queries::FUNCTION_DEFINITIONS),
+        client.batch_execute("COMMIT"),
     );
     begun?;
+    defining?;
+    let mut views = definitions(views)?;
+    let mut bodies = definitions(bodies)?;
     let serials: HashSet<u32> = rows(serials, |row| row.try_get(0))?.into_iter().collect();
     let current_values: HashSet<u32> = rows(current_values, |row| row.try_get(0))?
         .into_iter()
@@ -144,8 +161,15 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
     for relation in &mut relations {
         relation.draws_sequence |= serials.contains(&relation.oid);
         relation.reads_sequence = current_values.contains(&relation.oid);
+        relation.definition = views.remove(&relation.oid);
     }
     add_keys(&mut relations, rows(keys, key)?);
+    let mut functions = rows(functions, function)?;
+    for function in &mut functions {
+        if let Some(definition) = bodies.remove(&function.oid) {
+            standard_sql_body(&definition).clone_into(&mut function.body);
+        }
+    }
     let operators = rows(operators, operator)?;
     let texts: Vec<(bool, bool)> = rows(texts, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
     let picture = Picture {
@@ -163,7 +187,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         })?,
         event_triggers: rows(event_triggers, |row| row.try_get(0))?,
         rules: rows(rules, |row| row.try_get(0))?,
-        functions: rows(functions, function)?,
+        functions,
         builtins: with_extract(rows(builtins, builtin)?),
         compared_by_users: compared_by_users(&operators),
         operators,
@@ -176,6 +200,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         ordered_by_users: rows(ordered_by_users, |row| row.try_get(0))?,
     };
     ended?;
+    defined?;
     Ok(picture)
 }
 
@@ -183,6 +208,13 @@ type Outcome<T> = Result<T, tokio_postgres::Error>;
 
 fn rows<T>(result: Outcome<Vec<Row>>, read: impl Fn(&Row) -> Outcome<T>) -> Outcome<Vec<T>> {
     result?.iter().map(read).collect()
+}
+
+/// By the oid of what they define.
+fn definitions(result: Outcome<Vec<Row>>) -> Outcome<HashMap<u32, String>> {
+    let read = |row: &Row| Ok((row.try_get(0)?, row.try_get::<_, Option<String>>(1)?));
+    let found = rows(result, read)?.into_iter();
+    Ok(found.filter_map(|(oid, text)| Some((oid, text?))).collect())
 }
 
 fn schema(row: &Row) -> Outcome<Schema> {
@@ -200,10 +232,10 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
     };
     let names: Vec<String> = row.try_get::<_, Option<_>>(6)?.unwrap_or_default();
     let types: Vec<u32> = row.try_get::<_, Option<_>>(7)?.unwrap_or_default();
-    let numbers: Vec<ColumnNumber> = row.try_get::<_, Option<_>>(10)?.unwrap_or_default();
-    let modifiers: Vec<i32> = row.try_get::<_, Option<_>>(11)?.unwrap_or_default();
-    let deterministic: Vec<bool> = row.try_get::<_, Option<_>>(12)?.unwrap_or_default();
-    let generated: Vec<bool> = row.try_get::<_, Option<_>>(13)?.unwrap_or_default();
+    let numbers: Vec<ColumnNumber> = row.try_get::<_, Option<_>>(9)?.unwrap_or_default();
+    let modifiers: Vec<i32> = row.try_get::<_, Option<_>>(10)?.unwrap_or_default();
+    let deterministic: Vec<bool> = row.try_get::<_, Option<_>>(11)?.unwrap_or_default();
+    let generated: Vec<bool> = row.try_get::<_, Option<_>>(12)?.unwrap_or_default();
     let told = numbers
         .into_iter()
         .zip(modifiers)
@@ -224,13 +256,13 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
         name: row.try_get(2)?,
         kind,
         owner: row.try_get::<_, Option<_>>(4)?.unwrap_or_default(),
-        row_security: row.try_get(5)?,
         columns: columns.collect(),
         keys: Vec::new(),
         referencing: Columns::new(),
         draws_sequence: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
         reads_sequence: false,
-        definition: row.try_get(9)?,
+        definition: None,
+        policies: row.try_get(5)?,
     }))
 }
 
@@ -244,23 +276,16 @@ fn foreign_key(row: &Row) -> Outcome<ForeignKey> {
 }
 
 fn function(row: &Row) -> Outcome<Function> {
-    let text: String = row.try_get::<_, Option<_>>(8)?.unwrap_or_default();
-    let aggregate: bool = row.try_get(5)?;
-    let standard_body: bool = row.try_get(9)?;
     Ok(Function {
         oid: row.try_get(0)?,
         schema: row.try_get(1)?,
         name: row.try_get(2)?,
         language: row.try_get(3)?,
         volatility: Volatility::from_provolatile(row.try_get(4)?),
-        aggregate,
+        aggregate: row.try_get(5)?,
         extension: row.try_get(6)?,
         takes_row: row.try_get(7)?,
-        body: if standard_body && !aggregate {
-            standard_sql_body(&text).to_owned()
-        } else {
-            text
-        },
+        body: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
     })
 }
 

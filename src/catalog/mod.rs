@@ -24,6 +24,7 @@ mod picture;
 mod queries;
 mod read;
 mod region;
+mod returned;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -48,7 +49,8 @@ pub use names::NameScope;
 pub use order::Order;
 pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
-pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Region, Values};
+pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Learned, Region, Values};
+pub use returned::Returned;
 pub use settings::SettingNames;
 pub use value::Given;
 
@@ -76,6 +78,8 @@ pub struct Catalog {
     /// What PostgreSQL's own functions in the queries of views and materialised views may do.
     definitions: HashMap<RelationOid, Outcome>,
     views: HashMap<RelationOid, Result<Closure, Bypass>>,
+    /// What reading a relation under row-level security comes to, beyond its own rows.
+    policies: HashMap<RelationOid, Result<Closure, Bypass>>,
     /// Why no statement of this database is cacheable, if none is.
     hazard: Option<Bypass>,
     /// Custom settings that functions of users may set.
@@ -105,6 +109,7 @@ impl Catalog {
             outcomes,
             definitions,
             views: HashMap::new(),
+            policies: HashMap::new(),
             hazard: None,
             settings: SettingNames::default(),
         };
@@ -112,7 +117,7 @@ impl Catalog {
             catalog.settings.add(&function.body);
         }
         catalog.hazard = catalog.find_hazard();
-        catalog.read_views(analyse);
+        catalog.read_all_hidden(analyse);
         catalog
     }
 
@@ -170,43 +175,55 @@ impl Catalog {
         cast.function >= FIRST_USER_OID && !self.is_trusted(cast.function)
     }
 
-    /// Views before those that are made of them. A view that is reached while it is being
+    /// Reads views and policies, each after those that it is made of. One that is reached while it is being
     /// read is made of itself; PostgreSQL refuses to run it, and so it is left unknown.
-    fn read_views(&mut self, analyse: impl Fn(&str) -> Facts) {
-        let views = self
-            .index
-            .picture
-            .relations
-            .iter()
-            .filter(|r| r.kind == RelationKind::View);
-        let mut pending: Vec<RelationOid> = views.map(|r| r.oid).collect();
+    fn read_all_hidden(&mut self, analyse: impl Fn(&str) -> Facts) {
+        let relations = self.index.picture.relations.iter();
+        let mut pending: Vec<Owner> = relations.filter_map(hidden_in).collect();
         let mut entered = HashSet::new();
-        while let Some(&oid) = pending.last() {
-            if entered.insert(oid) {
-                let parts =
-                    self.index
-                        .references(Owner::View(oid))
-                        .iter()
-                        .filter_map(|t| match t {
-                            Referred::Relation(part) => self.index.relation(*part),
-                            _ => None,
-                        });
-                let unread =
-                    parts.filter(|r| r.kind == RelationKind::View && !entered.contains(&r.oid));
-                pending.extend(unread.map(|r| r.oid));
+        while let Some(&owner) = pending.last() {
+            if entered.insert(owner) {
+                let references = self.index.references(owner).iter();
+                let parts = references.flat_map(|target| match target {
+                    Referred::Relation(part) => self.index.family(*part),
+                    _ => Vec::new(),
+                });
+                let hidden = parts.filter_map(|part| hidden_in(self.index.relation(part)?));
+                pending.extend(hidden.filter(|part| !entered.contains(part)));
                 continue;
             }
             pending.pop();
-            if let Some(text) = self.definition(oid)
-                && !self.views.contains_key(&oid)
-            {
-                let view = self.read_view(oid, &analyse(text));
-                self.views.insert(oid, view);
+            match owner {
+                Owner::View(oid) if !self.views.contains_key(&oid) => {
+                    if let Some(text) = self.definition(oid) {
+                        let view = self.read_hidden(owner, &analyse(text));
+                        self.views.insert(oid, view);
+                    }
+                }
+                Owner::Policy(oid) if !self.policies.contains_key(&oid) => {
+                    if let Some(text) = self.index.relation(oid).and_then(|r| r.policies.as_deref())
+                    {
+                        let policies = self.read_hidden(owner, &analyse(text));
+                        self.policies.insert(oid, policies);
+                    }
+                }
+                _ => {}
             }
         }
     }
 
     fn definition(&self, oid: RelationOid) -> Option<&str> {
         self.index.relation(oid)?.definition.as_deref()
+    }
+}
+
+/// What runs unseen where the relation is read.
+fn hidden_in(relation: &Relation) -> Option<Owner> {
+    match relation.kind {
+        RelationKind::View => Some(Owner::View(relation.oid)),
+        _ => relation
+            .policies
+            .as_ref()
+            .map(|_| Owner::Policy(relation.oid)),
     }
 }

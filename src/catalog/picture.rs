@@ -58,8 +58,6 @@ pub struct Relation {
     pub name: String,
     pub kind: RelationKind,
     pub owner: String,
-    /// Row-level security is enabled or forced.
-    pub row_security: bool,
     pub columns: Vec<Column>,
     /// The columns of its unique keys, the primary one first. They guide the choice of classes; nothing
     /// that must be true follows from them.
@@ -72,6 +70,9 @@ pub struct Relation {
     pub reads_sequence: bool,
     /// The text of a view or materialised view, with every name outside pg_catalog qualified.
     pub(crate) definition: Option<String>,
+    /// Where row-level security is enabled or forced: a query with the conditions of all policies that
+    /// a read may be under, whatever the role.
+    pub(crate) policies: Option<String>,
 }
 
 impl Relation {

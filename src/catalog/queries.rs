@@ -3,11 +3,17 @@
 //! Every name is qualified. Temporary objects are left out everywhere: they are one
 //! session's own, and making one must not change the version.
 
-/// Begins the reading transaction. The empty path makes `pg_get_viewdef` qualify names;
+/// Begins the reading transaction. The empty path makes functions qualify names;
 /// JIT compilation would cost more than the queries.
 pub(super) const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
     SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; \
     SET LOCAL statement_timeout = 0";
+
+/// Begins another one for what `pg_get_viewdef` and its like give: they lock what they name until the transaction ends.
+/// Sooner than a deadlock is looked for, it is this one that gives up.
+pub(super) const BEGIN_DEFINITIONS: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ ONLY; \
+    SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; \
+    SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 200";
 
 pub(super) const SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text";
 
@@ -104,10 +110,10 @@ pub(super) const SUPERUSERS: &str = "SELECT rolname::text FROM pg_catalog.pg_rol
 /// Columns as parallel arrays: one row a relation.
 pub(super) const RELATIONS: &str = r"
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, r.rolname::text,
-       c.relrowsecurity OR c.relforcerowsecurity,
+       CASE WHEN c.relrowsecurity OR c.relforcerowsecurity THEN COALESCE((
+            SELECT 'SELECT ' || pg_catalog.string_agg('(' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', ', ')
+            FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')), 'SELECT true') END,
        a.names, a.types, a.identity,
-       CASE WHEN c.relkind IN ('v', 'm') AND c.oid >= 16384
-            THEN pg_catalog.pg_get_viewdef(c.oid) END,
        a.numbers, a.modifiers, a.deterministic, a.generated
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -129,6 +135,11 @@ LEFT JOIN (
 ) a ON a.attrelid = c.oid
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND c.relpersistence <> 't'
   AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast%'";
+
+pub(super) const VIEW_DEFINITIONS: &str = r"
+SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
+FROM pg_catalog.pg_class c
+WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND c.relpersistence <> 't'";
 
 /// Relations with a column whose ordinary default draws from a sequence (`serial`).
 pub(super) const SERIALS: &str = r"
@@ -178,8 +189,7 @@ pub(super) const RULES: &str = r"
 SELECT DISTINCT ev_class FROM pg_catalog.pg_rewrite
 WHERE rulename <> '_RETURN' AND ev_class >= 16384";
 
-/// Functions with a body in standard SQL have no `prosrc`; their definition is cut to the
-/// body by the loader.
+/// Functions with a body in standard SQL have no `prosrc`: see [`FUNCTION_DEFINITIONS`].
 pub(super) const FUNCTIONS: &str = r"
 SELECT p.oid, n.nspname::text, p.proname::text, l.lanname::text, p.provolatile::text,
        p.prokind = 'a', e.extname::text,
@@ -189,9 +199,7 @@ SELECT p.oid, n.nspname::text, p.proname::text, l.lanname::text, p.provolatile::
                     g.aggdeserialfn, g.aggmtransfn, g.aggminvtransfn, g.aggmfinalfn)
                  FROM pg_catalog.pg_aggregate g WHERE g.aggfnoid = p.oid)
             WHEN l.lanname NOT IN ('sql', 'plpgsql') THEN ''
-            WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid)
-            ELSE p.prosrc END,
-       p.prosrc = ''
+            ELSE p.prosrc END
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
@@ -199,6 +207,16 @@ LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog
     AND d.deptype = 'e'
 LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
 WHERE (p.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema'))
+  AND n.nspname NOT LIKE 'pg\_temp\_%'";
+
+/// Cut to the body by the loader.
+pub(super) const FUNCTION_DEFINITIONS: &str = r"
+SELECT p.oid, pg_catalog.pg_get_functiondef(p.oid)
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.prosrc = '' AND p.prokind <> 'a' AND l.lanname IN ('sql', 'plpgsql')
+  AND (p.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema'))
   AND n.nspname NOT LIKE 'pg\_temp\_%'";
 
 pub(super) const BUILTINS: &str = r"

@@ -182,6 +182,14 @@ impl Catalog {
             } else {
                 closure.dependencies.push(member);
             }
+            if relation.policies.is_some() {
+                // Of all roles: which of them apply follows from the role and the catalogue.
+                match self.policies.get(&member) {
+                    Some(Ok(policies)) => closure.absorb(policies),
+                    Some(Err(reason)) => return Err(*reason),
+                    None => return Err(Bypass::RowSecurity),
+                }
+            }
         }
         Ok(())
     }
@@ -198,11 +206,6 @@ impl Catalog {
             | RelationKind::Table
             | RelationKind::Partitioned
             | RelationKind::MaterializedView => {}
-        }
-        if relation.row_security {
-            // A policy's expression would have to be judged like a view's query, for the
-            // role that it applies to. Until then nothing under a policy is cached.
-            return Err(Bypass::RowSecurity);
         }
         if relation
             .columns
@@ -289,11 +292,15 @@ impl Catalog {
         }
     }
 
-    /// What reading a view comes to: its text is asked for what it calls, `pg_depend` for
-    /// what it names, so that neither can miss what the other has.
-    pub(super) fn read_view(&self, oid: RelationOid, facts: &Facts) -> Result<Closure, Bypass> {
+    /// What running the query of a view or the conditions of policies comes to: the text is asked for what
+    /// it calls, `pg_depend` for what it names, so that neither can miss what the other has.
+    pub(super) fn read_hidden(&self, owner: Owner, facts: &Facts) -> Result<Closure, Bypass> {
+        if matches!(owner, Owner::Policy(_)) && facts.hazard == Some(Bypass::DatetimeText) {
+            // The columns of the table itself are not seen here.
+            return Err(Bypass::DatetimeText);
+        }
         let mut closure = Closure::default();
-        // A view's text is written out for an empty search path.
+        // The text is written out for an empty search path.
         let scope = NameScope::default();
         self.read_facts(facts, &scope, &mut closure)?;
         let system = facts
@@ -303,9 +310,8 @@ impl Catalog {
         if system {
             return Err(Bypass::SystemColumn);
         }
-        for &target in self.index.references(Owner::View(oid)) {
+        for &target in self.index.references(owner) {
             match target {
-                Referred::Relation(read) if read == oid => {}
                 Referred::Relation(read) => self.read_relation(read, false, &mut closure)?,
                 Referred::Function(_) | Referred::Operator(_) => {
                     let functions = self.index.functions_behind(target);

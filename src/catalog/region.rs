@@ -34,6 +34,15 @@ pub struct Region {
     known: SmallVec<[(ColumnNumber, Values); 2]>,
 }
 
+/// What the rows of a region turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Learned {
+    /// There are none.
+    Nothing,
+    /// Each has one of these values in each of these columns.
+    Values(SmallVec<[(ColumnNumber, Values); 2]>),
+}
+
 impl Region {
     /// A column that comes twice keeps its first values: each of the two confines the rows.
     pub fn new(
@@ -52,6 +61,17 @@ impl Region {
     /// The columns that are known.
     pub fn columns(&self) -> Columns {
         self.known.iter().map(|(column, _)| *column).collect()
+    }
+
+    pub fn knows(&self, column: ColumnNumber) -> bool {
+        self.known.iter().any(|(known, _)| *known == column)
+    }
+
+    /// Its rows that `learned` leaves.
+    #[must_use]
+    pub fn with(&self, learned: &[(ColumnNumber, Values)]) -> Self {
+        let known = self.known.iter().chain(learned).cloned();
+        Self::new(self.relation, known)
     }
 
     /// One hash for each combination of values that `columns` may have in the region's

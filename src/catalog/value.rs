@@ -63,7 +63,7 @@ impl Given<'_> {
         match constant {
             Constant::Boolean(value) => (key == KeyType::Boolean).then(|| boolean(value)),
             Constant::Text(token) => match self.literals.get(token)? {
-                Literal::Text(text) => self.of_text(&text, key, role),
+                Literal::Text(text) => of_text(&text, key, role, self.utf8),
                 Literal::Integer(_) => None,
             },
             Constant::Number { token, negative } => match self.literals.get(token)? {
@@ -104,51 +104,60 @@ impl Given<'_> {
             },
             _ => {}
         }
-        match format {
-            0 => self.of_text(std::str::from_utf8(value).ok()?, key, role),
-            1 => self.of_binary(value, key, role),
+        of_format(value, format, key, role, self.utf8)
+    }
+}
+
+/// The hash of a value of a column, as the server gives it in this format, as [`Given::hash`] of equal constants.
+pub(super) fn hash_stored(value: &[u8], format: i16, key: KeyType, utf8: bool) -> Option<u64> {
+    of_format(value, format, key, Role::Compared, utf8)
+}
+
+fn of_format(value: &[u8], format: i16, key: KeyType, role: Role, utf8: bool) -> Option<u64> {
+    match format {
+        0 => of_text(std::str::from_utf8(value).ok()?, key, role, utf8),
+        1 => of_binary(value, key, role, utf8),
+        _ => None,
+    }
+}
+
+fn of_text(text: &str, key: KeyType, role: Role, utf8: bool) -> Option<u64> {
+    match key {
+        KeyType::Integer => parse_integer(text).map(integer),
+        KeyType::Boolean => parse_boolean(text).map(boolean),
+        KeyType::Uuid => parse_uuid(text).map(|bytes| hash(b'u', &bytes)),
+        KeyType::Text { characters_max } => {
+            let fits = match role {
+                Role::Compared => true,
+                Role::Stored | Role::Conflicting => {
+                    characters_max.is_none_or(|max| text.chars().count() <= max)
+                }
+            };
+            // An index of another operator class may overlook spaces at the end.
+            let alike = role != Role::Conflicting || !text.ends_with(' ');
+            (utf8 && fits && alike).then(|| hash(b't', text.as_bytes()))
+        }
+    }
+}
+
+/// The server refuses a value whose length is not that of its parameter's type.
+fn of_binary(value: &[u8], key: KeyType, role: Role, utf8: bool) -> Option<u64> {
+    match key {
+        KeyType::Integer => {
+            let value = match value.len() {
+                2 => i64::from(i16::from_be_bytes(value.try_into().ok()?)),
+                4 => i64::from(i32::from_be_bytes(value.try_into().ok()?)),
+                8 => i64::from_be_bytes(value.try_into().ok()?),
+                _ => return None,
+            };
+            Some(integer(value))
+        }
+        KeyType::Boolean => match value {
+            [byte] => Some(boolean(*byte != 0)),
             _ => None,
-        }
-    }
-
-    fn of_text(&self, text: &str, key: KeyType, role: Role) -> Option<u64> {
-        match key {
-            KeyType::Integer => parse_integer(text).map(integer),
-            KeyType::Boolean => parse_boolean(text).map(boolean),
-            KeyType::Uuid => parse_uuid(text).map(|bytes| hash(b'u', &bytes)),
-            KeyType::Text { characters_max } => {
-                let fits = match role {
-                    Role::Compared => true,
-                    Role::Stored | Role::Conflicting => {
-                        characters_max.is_none_or(|max| text.chars().count() <= max)
-                    }
-                };
-                // An index of another operator class may overlook spaces at the end.
-                let alike = role != Role::Conflicting || !text.ends_with(' ');
-                (self.utf8 && fits && alike).then(|| hash(b't', text.as_bytes()))
-            }
-        }
-    }
-
-    /// The server refuses a value whose length is not that of its parameter's type.
-    fn of_binary(&self, value: &[u8], key: KeyType, role: Role) -> Option<u64> {
-        match key {
-            KeyType::Integer => {
-                let value = match value.len() {
-                    2 => i64::from(i16::from_be_bytes(value.try_into().ok()?)),
-                    4 => i64::from(i32::from_be_bytes(value.try_into().ok()?)),
-                    8 => i64::from_be_bytes(value.try_into().ok()?),
-                    _ => return None,
-                };
-                Some(integer(value))
-            }
-            KeyType::Boolean => match value {
-                [byte] => Some(boolean(*byte != 0)),
-                _ => None,
-            },
-            KeyType::Uuid => (value.len() == 16).then(|| hash(b'u', value)),
-            KeyType::Text { .. } => self.of_text(std::str::from_utf8(value).ok()?, key, role),
-        }
+        },
+        KeyType::Uuid => (value.len() == 16).then(|| hash(b'u', value)),
+        KeyType::Text { .. } => of_text(std::str::from_utf8(value).ok()?, key, role, utf8),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::{ConfigError, Problem};
 use super::load::split_address;
 use super::merge::Loaded;
-use super::{AuthType, ClientSslMode, Config, Host, SslMode, WithoutTls};
+use super::{AuthType, ClientSslMode, Config, Host, SslMode, SslNegotiation, WithoutTls};
 
 /// Checks the merged configuration. `read` are the mistakes already found: what follows from one of them is not
 /// reported again.
@@ -233,6 +233,16 @@ impl Checker<'_> {
                 "server_tls.server_tls_key_file needs server_tls.server_tls_cert_file",
             ),
             _ => {}
+        }
+        let is_demanded = matches!(
+            tls.sslmode,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull
+        );
+        if tls.sslnegotiation == SslNegotiation::Direct && !is_demanded {
+            self.report(
+                "server_tls.server_tls_sslnegotiation",
+                "server_tls.server_tls_sslnegotiation is direct: set server_tls.server_tls_sslmode to require, verify-ca or verify-full",
+            );
         }
         if tls.ca_file.is_some() && !matches!(tls.sslmode, SslMode::VerifyCa | SslMode::VerifyFull)
         {

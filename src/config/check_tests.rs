@@ -36,6 +36,10 @@ fn values_that_do_not_fit_together_are_refused() {
             "line:2: server_tls.server_tls_ca_file would not be used: set server_tls.server_tls_sslmode to verify-full or verify-ca",
         ),
         (
+            "[server_tls]\nserver_tls_sslnegotiation = \"direct\"",
+            "line:2: server_tls.server_tls_sslnegotiation is direct: set server_tls.server_tls_sslmode to require, verify-ca or verify-full",
+        ),
+        (
             "[pool]\nmin_pool_size = 21",
             "line:2: pool.min_pool_size is more than pool.default_pool_size",
         ),

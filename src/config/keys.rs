@@ -23,7 +23,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "server_tls",
-        "TLS towards PostgreSQL. The URL's sslmode, sslrootcert, sslcert and sslkey set the same keys.",
+        "TLS towards PostgreSQL. The URL's sslmode, sslnegotiation, sslrootcert, sslcert and sslkey set the same keys.",
     ),
     (
         "pool",
@@ -155,6 +155,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
 
     server_tls.server_tls_sslmode => server_tls.sslmode, OneOf, Restart,
         "\"disable\", \"allow\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\", as in libpq. Only the last two check who the server is.";
+    server_tls.server_tls_sslnegotiation => server_tls.sslnegotiation, OneOf, Restart,
+        "\"postgres\" asks the server whether it has TLS, \"direct\" begins with it: one round trip less, and what proxies of TLS understand. As in libpq, it needs sslmode require or stronger and a server since PostgreSQL 17 (or a pgditto).";
     server_tls.server_tls_ca_file => server_tls.ca_file, CaFile, Restart,
         "Certificates of the authorities to trust, PEM. Empty or \"system\" is the system's.";
     server_tls.server_tls_cert_file => server_tls.cert_file, Maybe("", Path), Restart,

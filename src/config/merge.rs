@@ -246,6 +246,10 @@ fn set_parts(url: UpstreamUrl, config: &mut Config) -> Vec<&'static str> {
         tls.sslmode = mode;
         named.push("server_tls.server_tls_sslmode");
     }
+    if let Some(negotiation) = url.sslnegotiation {
+        tls.sslnegotiation = negotiation;
+        named.push("server_tls.server_tls_sslnegotiation");
+    }
     if let Some(roots) = url.sslrootcert {
         tls.ca_file = roots;
         named.push("server_tls.server_tls_ca_file");

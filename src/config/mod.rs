@@ -350,6 +350,7 @@ impl Default for UpstreamConfig {
 #[derive(Debug, Clone, Default)]
 pub struct ServerTlsConfig {
     pub sslmode: SslMode,
+    pub sslnegotiation: SslNegotiation,
     /// `server_tls_ca_file`: trusted roots; the system's when absent.
     pub ca_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
@@ -365,6 +366,16 @@ pub enum SslMode {
     Require,
     VerifyCa,
     VerifyFull,
+}
+
+/// How TLS begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SslNegotiation {
+    /// The server is asked whether it has TLS.
+    #[default]
+    Postgres,
+    /// With the first byte: PostgreSQL 17.
+    Direct,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::nearest::nearest;
 use super::value::{Kind, OneOf, Raw};
 use super::words::Word;
-use super::{Host, SslMode, TargetSessionAttrs};
+use super::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 
 /// What a URL names; `None` is "not named".
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub struct UpstreamUrl {
     pub options: Option<String>,
     pub connect_timeout: Option<Duration>,
     pub sslmode: Option<SslMode>,
+    pub sslnegotiation: Option<SslNegotiation>,
     /// `Some(None)` is `system`.
     pub sslrootcert: Option<Option<PathBuf>>,
     pub sslcert: Option<PathBuf>,
@@ -69,7 +70,7 @@ pub enum UrlError {
     Invalid { name: &'static str, why: String },
 }
 
-const PARAMETERS: [&str; 14] = [
+const PARAMETERS: [&str; 15] = [
     "application_name",
     "connect_timeout",
     "dbname",
@@ -80,6 +81,7 @@ const PARAMETERS: [&str; 14] = [
     "sslcert",
     "sslkey",
     "sslmode",
+    "sslnegotiation",
     "sslrootcert",
     "ssl",
     "target_session_attrs",
@@ -87,7 +89,7 @@ const PARAMETERS: [&str; 14] = [
 ];
 
 /// Parameters of libpq that would change the connection in a way that we do not follow.
-const UNSUPPORTED: [&str; 28] = [
+const UNSUPPORTED: [&str; 27] = [
     "channel_binding",
     "client_encoding",
     "fallback_application_name",
@@ -113,18 +115,16 @@ const UNSUPPORTED: [&str; 28] = [
     "sslcompression",
     "sslcrl",
     "sslcrldir",
-    "sslnegotiation",
     "sslpassword",
     "sslsni",
 ];
 
 /// Values of unsupported parameters that ask for what happens anyway.
-const HARMLESS: [(&str, &str); 5] = [
+const HARMLESS: [(&str, &str); 4] = [
     ("channel_binding", "disable"),
     ("channel_binding", "prefer"),
     ("gssencmode", "disable"),
     ("gssencmode", "prefer"),
-    ("sslnegotiation", "postgres"),
 ];
 
 impl UpstreamUrl {
@@ -272,6 +272,7 @@ impl UpstreamUrl {
             "options" => self.options = not_empty(value),
             "connect_timeout" => self.connect_timeout = connect_timeout(&value)?,
             "sslmode" => self.sslmode = Some(word("sslmode", value)?),
+            "sslnegotiation" => self.sslnegotiation = Some(word("sslnegotiation", value)?),
             "target_session_attrs" => {
                 self.target_session_attrs = Some(word("target_session_attrs", value)?);
             }

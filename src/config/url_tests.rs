@@ -156,6 +156,22 @@ fn urls_name_what_libpq_says_they_name() {
 }
 
 #[test]
+fn tls_may_begin_without_a_request() {
+    let negotiation = |word: &str| {
+        let url = UpstreamUrl::parse(&format!("postgres://h?sslnegotiation={word}"));
+        url.map(|url| url.sslnegotiation)
+    };
+    assert_eq!(negotiation("direct"), Ok(Some(SslNegotiation::Direct)));
+    assert_eq!(negotiation("postgres"), Ok(Some(SslNegotiation::Postgres)));
+    let error = negotiation("requiredirect").unwrap_err();
+    assert!(
+        error[0]
+            .to_string()
+            .starts_with("sslnegotiation: expected one of postgres, direct")
+    );
+}
+
+#[test]
 fn root_certificates_never_weaken_the_mode() {
     let mode =
         |query: &str| UpstreamUrl::parse(&format!("postgres://h?{query}")).map(|url| url.sslmode);

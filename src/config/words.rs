@@ -1,8 +1,8 @@
 //! The words of the settings that are a choice among a few.
 
 use super::{
-    AuthType, CacheMode, ClientSslMode, Level, LogFormat, PoolMode, SslMode, TargetSessionAttrs,
-    WithoutTls,
+    AuthType, CacheMode, ClientSslMode, Level, LogFormat, PoolMode, SslMode, SslNegotiation,
+    TargetSessionAttrs, WithoutTls,
 };
 
 /// A setting whose values are words.
@@ -68,6 +68,11 @@ impl Word for SslMode {
         ("verify-ca", Self::VerifyCa),
         ("verify-full", Self::VerifyFull),
     ];
+}
+
+impl Word for SslNegotiation {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("postgres", Self::Postgres), ("direct", Self::Direct)];
 }
 
 impl Word for TargetSessionAttrs {

@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use super::family::{counters, gauges, histograms};
-use super::reason::{ListenerEnd, Outcome, Tier};
+use super::reason::{Learning, ListenerEnd, Outcome, Tier};
 use crate::sql::Bypass;
 
 /// How long a statement took, and where.
@@ -35,6 +35,7 @@ pub(super) struct DatabaseFamilies {
     sent: IntCounterVec,
     listening: GaugeVec,
     listeners_ended: IntCounterVec,
+    learned: IntCounterVec,
     hit_seconds: HistogramVec,
     miss_seconds: HistogramVec,
     wait_seconds: HistogramVec,
@@ -87,6 +88,11 @@ impl DatabaseFamilies {
                 "Listening sessions that were ended lest they miss a notification, by reason.",
                 &["database", "reason"],
             )?,
+            learned: family(
+                "pgditto_returned_keys_total",
+                "Writes whose rows could tell which keys they changed, by whether they did.",
+                &["database", "result"],
+            )?,
             hit_seconds: histogram(
                 "pgditto_hit_seconds",
                 "Time to answer a statement from the cache.",
@@ -130,6 +136,10 @@ impl DatabaseFamilies {
                 .iter()
                 .map(|reason| labelled(&self.listeners_ended, reason.as_str()))
                 .collect(),
+            learned: Learning::ALL
+                .iter()
+                .map(|result| labelled(&self.learned, result.as_str()))
+                .collect(),
             hit_seconds: histogram(&self.hit_seconds),
             miss_seconds: histogram(&self.miss_seconds),
             wait_seconds: histogram(&self.wait_seconds),
@@ -150,6 +160,7 @@ pub struct DatabaseMetrics {
     sent: IntCounter,
     listening: Gauge,
     listeners_ended: Box<[IntCounter]>,
+    learned: Box<[IntCounter]>,
     hit_seconds: Histogram,
     miss_seconds: Histogram,
     wait_seconds: Histogram,
@@ -178,6 +189,11 @@ impl DatabaseMetrics {
 
     pub fn listener_ended(&self, reason: ListenerEnd) {
         self.listeners_ended[reason as usize].inc();
+    }
+
+    /// The rows of a write have told which keys it changed, or not.
+    pub fn learned(&self, result: Learning) {
+        self.learned[result as usize].inc();
     }
 
     /// A statement was answered.

@@ -76,6 +76,15 @@ words! {
 }
 
 words! {
+    /// What the rows of a write have told of the keys that it changed.
+    Learning {
+        Known = "known",
+        /// Too many, none that can be told apart, or not all came.
+        Unknown = "unknown",
+    }
+}
+
+words! {
     /// Why a session that listens was ended.
     ListenerEnd {
         /// The connection on which it listened was lost.

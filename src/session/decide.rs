@@ -14,7 +14,8 @@ use super::statements::Statement;
 use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{
-    Dependency, Effects, Footprint, Given, Judgement, Order, ReadFacts, keeps_process_state,
+    Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, Order, ReadFacts, Returned,
+    keeps_process_state,
 };
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
@@ -34,6 +35,8 @@ pub struct Meaning {
     pub locks: bool,
     /// It may end a transaction, or commit on its own.
     pub may_commit_inside: bool,
+    /// What the rows that it returns tell of those of its footprint, where that is more than is known.
+    pub returned: Option<Returned>,
     /// The judgement, where the string is one statement.
     single: Option<Arc<Judgement>>,
 }
@@ -77,6 +80,7 @@ impl Session {
             loads: false,
             locks: false,
             may_commit_inside: analysis.may_commit_inside(),
+            returned: None,
             single: None,
         };
         for (statement_index, facts) in analysis.statements.iter().enumerate() {
@@ -239,9 +243,13 @@ impl Session {
             && let Some(narrow) = &judgement.narrow
             && let Some(given) = self.given(analysis, meaning.catalogue, judgement, bound)
         {
-            meaning
-                .footprint
-                .narrow(narrow.relation, narrow.regions(&given));
+            let regions = narrow.regions(&given);
+            meaning.returned = narrow
+                .returned
+                .as_ref()
+                .filter(|_| regions.len() <= KEYS_MAX)
+                .and_then(|returned| returned.unknown_in(&regions));
+            meaning.footprint.narrow(narrow.relation, regions);
         }
     }
 
@@ -295,9 +303,9 @@ impl Session {
                 Pin::AdvisoryLocks => return Err(Bypass::InTransactionAfterLock),
                 Pin::Setting => return Err(Bypass::SettingsUnknown),
                 Pin::TemporaryObjects => return Err(Bypass::TemporaryRelation),
-                Pin::SessionAuthorization | Pin::Load => return Err(Bypass::Pinned),
-                Pin::Listen
-                | Pin::HoldCursor
+                // What was notified before its connection answers comes before the answer.
+                Pin::SessionAuthorization | Pin::Load | Pin::Listen => return Err(Bypass::Pinned),
+                Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
                 | Pin::OwnProcess
@@ -469,11 +477,18 @@ fn judge_blindly(facts: &Facts) -> Judgement {
             false => effects,
         }
     });
+    let tells_backend = facts
+        .functions
+        .iter()
+        .any(|function| function.name.name == "pg_backend_pid");
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
         narrow: None,
         loads: effects.contains(Effects::ALL) && !runs_no_code(facts),
-        effects,
+        effects: match tells_backend {
+            true => effects.union(Effects::BACKEND_TOLD),
+            false => effects,
+        },
     }
 }

@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::expect::{Expect, NameChange};
 use super::fill::{Fill, Planned};
+use super::learn::Learner;
 use super::statements::Statement;
 use crate::notify::Speakers;
 use crate::upstream::{Prepared, Shape, Told};
@@ -76,6 +77,8 @@ pub struct Exchange {
     /// Portals that were bound in this unit, and not executed yet, whose answers may be kept.
     pub planned: Vec<Planned>,
     pub fills: Vec<Fill>,
+    /// Of writes whose rows may tell what they change.
+    pub learners: Vec<Learner>,
     /// What the fills have collected so far, in bytes, and how much that may be.
     fill_bytes: usize,
     pub fill_bytes_max: usize,
@@ -319,11 +322,22 @@ impl Exchange {
         if let Some(fill) = self.current_fill() {
             fill.spoil();
         }
+        if let Some(learner) = self.current_learner() {
+            learner.spoil();
+        }
+    }
+
+    fn current_learner(&mut self) -> Option<&mut Learner> {
+        let index = match self.expects.front() {
+            Some(Expect::Simple { learner, .. } | Expect::Execute { learner, .. }) => (*learner)?,
+            _ => return None,
+        };
+        self.learners.get_mut(index)
     }
 
     fn current_fill(&mut self) -> Option<&mut Fill> {
         let index = match self.expects.front() {
-            Some(Expect::Simple { fill, .. } | Expect::Execute { fill }) => (*fill)?,
+            Some(Expect::Simple { fill, .. } | Expect::Execute { fill, .. }) => (*fill)?,
             _ => return None,
         };
         self.fills.get_mut(index)
@@ -355,6 +369,9 @@ impl Exchange {
             tag::DATA_ROW => {
                 self.outcome.rows += 1;
                 self.collect(frame);
+                if let Some(learner) = self.current_learner() {
+                    learner.row(body);
+                }
             }
             tag::ROW_DESCRIPTION | tag::NO_DATA => {
                 visible = !matches!(self.expects.front(), Some(Expect::Learn(_)));
@@ -366,11 +383,18 @@ impl Exchange {
             }
             tag::COMMAND_COMPLETE => {
                 self.collect(frame);
-                self.note_command(backend::command_tag(body)?);
+                let command = backend::command_tag(body)?;
+                if let Some(learner) = self.current_learner() {
+                    learner.complete(command);
+                }
+                self.note_command(command);
                 self.executed();
             }
             tag::PORTAL_SUSPENDED => {
                 self.collect(frame);
+                if let Some(learner) = self.current_learner() {
+                    learner.spoil();
+                }
                 self.executed();
             }
             tag::EMPTY_QUERY => {
@@ -564,7 +588,7 @@ impl Exchange {
 
     /// An Execute is over.
     fn executed(&mut self) {
-        if let Some(Expect::Execute { fill }) = self.expects.front() {
+        if let Some(Expect::Execute { fill, .. }) = self.expects.front() {
             let fill = *fill;
             self.expects.pop_front();
             let description = self.portal_description.take();

@@ -21,6 +21,7 @@ pub enum Expect {
     /// A Query or FunctionCall: everything up to ReadyForQuery.
     Simple {
         fill: Option<usize>,
+        learner: Option<usize>,
         /// It follows messages without a Sync, and is skipped with them if one fails.
         unsynced: bool,
     },
@@ -41,6 +42,7 @@ pub enum Expect {
     DescribePortal,
     Execute {
         fill: Option<usize>,
+        learner: Option<usize>,
     },
     Close {
         visible: bool,

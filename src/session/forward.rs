@@ -160,6 +160,7 @@ impl Session {
         self.deallocates.clear();
         self.single_control = false;
         self.ran_ddl = false;
+        self.backend_told = false;
         self.prepared_gid = None;
         self.catalog_at_start = self
             .database
@@ -424,6 +425,7 @@ impl Session {
         if failed {
             self.unnamed_upstream = None;
         }
+        self.learn(&mut exchange);
         self.settle(status, failed, &exchange.outcome.last_tag);
         self.keep_descriptions(&mut exchange);
         self.keep_fills(&mut exchange, status, report);
@@ -435,6 +437,7 @@ impl Session {
         if exchange.outcome.discarded_all && status == TransactionStatus::Idle {
             self.pins.remove(&Pin::Setting);
             self.pins.remove(&Pin::Sequence);
+            self.preference = None;
             lease.is_spent |= self.pins.remove(&Pin::OwnProcess);
         }
         for name in self
@@ -445,6 +448,10 @@ impl Session {
             self.statements.remove(name.as_bytes());
         }
         self.tx.observe(status);
+        if std::mem::take(&mut self.backend_told) {
+            let session = u64::from(self.registration.handle.number);
+            self.preference = Some(lease.prefer(session));
+        }
         if status == TransactionStatus::Idle {
             self.forget_portals();
             if self.effects.intersects(Effects::SEQUENCE) {

@@ -13,6 +13,7 @@ mod fill;
 mod forward;
 pub mod greeting;
 mod known;
+mod learn;
 mod lease;
 mod listening;
 mod open;
@@ -58,7 +59,7 @@ use crate::client;
 use crate::config::Config;
 use crate::metrics::{DatabaseMetrics, ErrorOrigin};
 use crate::sql::Isolation;
-use crate::upstream::{Lease, Pool, Settings, Told};
+use crate::upstream::{Lease, Pool, Preference, Settings, Told};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
 use analysis::Analysis;
 use exchange::Exchange;
@@ -141,6 +142,10 @@ pub struct Session {
     touched_sequences: bool,
     own_past: OwnPast,
     loads: bool,
+    /// The client, or code of its own, was told by which backend it is served.
+    backend_told: bool,
+    /// For that backend's connection.
+    preference: Option<Arc<Preference>>,
 
     lease: Option<Lease>,
     /// Since when the transaction has an upstream connection.

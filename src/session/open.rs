@@ -199,6 +199,8 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         touched_sequences: false,
         own_past: OwnPast::default(),
         loads: false,
+        backend_told: false,
+        preference: None,
         lease: None,
         upstream_since: None,
         unnamed_upstream: None,

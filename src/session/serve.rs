@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::decide::ReadPlan;
 use super::rules::Look;
+use super::state::Pin;
 use super::transaction::Transaction;
 use super::verify::Asked;
 use super::{Session, UnitReport};
@@ -205,7 +206,7 @@ impl Session {
             }
             Kind::Deallocate { name: None }
                 if self.tx.status != TransactionStatus::Failed
-                    && !self.pins.contains(&super::state::Pin::SqlPrepare)
+                    && !self.pins.contains(&Pin::SqlPrepare)
                     && self.effects.is_empty() =>
             {
                 self.statements.clear();
@@ -217,7 +218,13 @@ impl Session {
     }
 
     fn may_begin_here(&self) -> bool {
-        self.config.upstream.lazy_begin && self.tx.status == TransactionStatus::Idle
+        self.begins_lazily() && self.tx.status == TransactionStatus::Idle
+    }
+
+    /// Whether BEGIN may wait for a statement that needs the server. Where the session's own connection
+    /// listens it may not: what is notified in the transaction is to come after it.
+    pub(super) fn begins_lazily(&self) -> bool {
+        self.config.upstream.lazy_begin && !self.pins.contains(&Pin::Listen)
     }
 
     pub(super) fn end_transaction_here(&mut self) {

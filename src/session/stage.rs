@@ -376,7 +376,7 @@ impl Session {
         match kind {
             Kind::Empty => backend::empty_query(&mut staged.out),
             Kind::Begin { isolation, .. }
-                if self.config.upstream.lazy_begin
+                if self.begins_lazily()
                     && staged.status == TransactionStatus::Idle
                     && !staged.ended =>
             {

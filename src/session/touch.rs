@@ -3,8 +3,8 @@
 use super::Session;
 use super::decide::Meaning;
 use super::exchange::Exchange;
-use crate::cache::Picture;
-use crate::catalog::{Effects, Footprint};
+use crate::cache::{Learnable, Picture};
+use crate::catalog::{Effects, Footprint, Returned};
 use crate::planted::{Step, planted};
 use crate::sql::{Isolation, Kind};
 use crate::wire::TransactionStatus;
@@ -19,11 +19,24 @@ impl Session {
         self.own_past.may_have_loaded |= meaning.loads;
     }
 
-    /// Notes what a statement may touch, before it leaves.
-    pub(super) fn touch(&mut self, meaning: &Meaning) {
+    /// Notes what a statement may touch, before it leaves. If its rows may tell more of that: which they are.
+    pub(super) fn touch(&mut self, meaning: &Meaning) -> Option<(Learnable, Returned)> {
         self.note_meaning(meaning);
-        if !meaning.footprint.is_nothing() {
-            self.touch_footprint(&meaning.footprint, meaning.picture);
+        let footprint = &meaning.footprint;
+        match &meaning.returned {
+            _ if footprint.is_nothing() => None,
+            Some(returned) if !footprint.everything => {
+                let mut rest = footprint.clone();
+                let regions = std::mem::take(&mut rest.regions);
+                self.touch_footprint(&rest, meaning.picture);
+                let writer = self.writer.as_mut()?;
+                let learnable = writer.touch_learnable(regions, meaning.picture)?;
+                Some((learnable, returned.clone()))
+            }
+            _ => {
+                self.touch_footprint(footprint, meaning.picture);
+                None
+            }
         }
     }
 

@@ -27,16 +27,18 @@ impl Session {
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) {
-        self.touch(meaning);
-        self.effects = self.effects.union(meaning.effects);
+        let learner = self.touch_and_learn(meaning, &[], exchange);
+        self.note_effects(meaning.effects);
         let fill = self.begin_query_fill(connection, exchange, miss);
         // A Query ends the unnamed statement.
         self.statements.remove(b"");
         self.unnamed_upstream = None;
         exchange.outgoing.extend_from_slice(frame.bytes());
-        exchange
-            .expects
-            .push_back(Expect::Simple { fill, unsynced });
+        exchange.expects.push_back(Expect::Simple {
+            fill,
+            learner,
+            unsynced,
+        });
     }
 
     /// Queues a FunctionCall: it may do anything.
@@ -50,6 +52,7 @@ impl Session {
         exchange.outgoing.extend_from_slice(frame.bytes());
         exchange.expects.push_back(Expect::Simple {
             fill: None,
+            learner: None,
             unsynced,
         });
     }
@@ -131,7 +134,10 @@ impl Session {
                 visible: true,
                 evicted: None,
             },
-            _ => Expect::Execute { fill: None },
+            _ => Expect::Execute {
+                fill: None,
+                learner: None,
+            },
         });
     }
 
@@ -352,6 +358,7 @@ impl Session {
             connection.prepared.clear();
             self.unnamed_upstream = None;
         }
+        let mut learner = None;
         match &statement {
             // A portal that SQL declared, or none at all.
             None => {
@@ -367,8 +374,11 @@ impl Session {
                 self.narrow(&mut meaning, &statement.analysis, given);
                 exchange.more_than_reads |=
                     !leaves_reads_alone(statement.analysis.kind(), &meaning);
-                self.touch(&meaning);
-                self.effects = self.effects.union(meaning.effects);
+                let formats = bind.as_ref().map(|bind| bind.result_formats.as_slice());
+                // Of rows whose Bind has not been kept the formats are not known.
+                meaning.returned = meaning.returned.filter(|_| formats.is_some());
+                learner = self.touch_and_learn(&meaning, formats.unwrap_or_default(), exchange);
+                self.note_effects(meaning.effects);
                 self.commit_inside |= meaning.may_commit_inside;
                 self.note_statements(&statement.analysis);
                 self.single_control &= self.executes_sent == 0;
@@ -383,7 +393,9 @@ impl Session {
         let fill = self.begin_fill(execute.portal, max_rows, exchange);
         self.executes_sent += 1;
         exchange.outgoing.extend_from_slice(frame.bytes());
-        exchange.expects.push_back(Expect::Execute { fill });
+        exchange
+            .expects
+            .push_back(Expect::Execute { fill, learner });
         Ok(())
     }
 

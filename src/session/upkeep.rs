@@ -241,6 +241,12 @@ impl Session {
         }
     }
 
+    /// What a statement leaves behind, or tells, once it has run.
+    pub(super) fn note_effects(&mut self, effects: Effects) {
+        self.backend_told |= effects.contains(Effects::BACKEND_TOLD);
+        self.effects = self.effects.union(effects.without(Effects::BACKEND_TOLD));
+    }
+
     /// What the kinds of these statements say beyond their meaning, before they leave.
     pub(super) fn note_statements(&mut self, analysis: &Analysis) {
         self.note_listening(analysis);

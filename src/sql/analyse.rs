@@ -7,10 +7,11 @@ use sqlparser::tokenizer::{Token as Grammar, TokenWithSpan};
 
 use super::Bypass;
 use super::cursor::Cursor;
-use super::facts::{Access, Facts, Kind};
+use super::facts::{Access, Facts, Kind, Stillness};
 use super::kind::{self, classify};
 use super::quiet;
 use super::scan::scan;
+use super::stillness::stillness;
 use super::tokens::{Prepared, prepare};
 use super::utility;
 use super::walk::Walker;
@@ -41,6 +42,7 @@ pub fn analyse(statement: &str) -> Facts {
             Bypass::NotSelect
         });
     }
+    facts.stillness = stillness(&facts.kind, statement);
     if facts.hazard != Some(Bypass::DatetimeText) {
         facts.datetime_columns = None;
     }
@@ -106,6 +108,7 @@ pub(super) fn inner(kind: Kind, text: &str) -> Facts {
                 // Constants are told by their place in the whole statement, which this is not.
                 blocks: Vec::new(),
                 change: None,
+                returning: Vec::new(),
                 ..body(known, text)
             }
         }
@@ -199,10 +202,12 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         writes: changes || prepared.into,
         locks,
         evaluates_nothing: false,
+        stillness: Stillness::NotNeeded,
         complete: true,
         literal_dependent: walker.literal_dependent,
         blocks,
         change,
+        returning: walker.returning,
     }
 }
 

@@ -117,6 +117,17 @@ pub enum Change {
     },
 }
 
+/// What stands in RETURNING.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// A column of the target.
+    Column(String),
+    /// All columns of the target, in order.
+    All,
+    /// One column of anything else.
+    Other,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Conflict {
     /// No ON CONFLICT, or DO NOTHING.

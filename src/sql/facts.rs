@@ -1,7 +1,7 @@
 //! What one statement says about itself, before any catalogue is asked.
 
 use super::Bypass;
-use super::blocks::{Block, Change};
+use super::blocks::{Block, Change, Output};
 
 /// A name as PostgreSQL folds it: unquoted parts in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -134,6 +134,16 @@ pub enum Kind {
     Unknown,
 }
 
+/// Whether a statement would notice a snapshot or lock of a read that somebody else has going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stillness {
+    NotNeeded,
+    /// Of one that began before it.
+    Before,
+    /// Of one that begins while it runs, too.
+    During,
+}
+
 /// The facts of one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -164,6 +174,7 @@ pub struct Facts {
     pub locks: bool,
     /// Of `Ddl` and `Maintenance`: running it runs nothing that a user wrote, but for event triggers.
     pub evaluates_nothing: bool,
+    pub stillness: Stillness,
     /// Everything above is known; when false the statement may do anything.
     pub complete: bool,
     /// The facts hold for this text only, not for every text of its shape.
@@ -173,6 +184,8 @@ pub struct Facts {
     pub blocks: Vec<Block>,
     /// What it changes, where that is all that it changes.
     pub change: Option<Change>,
+    /// What such a change returns; nothing where it is not known.
+    pub returning: Vec<Output>,
 }
 
 impl Facts {
@@ -194,10 +207,12 @@ impl Facts {
             writes: true,
             locks: true,
             evaluates_nothing: false,
+            stillness: Stillness::NotNeeded,
             complete: false,
             literal_dependent: false,
             blocks: Vec::new(),
             change: None,
+            returning: Vec::new(),
         }
     }
 

@@ -20,6 +20,7 @@ mod reason;
 mod remedy;
 mod scan;
 mod shape;
+mod stillness;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -28,9 +29,13 @@ mod vocabulary;
 mod walk;
 
 pub use analyse::analyse;
-pub use blocks::{Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source};
+pub use blocks::{
+    Assigned, Block, Change, Conflict, Constant, Equal, Filter, Output, Seen, Source,
+};
 pub use control::{Channel, channel, is_start_transaction};
-pub use facts::{Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse};
+pub use facts::{
+    Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse, Stillness,
+};
 pub use hints::Hints;
 pub use literal::clock_text;
 pub use literals::{Literal, Literals};

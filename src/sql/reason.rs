@@ -35,7 +35,7 @@ reasons! {
     UserOperator = "user_operator", "It uses an operator that a schema other than pg_catalog also defines, and not by an immutable function of an extension.";
     UserCast = "user_cast", "The database has a cast with a function of its own that may apply unseen.";
     ClockValue = "clock_value", "A literal or parameter such as 'now' or 'today' may be read from the clock; pass the moment itself.";
-    CurrentValue = "current_value", "CURRENT_DATE, CURRENT_USER and their like depend on the clock or the session; pass the value as a parameter.";
+    CurrentValue = "current_value", "CURRENT_DATE, CURRENT_SCHEMA and their like depend on the clock or the session; pass the value as a parameter.";
     SystemCatalog = "system_catalog", "System catalogues and statistics change without a write that can be seen.";
     SystemColumn = "system_column", "ctid, xmin and the other system columns change without a visible change of the row.";
     Sequence = "sequence", "Sequences are not transactional.";
@@ -48,7 +48,7 @@ reasons! {
     UnknownRelation = "unknown_relation", "A relation that it names is not in the catalogue's picture (yet).";
     UnknownColumn = "unknown_column", "A name in it is no column of its relations, so it may be a function call in disguise.";
     UnsafeType = "unsafe_type", "It names a type whose conversion may depend on more than its input.";
-    RowSecurity = "row_security", "A relation has row-level security.";
+    RowSecurity = "row_security", "A policy of a relation reads that relation itself.";
     DatetimeText = "datetime_text", "Text is converted to a date or time, and a stored 'today' would follow the clock.";
     InTransactionAfterWrite = "after_write", "The transaction has written: it must see its own changes.";
     InTransactionAfterLock = "after_lock", "The transaction or session holds locks: a read after a lock must see what the lock protects.";

@@ -47,7 +47,7 @@ impl Bypass {
             }
             Bypass::UnknownColumn => "Qualify columns; look for a misspelt name.",
             Bypass::UnsafeType => "Leave the column out where it is not needed.",
-            Bypass::RowSecurity => "Nothing yet.",
+            Bypass::RowSecurity => "Let the policy read other tables, or none.",
             Bypass::DatetimeText => "Store the value in a date or time column.",
             Bypass::InTransactionAfterWrite => "Read before the write, or after COMMIT.",
             Bypass::InTransactionAfterLock => "Read before the lock; release advisory locks.",
@@ -72,7 +72,9 @@ impl Bypass {
                 "`SHOW MISMATCHES` and the log have the evidence: most likely somebody writes past pgditto. Then `CACHE ENABLE SHAPE id`."
             }
             Bypass::Session => "`RESET pgditto.cache`.",
-            Bypass::Pinned => "RESET SESSION AUTHORIZATION; preload libraries on the server.",
+            Bypass::Pinned => {
+                "RESET SESSION AUTHORIZATION; preload libraries on the server; LISTEN by itself, outside a transaction."
+            }
             Bypass::Guard => "Look for `guard` in the log. Point pgditto at the primary.",
             Bypass::CatalogStale => {
                 "It passes. If it lasts, the log says why the catalogue cannot be read."

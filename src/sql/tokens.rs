@@ -10,7 +10,7 @@ use super::bounds::bounded;
 use super::lexer::{Lexer, Quoting, Token, TokenKind, fold, folds_alike, unquote};
 use super::literal::decode;
 use super::operators::operator;
-use super::vocabulary::{names_current_value, structural};
+use super::vocabulary::{names_current_value, names_user, structural};
 
 /// The line that marks the first word of a name behind ONLY.
 const ONLY_LINE: u64 = 2;
@@ -244,7 +244,7 @@ impl Rewriter<'_> {
             "insert" | "update" | "delete" | "merge" if !self.is_any(before, &["do", "then"]) => {
                 self.out.changes += 1
             }
-            _ => self.out.current_value |= names_current_value(word),
+            _ => self.out.current_value |= names_current_value(word) && !names_user(word),
         }
     }
 

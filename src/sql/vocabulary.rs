@@ -61,6 +61,14 @@ pub(super) fn names_current_value(lower: &str) -> bool {
     )
 }
 
+/// Of these, the words for the user: who that is stands in every cache key.
+pub(super) fn names_user(lower: &str) -> bool {
+    matches!(
+        lower,
+        "current_role" | "current_user" | "session_user" | "user"
+    )
+}
+
 /// Columns that every table has and that change without a visible change of the row.
 pub(super) fn names_system_column(name: &str) -> bool {
     matches!(

@@ -69,13 +69,12 @@ impl Files {
     }
 
     fn client(&self, sslmode: SslMode, ca_file: Option<&str>) -> Arc<ClientConfig> {
-        upstream(&ServerTlsConfig {
+        let connector = upstream(&ServerTlsConfig {
             sslmode,
             ca_file: ca_file.map(|name| self.path(name)),
             ..ServerTlsConfig::default()
-        })
-        .unwrap()
-        .unwrap()
+        });
+        Arc::clone(&connector.unwrap().unwrap().config)
     }
 }
 
@@ -191,9 +190,8 @@ fn mistakes_name_the_file_or_the_key() {
     let towards_server = |sslmode, cert: Option<&str>| {
         let cfg = ServerTlsConfig {
             sslmode,
-            ca_file: None,
             cert_file: cert.map(|name| files.path(name)),
-            key_file: None,
+            ..ServerTlsConfig::default()
         };
         upstream(&cfg).unwrap_err().to_string()
     };
@@ -210,10 +208,16 @@ fn client_certificate_is_taken_along() {
         ca_file: Some(files.path("ours.crt")),
         cert_file: Some(files.path("ours-server.crt")),
         key_file: Some(files.path("ours-server.key")),
+        ..ServerTlsConfig::default()
     })
     .unwrap()
     .unwrap();
-    assert!(with_certificate.client_auth_cert_resolver.has_certs());
+    assert!(
+        with_certificate
+            .config
+            .client_auth_cert_resolver
+            .has_certs()
+    );
     let without = files.client(SslMode::VerifyFull, Some("ours.crt"));
     assert!(!without.client_auth_cert_resolver.has_certs());
 }

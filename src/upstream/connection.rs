@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::cancel::CancelGate;
 use super::error::UpstreamError;
 use super::introduction::Admission;
+use super::preference::PreferredBy;
 use super::prepared::PreparedSet;
 use super::settings::Settings;
 use super::standing::Standing;
@@ -48,6 +49,7 @@ pub struct Connection {
     pub prepared: PreparedSet,
     /// The session whose state (sequence values) lives here.
     pub holds_state_of: Option<u64>,
+    pub(super) preferred_by: PreferredBy,
     /// Somebody has, or had, a lease of it.
     pub has_served: bool,
     /// Its backend has made a temporary schema, which stays when it is empty.
@@ -91,6 +93,7 @@ impl Connection {
             applied: Settings::none(),
             prepared,
             holds_state_of: None,
+            preferred_by: PreferredBy::default(),
             has_served: false,
             has_temporary_schema: false,
             is_spent: false,
@@ -359,6 +362,7 @@ impl std::fmt::Debug for Connection {
             .field("target", &self.target)
             .field("applied", &self.applied)
             .field("holds_state_of", &self.holds_state_of)
+            .field("preferred_by", &self.preferred_by.session())
             .field("broken", &self.broken)
             .finish_non_exhaustive()
     }

@@ -32,29 +32,73 @@ impl Pool {
         now: Instant,
         worn: &mut Worn,
     ) -> Option<Held> {
-        if desk.state_in_spare.contains(&wish.session) {
+        if desk.own_in_spare.contains(&wish.session) {
             self.fetch_all_spare(desk);
         }
         loop {
-            let idle = desk.shelf.take_by_rank(|held| rank(wish, held));
-            let Idle {
-                mut connection,
-                since,
-            } = match idle {
-                Some(idle) => idle,
-                None => {
-                    let connection = self.fetch_spare()?;
-                    let since = idle_since(&connection);
-                    Idle { connection, since }
-                }
-            };
-            let unseen =
-                now.saturating_duration_since(since) < LOOK_AFTER_IDLE && !connection.has_news();
-            if self.blueprint.is_fit(&connection) && (unseen || connection.is_still_good()) {
-                return Some(connection);
+            let idle = self.take_idle(desk, wish, now)?;
+            if let Some(held) = self.look_at(idle, now, worn) {
+                return Some(held);
             }
-            worn.0.push(connection);
         }
+    }
+
+    /// Takes the idle connection that the session of `wish` prefers, if there is one.
+    pub(super) fn pick_preferred(
+        &self,
+        desk: &mut Desk,
+        wish: &Wish,
+        now: Instant,
+        worn: &mut Worn,
+    ) -> Option<Held> {
+        if desk.own_in_spare.contains(&wish.session) {
+            self.fetch_all_spare(desk);
+        }
+        let idle = desk
+            .shelf
+            .take_if(|held| held.preferred_by.is(wish.session))?;
+        self.look_at(idle, now, worn)
+    }
+
+    /// The connection, unless it turns out dead or worn.
+    fn look_at(&self, idle: Idle<Held>, now: Instant, worn: &mut Worn) -> Option<Held> {
+        let Idle {
+            mut connection,
+            since,
+        } = idle;
+        let unseen =
+            now.saturating_duration_since(since) < LOOK_AFTER_IDLE && !connection.has_news();
+        if self.blueprint.is_fit(&connection) && (unseen || connection.is_still_good()) {
+            return Some(connection);
+        }
+        worn.0.push(connection);
+        None
+    }
+
+    /// The one that suits best; one that another session prefers only if there is no other and none is
+    /// to be had soon.
+    fn take_idle(&self, desk: &mut Desk, wish: &Wish, now: Instant) -> Option<Idle<Held>> {
+        let is_free = |held: &Held| {
+            held.holds_state_of == Some(wish.session) || !held.preferred_by.is_other(wish.session)
+        };
+        match desk.shelf.take_by_rank(|held| rank(wish, held)) {
+            Some(idle) if is_free(&idle.connection) => return Some(idle),
+            Some(idle) => desk.shelf.lay_down(idle.connection, idle.since),
+            None => {}
+        }
+        while let Some(connection) = self.fetch_spare() {
+            let since = idle_since(&connection);
+            if is_free(&connection) {
+                return Some(Idle { connection, since });
+            }
+            desk.shelf.lay_down(connection, since);
+        }
+        // A newcomer stands in no queue yet.
+        let waiters = desk.shelf.queue_len().max(1);
+        if desk.shelf.idle_len() == 0 || self.leaves_preferred(desk, waiters, now) {
+            return None;
+        }
+        desk.shelf.take_by_rank(|held| rank(wish, held))
     }
 
     /// One connection that bb8 has idle. Never waits.
@@ -72,7 +116,7 @@ impl Pool {
             let since = idle_since(&held);
             desk.shelf.lay_down(held, since);
         }
-        desk.state_in_spare.clear();
+        desk.own_in_spare.clear();
         self.room.bell.notify_one();
     }
 
@@ -96,16 +140,30 @@ impl Pool {
             close(held);
             return;
         }
-        let Err(held) = self.serve_next(&mut desk, held) else {
-            return;
-        };
         let since = idle_since(&held);
+        let held = match self.is_left(&desk, &held, since) {
+            true => held,
+            false => match self.serve_next(&mut desk, held) {
+                Ok(()) => return,
+                Err(held) => held,
+            },
+        };
         desk.shelf.lay_down(held, since);
         // A busy pool must not wake its keeper for every lease.
-        if desk.keeper_comes.is_none_or(|at| at > since + SHELF_TIME) {
+        let waited_for = desk.shelf.queue_len() > 0;
+        if waited_for || desk.keeper_comes.is_none_or(|at| at > since + SHELF_TIME) {
             drop(desk);
             self.room.bell.notify_one();
         }
+    }
+
+    /// Whether `held` is left to the session that prefers it, though others wait.
+    fn is_left(&self, desk: &Desk, held: &Held, now: Instant) -> bool {
+        let Some(first) = desk.shelf.first_waiter() else {
+            return false;
+        };
+        held.preferred_by.is_other(first.session)
+            && self.leaves_preferred(desk, desk.shelf.queue_len(), now)
     }
 
     /// Hands `held` to the first in the queue who is still there; back if there
@@ -119,7 +177,7 @@ impl Pool {
             && let Some(waiter) = desk.shelf.call_next()
         {
             let lease = self.hand_over(desk, held);
-            match waiter.send(Ok(lease)) {
+            match waiter.answer.send(Ok(lease)) {
                 Ok(()) => return Ok(()),
                 Err(Ok(lease)) => {
                     desk.leased -= 1;
@@ -241,15 +299,20 @@ pub(super) fn idle_since(held: &Held) -> Instant {
 /// How well a connection suits: the lower the better.
 fn rank(wish: &Wish, connection: &Connection) -> u8 {
     let defaults = wish.defaults.is_none() || wish.defaults == connection.defaults;
+    let preferred = connection.preferred_by.session();
     match connection.holds_state_of {
         // It would be closed and another opened in its place.
         state if !wish.past.admits(connection) => 6 + u8::from(state.is_some()),
         Some(session) if session == wish.session => 0,
-        None if defaults && connection.applied == wish.settings => 1,
-        None if defaults => 2,
-        None => 3,
+        _ if preferred == Some(wish.session) => 1,
+        // That session may get another number with this choice.
+        None if preferred.is_some() => 5,
+        None if defaults && connection.applied == wish.settings => 2,
+        None if defaults => 3,
+        None => 4,
         // Somebody else's state is lost with this choice.
-        Some(_) if defaults => 4,
-        Some(_) => 5,
+        Some(_) if preferred.is_some() => 8,
+        Some(_) if defaults => 6,
+        Some(_) => 7,
     }
 }

@@ -13,13 +13,16 @@ use tokio::time::{Instant, sleep_until};
 use super::counter::Worn;
 use super::error::UpstreamError;
 use super::limits::Limits;
-use super::pool::{Condition, Desk, Held, Pool, Wish};
+use super::pool::{Condition, Desk, Held, Pool, Waiter};
+use super::preference::PATIENCE;
 use super::standing::{PoolRoom, Slot};
 
 /// How long a connection stays on the shelf before bb8 gets it.
 pub(super) const SHELF_TIME: Duration = Duration::from_secs(3);
 /// A login costs the server a process; more at once would not be faster.
 const LOGINS_AT_ONCE: usize = 4;
+/// More sessions than have something of their own in bb8, mostly: those that have gone are forgotten then.
+const OWN_IN_SPARE_MAX: usize = 4096;
 
 /// Tends the pool whenever its bell rings, a place becomes free, or it is time.
 /// Ends with the pool.
@@ -63,15 +66,20 @@ impl Pool {
         let mut worn = Worn::default();
         let mut desk = self.desk.lock();
 
-        let nobody = Wish::default();
         while desk.condition == Condition::Open
-            && desk.shelf.queue_len() > 0
-            && let Some(held) = self.pick(&mut desk, &nobody, now, &mut worn)
+            && let Some(wish) = desk.shelf.first_waiter().map(Waiter::wish)
+            && let Some(held) = self.pick(&mut desk, &wish, now, &mut worn)
         {
             if let Err(held) = self.serve_next(&mut desk, held) {
                 desk.shelf.lay_down(held, now);
                 break;
             }
+        }
+        if let Some(since) = desk.shelf.first_waits_since()
+            && since + PATIENCE > now
+            && self.idle_len(&desk) > 0
+        {
+            alarm.set(since + PATIENCE);
         }
         let spare = self.put_away(&mut desk, &limits, now, &mut alarm, &mut worn);
         let (places, blocked) = self.take_places(&mut desk, &limits, now, &mut alarm);
@@ -104,6 +112,9 @@ impl Pool {
         alarm: &mut Alarm,
         worn: &mut Worn,
     ) -> Vec<Held> {
+        if desk.own_in_spare.len() > OWN_IN_SPARE_MAX {
+            self.fetch_all_spare(desk);
+        }
         let unfit = desk.shelf.take_worn(|held| !self.blueprint.is_fit(held));
         worn.0.extend(unfit);
         let mut excess = self
@@ -119,7 +130,8 @@ impl Pool {
                     worn.0.push(held);
                     continue;
                 }
-                desk.state_in_spare.extend(held.holds_state_of);
+                desk.own_in_spare.extend(held.holds_state_of);
+                desk.own_in_spare.extend(held.preferred_by.session());
                 spare.push(held);
             }
         }

@@ -84,7 +84,7 @@ impl Pool {
         let dismissed = self.desk.lock().shelf.dismiss_all();
         for waiter in dismissed {
             // One that is gone needs no answer.
-            let _ = waiter.send(Err(error.clone()));
+            let _ = waiter.answer.send(Err(error.clone()));
         }
         self.reconnect();
     }

@@ -39,13 +39,26 @@ const FAILURE_STANDS: Duration = Duration::from_millis(200);
 /// A connection, checked out of bb8.
 pub(super) type Held = PooledConnection<'static, Connector>;
 /// Where a waiter gets its lease or why it gets none.
-type Waiter = oneshot::Sender<Result<Lease, LeaseError>>;
+pub(super) struct Waiter {
+    pub answer: oneshot::Sender<Result<Lease, LeaseError>>,
+    pub session: u64,
+}
+
+impl Waiter {
+    /// What counts of its wish now that it has to take what comes.
+    pub fn wish(&self) -> Wish {
+        Wish {
+            session: self.session,
+            ..Wish::default()
+        }
+    }
+}
 
 /// What a session would like its connection to be. All but the database and
 /// the user, which the pool stands for, and the past are preferences.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
-    /// The session's id: a connection that holds its state comes first.
+    /// The session's id: a connection that holds its state comes first, then the one that it prefers.
     pub session: u64,
     /// The settings that it needs; others must be restored first.
     pub settings: Settings,
@@ -99,8 +112,8 @@ pub(super) struct Desk {
     pub failure: Option<Failure>,
     /// When the keeper comes though nobody calls it.
     pub keeper_comes: Option<Instant>,
-    /// Sessions whose state lives on a connection that went back to bb8.
-    pub state_in_spare: HashSet<u64>,
+    /// Sessions whose state lives on a connection that went back to bb8, or that prefer one there.
+    pub own_in_spare: HashSet<u64>,
 }
 
 /// Totals since the pool exists.
@@ -146,7 +159,7 @@ impl Pool {
                 starving: false,
                 failure: None,
                 keeper_comes: None,
-                state_in_spare: HashSet::new(),
+                own_in_spare: HashSet::new(),
             }),
             condition: watch::Sender::new(Condition::Open),
             quiet: Notify::new(),
@@ -219,10 +232,13 @@ impl Pool {
             Condition::ShuttingDown => return Err(LeaseError::ShuttingDown),
             Condition::Paused => {}
             Condition::Open => {
-                // Nobody is overtaken, not even by one whom a connection suits.
-                if desk.shelf.queue_len() == 0
-                    && let Some(held) = self.pick(&mut desk, wish, now, &mut worn)
-                {
+                // Nobody is overtaken, not even by one whom a connection suits; but what was left to a
+                // session that prefers it, while others are opened, is not waited for.
+                let held = match desk.shelf.queue_len() {
+                    0 => self.pick(&mut desk, wish, now, &mut worn),
+                    _ => self.pick_preferred(&mut desk, wish, now, &mut worn),
+                };
+                if let Some(held) = held {
                     let lease = self.hand_over(&mut desk, held);
                     drop(desk);
                     return Ok(Answer::Lease(lease.accept()));
@@ -235,9 +251,13 @@ impl Pool {
                 }
             }
         }
-        let (sender, receiver) = oneshot::channel();
+        let (answer, receiver) = oneshot::channel();
+        let waiter = Waiter {
+            answer,
+            session: wish.session,
+        };
         let ticket = Ticket {
-            place: desk.shelf.join(sender, now),
+            place: desk.shelf.join(waiter, now),
             pool: Arc::clone(self),
         };
         drop(desk);
@@ -276,6 +296,8 @@ impl Pool {
         });
         let told = match self.room.taken() {
             _ if self.waits_out() && error.may_pass() => Vec::new(),
+            // The keeper gives them what was left to others till now.
+            _ if self.idle_len(&desk) > 0 => Vec::new(),
             0 => desk.shelf.dismiss_all(),
             // The server is full, of us too: one of ours will come free.
             _ if error.sqlstate() == crate::wire::SqlState::TOO_MANY_CONNECTIONS => Vec::new(),
@@ -284,7 +306,7 @@ impl Pool {
         drop(desk);
         for waiter in told {
             // One that is gone needs no answer.
-            let _ = waiter.send(Err(error.clone().into()));
+            let _ = waiter.answer.send(Err(error.clone().into()));
         }
     }
 }

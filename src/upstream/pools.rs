@@ -24,7 +24,7 @@ use super::walsender::Walsenders;
 use crate::auth::{LoginSecret, Verifier};
 use crate::config::{Config, DatabaseConfig, Secret};
 use crate::hosts::Hosts;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Initiator, TlsError};
 use crate::wire::{ErrorReport, SqlState};
 
 /// More pools than this is somebody trying out names.
@@ -116,7 +116,7 @@ pub enum OrderError {
 /// One configuration and what was made of it.
 struct Snapshot {
     config: Arc<Config>,
-    tls: Option<Arc<rustls::ClientConfig>>,
+    tls: Option<Arc<Initiator>>,
     known: Arc<KnownHosts>,
 }
 

@@ -64,6 +64,12 @@ impl<C, W> Shelf<C, W> {
         best.map(|(index, _)| self.idle.remove(index))
     }
 
+    /// Takes an idle connection that `is` finds.
+    pub fn take_if(&mut self, is: impl Fn(&C) -> bool) -> Option<Idle<C>> {
+        let found = self.idle.iter().position(|idle| is(&idle.connection))?;
+        Some(self.idle.remove(found))
+    }
+
     /// Takes the connection that has been idle longest.
     pub fn take_oldest(&mut self) -> Option<Idle<C>> {
         match self.idle.is_empty() {
@@ -128,6 +134,10 @@ impl<C, W> Shelf<C, W> {
     /// The waiter whose turn it is.
     pub fn call_next(&mut self) -> Option<W> {
         self.queue.pop_front().map(|waiting| waiting.waiter)
+    }
+
+    pub fn first_waiter(&self) -> Option<&W> {
+        self.queue.front().map(|waiting| &waiting.waiter)
     }
 
     /// Every waiter, in order.

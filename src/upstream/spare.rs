@@ -11,7 +11,7 @@ use super::pool::{Condition, Desk, Pool, Wish};
 
 impl Pool {
     /// An idle connection, if nobody waits for one, another stays idle, and no session has left its state on
-    /// it. Never waits. Where there is room for one more connection it is opened, so that a
+    /// it or prefers it. Never waits. Where there is room for one more connection it is opened, so that a
     /// later call finds it.
     pub fn lease_spare(self: &Arc<Self>, wish: &Wish) -> Option<Lease> {
         // Dropped after the lock.
@@ -32,7 +32,8 @@ impl Pool {
             return None;
         }
         let held = self.pick(&mut desk, wish, Instant::now(), &mut worn)?;
-        if held.holds_state_of.is_some() || self.idle_len(&desk) == 0 {
+        let is_wanted = held.holds_state_of.is_some() || held.preferred_by.session().is_some();
+        if is_wanted || self.idle_len(&desk) == 0 {
             let since = idle_since(&held);
             desk.shelf.lay_down(held, since);
             return None;
@@ -57,7 +58,7 @@ impl Pool {
         }
     }
 
-    fn idle_len(&self, desk: &Desk) -> usize {
+    pub(super) fn idle_len(&self, desk: &Desk) -> usize {
         let at_rest = self.bb8.lock().state().idle_connections;
         desk.shelf.idle_len() + usize::try_from(at_rest).unwrap_or(usize::MAX)
     }

@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::net::RecvFlags;
-use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::error::UpstreamError;
 use super::target::Target;
-use crate::tls;
+use crate::tls::{self, Initiator};
 use crate::wire::frontend;
 
 /// When the kernel begins to ask whether a silent server is still there, and
@@ -50,7 +48,8 @@ pub(super) enum Waiting {
 }
 
 impl Stream {
-    /// Connects, and speaks TLS as `encryption` says. A Unix socket is never
+    /// Connects, and speaks TLS as `encryption` says; where `sslnegotiation` is direct, without asking
+    /// whether the server has it. A Unix socket is never
     /// encrypted, as with libpq.
     pub(super) async fn open(
         target: &Target,
@@ -70,8 +69,12 @@ impl Stream {
         if encryption == Encryption::Plain {
             return Ok(Self::Tcp(stream));
         }
-        match (ask_for_tls(&mut stream).await?, &target.tls) {
-            (true, Some(config)) => start_tls(target, stream, Arc::clone(config)).await,
+        let offered = match &target.tls {
+            Some(initiator) if initiator.is_direct() => true,
+            _ => ask_for_tls(&mut stream).await?,
+        };
+        match (offered, &target.tls) {
+            (true, Some(initiator)) => start_tls(target, stream, initiator).await,
             (false, _) if encryption == Encryption::IfOffered => Ok(Self::Tcp(stream)),
             _ => Err(UpstreamError::NoTls),
         }
@@ -209,15 +212,13 @@ async fn ask_for_tls(stream: &mut TcpStream) -> Result<bool, UpstreamError> {
 async fn start_tls(
     target: &Target,
     stream: TcpStream,
-    config: Arc<rustls::ClientConfig>,
+    initiator: &Initiator,
 ) -> Result<Stream, UpstreamError> {
     let failed = |source: io::Error| UpstreamError::Tls {
         address: target.address(),
         source: Arc::new(source),
     };
-    let name = ServerName::try_from(target.host.clone())
-        .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-    let stream = TlsConnector::from(config).connect(name, stream).await;
+    let stream = initiator.connect(&target.host, stream).await;
     stream
         .map(|stream| Stream::Tls(Box::new(stream)))
         .map_err(failed)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::auth::LoginSecret;
 use crate::config::{Host, Secret, ServerTlsConfig, SslMode, UpstreamConfig};
 use crate::hosts::Hosts;
+use crate::tls::Initiator;
 
 /// One or several servers, a database and a user of it.
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub struct Target {
     pub learned: Option<LoginSecret>,
     pub sslmode: SslMode,
     /// Absent only where `sslmode` is disable.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Arc<Initiator>>,
 }
 
 impl Target {
@@ -30,7 +31,7 @@ impl Target {
     pub fn new(
         upstream: &UpstreamConfig,
         server_tls: &ServerTlsConfig,
-        tls: Option<Arc<rustls::ClientConfig>>,
+        tls: Option<Arc<Initiator>>,
         dbname: impl Into<String>,
         user: impl Into<String>,
         password: Option<Secret>,

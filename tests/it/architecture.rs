@@ -17,7 +17,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cache", &["config", "sql", "catalog"]),
     (
         "authority",
-        &["config", "hosts", "sql", "catalog", "cache", "planted"],
+        &[
+            "config", "hosts", "tls", "sql", "catalog", "cache", "planted",
+        ],
     ),
     ("notify", &["wire", "authority"]),
     ("upstream", &["wire", "auth", "config", "hosts", "tls"]),

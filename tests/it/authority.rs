@@ -540,3 +540,20 @@ async fn the_guard_speaks_tls() {
                      WHERE application_name LIKE 'pgditto%' AND NOT ssl";
     assert_eq!(postgres.psql(encrypted), "0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_asks_for_no_tls_on_a_unix_socket() {
+    let postgres = Postgres::start(&[]);
+    let tls = pgditto::tls::upstream(&ServerTlsConfig {
+        sslmode: SslMode::Require,
+        ..ServerTlsConfig::default()
+    });
+    let directory = postgres.socket_dir().display().to_string();
+    let target = ControlTarget {
+        hosts: Hosts::one(Host::new(directory, postgres.port)),
+        sslmode: SslMode::Require,
+        tls: tls.unwrap(),
+        ..target(postgres.port)
+    };
+    Ruler::start(setup(target)).serves();
+}

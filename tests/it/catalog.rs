@@ -112,6 +112,15 @@ CREATE TABLE events_old PARTITION OF events FOR VALUES FROM ('2000-01-01') TO ('
 CREATE TABLE events_new PARTITION OF events FOR VALUES FROM ('2020-01-01') TO ('2040-01-01');
 CREATE TABLE secured (id int);
 ALTER TABLE secured ENABLE ROW LEVEL SECURITY;
+CREATE TABLE readers (name text, id int);
+CREATE TABLE shared (id int);
+ALTER TABLE shared ENABLE ROW LEVEL SECURITY;
+CREATE POLICY listed ON shared USING (id IN (SELECT r.id FROM readers r WHERE r.name = current_user));
+CREATE POLICY free ON shared FOR SELECT USING (id > 1000);
+CREATE POLICY stored ON shared FOR INSERT WITH CHECK (now() > '2000-01-01');
+CREATE TABLE fleeting (id int, until timestamptz);
+ALTER TABLE fleeting ENABLE ROW LEVEL SECURITY;
+CREATE POLICY fresh ON fleeting USING (until > now());
 CREATE VIEW names AS SELECT name FROM users;
 CREATE VIEW many_names AS SELECT name FROM names;
 CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM users;
@@ -146,7 +155,18 @@ async fn a_plain_role_gets_the_whole_picture() {
             "public.events_old".into()
         ])
     );
-    assert_eq!(read(&catalog, &select("secured")), Err(Bypass::RowSecurity));
+    assert_eq!(
+        read(&catalog, &select("secured")),
+        Ok(vec!["public.secured".into()])
+    );
+    assert_eq!(
+        read(&catalog, &select("shared")),
+        Ok(vec!["public.readers".into(), "public.shared".into()])
+    );
+    assert_eq!(
+        read(&catalog, &select("fleeting")),
+        Err(Bypass::StableFunction)
+    );
     assert_eq!(
         read(&catalog, &select("pg_class")),
         Err(Bypass::SystemCatalog)
@@ -632,7 +652,7 @@ async fn statements_as_applications_write_them() {
         ("SELECT 'item'::regclass", Err(Bypass::UnsafeType)),
         ("SELECT ctid FROM item", Err(Bypass::SystemColumn)),
         ("SELECT id FROM item FOR UPDATE", Err(Bypass::Locking)),
-        ("SELECT current_user", Err(Bypass::CurrentValue)),
+        ("SELECT current_catalog", Err(Bypass::CurrentValue)),
         ("SELECT * FROM missing", Err(Bypass::UnknownRelation)),
         ("SELECT missing FROM item", Err(Bypass::UnknownColumn)),
         (

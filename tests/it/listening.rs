@@ -257,6 +257,41 @@ fn listening_in_a_transaction_pins_and_hears_once() {
 }
 
 #[test]
+fn a_listener_with_a_connection_of_its_own_hears_nothing_inside_a_transaction() {
+    let (postgres, pgditto) = servers();
+    let mut listener = Wire::connect(pgditto.port);
+    listener.query("LISTEN one; LISTEN two");
+    let extended = Frames::new().parse("", "BEGIN").bind("", "", &[]);
+    for begin in [Frames::new().query("BEGIN"), extended.execute("", 0).sync()] {
+        listener.ask(&begin);
+        postgres.psql("\\c app\nNOTIFY one, 'meanwhile'");
+        for _ in 0..5 {
+            let answer = listener.query("SELECT 1");
+            assert_eq!(tags(&answer), "TDCZ");
+        }
+        assert_eq!(payloads(&listener.query("COMMIT")), ["meanwhile"]);
+    }
+}
+
+#[test]
+fn a_listener_with_a_connection_of_its_own_hears_what_was_notified_before_its_next_answer() {
+    let (_postgres, pgditto) = servers();
+    let mut listener = Wire::connect(pgditto.port);
+    let mut notifier = Wire::connect(pgditto.port);
+    let hits = || pgditto.metrics().sum("pgditto_hits_total", &[]);
+    eventually("the answer is known", || {
+        notifier.query("SELECT 1 AS x");
+        hits() > 0.0
+    });
+    listener.query("LISTEN one; LISTEN two");
+    for round in 0..30 {
+        notifier.query(&format!("NOTIFY two, '{round}'"));
+        let answer = listener.query("SELECT 1 AS x");
+        assert_eq!(payloads(&answer), [round.to_string()]);
+    }
+}
+
+#[test]
 fn the_server_can_be_asked_for_the_channels() {
     let (_postgres, pgditto) = servers();
     let mut listener = Wire::connect(pgditto.port);

@@ -12,6 +12,7 @@ mod catalog;
 mod cli;
 mod counted;
 mod deploy;
+mod direct_tls;
 mod documents;
 mod drivers;
 mod failover;

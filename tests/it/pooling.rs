@@ -379,6 +379,83 @@ fn session_pooling_keeps_the_connection() {
     }
 }
 
+/// Every way in which SQL can tell a session its backend's number.
+const TELLS: &[&str] = &[
+    "SELECT pg_backend_pid()",
+    "SELECT pid FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    "SELECT told FROM by_view",
+    "SELECT by_function()",
+    "INSERT INTO by_trigger VALUES (0) RETURNING told",
+];
+
+/// By which backend a session is served, without its being told.
+fn served_by(wire: &mut Wire, mark: &str) -> String {
+    wire.value(&format!(
+        "SELECT pid FROM pg_stat_get_activity(NULL) WHERE state = 'active' AND query LIKE '%{mark}%'"
+    ))
+}
+
+#[test]
+fn a_session_that_knows_its_backend_is_served_by_it_again() {
+    let (postgres, pgditto) = servers(|options| {
+        options.wait(Wait::Ready).set("pool.default_pool_size", 20);
+    });
+    postgres.psql_as(
+        "app",
+        "CREATE VIEW by_view AS SELECT pg_backend_pid() AS told;
+         CREATE FUNCTION by_function() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN pg_backend_pid(); END';
+         CREATE TABLE by_trigger (told int);
+         CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.told = pg_backend_pid(); RETURN NEW; END';
+         CREATE TRIGGER tell BEFORE INSERT ON by_trigger FOR EACH ROW EXECUTE FUNCTION tell()",
+    );
+    let mut plain = Wire::connect(pgditto.port);
+    // By DDL of its own pgditto learns that there is something new.
+    plain.rows("CREATE TABLE last ()");
+    eventually("the catalogue is known", || {
+        plain.rows("SELECT count(*) FROM last");
+        pgditto.metrics().sum("pgditto_hits_total", &[]) > 0.0
+    });
+    for (round, tell) in TELLS.iter().enumerate() {
+        let mut sessions = [Wire::connect(pgditto.port), Wire::connect(pgditto.port)];
+        let pids = [0, 1].map(|i| sessions[i].value(tell));
+        assert_ne!(pids[0], pids[1], "{tell}");
+        for (turn, i) in [0, 1, 1, 0, 0, 1].into_iter().enumerate() {
+            // Somebody else in between, who takes what came back last.
+            plain.rows("BEGIN; SELECT 1; COMMIT");
+            let pid = served_by(&mut sessions[i], &format!("mark-{round}-{turn}"));
+            assert_eq!(pid, pids[i], "{tell}");
+        }
+    }
+}
+
+#[test]
+fn what_a_session_knew_of_its_backend_ends_with_discard_all_and_with_the_session() {
+    let (postgres, pgditto) = servers(|options| {
+        options.set("pool.default_pool_size", 50);
+    });
+    // As many sessions at once as there are connections: do they take this one, too?
+    let is_anybodys = |pid: &str| {
+        let mut others: Vec<Wire> = (0..connections(&postgres))
+            .map(|_| Wire::connect(pgditto.port))
+            .collect();
+        let serve = |wire: &mut Wire| {
+            wire.rows("BEGIN; SELECT 1");
+            served_by(wire, "others")
+        };
+        let pids: Vec<String> = others.iter_mut().map(serve).collect();
+        pids.iter().any(|other| other == pid)
+    };
+    let mut one = Wire::connect(pgditto.port);
+    let pid = one.value("SELECT pg_backend_pid()");
+    assert!(!is_anybodys(&pid));
+    one.rows("DISCARD ALL");
+    assert!(is_anybodys(&pid));
+    let pid = one.value("SELECT pg_backend_pid()");
+    assert!(!is_anybodys(&pid));
+    drop(one);
+    eventually("its session is gone", || is_anybodys(&pid));
+}
+
 /// Asks for far more than any buffer holds, and reads nothing of it.
 fn stalled(pgditto: &Pgditto) -> Wire {
     let mut wire = Wire::connect(pgditto.port);

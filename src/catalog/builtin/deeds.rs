@@ -67,6 +67,7 @@ pub(crate) fn effects(name: &str) -> Effects {
         "dblink_connect" | "dblink_connect_u" => Effects::ALL.union(Effects::PROCESS),
         "nextval" | "setval" => Effects::SEQUENCE,
         "currval" | "lastval" => Effects::SEQUENCE_READ,
+        "pg_backend_pid" => Effects::BACKEND_TOLD,
         "pg_advisory_lock"
         | "pg_advisory_lock_shared"
         | "pg_try_advisory_lock"

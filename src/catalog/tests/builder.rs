@@ -102,7 +102,6 @@ impl Builder {
             name,
             kind,
             owner: "owner".into(),
-            row_security: false,
             columns: columns
                 .iter()
                 .zip(1..)
@@ -120,6 +119,7 @@ impl Builder {
             draws_sequence: false,
             reads_sequence: false,
             definition: None,
+            policies: None,
         });
         oid
     }
@@ -143,6 +143,16 @@ impl Builder {
             self.refers(Owner::View(oid), target);
         }
         oid
+    }
+
+    /// Row-level security on a relation, whose policies read as `facts` and refer to `targets`.
+    pub fn policies(&mut self, oid: u32, facts: Facts, targets: &[Referred]) {
+        let text = format!("policies {oid}");
+        self.of(oid).policies = Some(text.clone());
+        self.definitions.insert(text, facts);
+        for &target in targets {
+            self.refers(Owner::Policy(oid), target);
+        }
     }
 
     pub fn refers(&mut self, owner: Owner, target: Referred) {

@@ -426,3 +426,120 @@ fn equal_values_have_equal_keys_however_they_are_carried() {
     assert_ne!(key("SELECT * FROM t WHERE id = -7"), seven);
     assert_ne!(key("SELECT * FROM t WHERE id = $2"), seven);
 }
+
+/// What the rows of a change tell: `column@place` of so many.
+fn tells(catalog: &Catalog, sql: &str) -> String {
+    let judgement = catalog.judge(&analyse(sql), &scope());
+    let Some(narrow) = judgement.narrow else {
+        return "*".into();
+    };
+    let regions = narrow.regions(&given(sql, SEVEN));
+    let returned = narrow.returned.as_ref();
+    let Some(returned) = returned.and_then(|returned| returned.unknown_in(&regions)) else {
+        return String::new();
+    };
+    let relation = catalog.relation(narrow.relation).unwrap();
+    let name = |number: i16| &relation.columns[number as usize - 1].name;
+    let columns = returned.columns.iter();
+    let all: Vec<_> = columns
+        .map(|column| format!("{}@{}", name(column.number), column.place))
+        .collect();
+    format!("{} of {}", all.join(" "), returned.width)
+}
+
+#[test]
+fn returned_columns_tell_what_the_text_leaves_open() {
+    let catalog = builder().0.build();
+    for (sql, expected) in [
+        ("INSERT INTO t (tenant) VALUES (1)", ""),
+        (
+            "INSERT INTO t (tenant) VALUES (1) RETURNING id",
+            "id@0 of 1",
+        ),
+        ("INSERT INTO t (id) VALUES (1) RETURNING id", ""),
+        (
+            "INSERT INTO t (id) VALUES (1 + 1) RETURNING 1, id",
+            "id@1 of 2",
+        ),
+        ("INSERT INTO t (id) VALUES ($3) RETURNING id", "id@0 of 1"),
+        (
+            "INSERT INTO t (id) VALUES (1), (DEFAULT) RETURNING id, id",
+            "id@0 of 2",
+        ),
+        (
+            "INSERT INTO t (tenant) VALUES (1) RETURNING *",
+            "id@0 name@2 code@3 of 6",
+        ),
+        (
+            "INSERT INTO t (tenant) VALUES (1) RETURNING price, t.*, made",
+            "id@1 name@3 code@4 of 8",
+        ),
+        (
+            "INSERT INTO t (tenant) VALUES (1) ON CONFLICT DO NOTHING RETURNING id",
+            "id@0 of 1",
+        ),
+        (
+            "INSERT INTO t (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'a' RETURNING tenant",
+            "",
+        ),
+        ("INSERT INTO t SELECT 1 RETURNING id", "*"),
+        (
+            "UPDATE t SET name = 'a' WHERE id = 7 RETURNING tenant",
+            "tenant@0 of 1",
+        ),
+        (
+            "UPDATE t SET name = 'a' WHERE id = 7 RETURNING id, name",
+            "",
+        ),
+        (
+            "UPDATE t SET tenant = 8 WHERE id = 7 RETURNING tenant, id, price, nothing",
+            "",
+        ),
+        (
+            "UPDATE t SET (name, tenant) = (SELECT 'a', 1) RETURNING *",
+            "id@0 code@3 of 6",
+        ),
+        (
+            "UPDATE t SET name = 'a' FROM v WHERE id = t_id RETURNING y, t_id, tenant",
+            "tenant@2 of 3",
+        ),
+        (
+            "DELETE FROM t WHERE tenant = 1 RETURNING id, tenant",
+            "id@0 of 2",
+        ),
+        ("DELETE FROM t RETURNING made, price, code", "code@2 of 3"),
+        ("EXPLAIN ANALYZE DELETE FROM t RETURNING code", "*"),
+    ] {
+        assert_eq!(tells(&catalog, sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn a_returned_value_has_the_hash_of_an_equal_constant() {
+    let catalog = builder().0.build();
+    let column = |sql: &str, at: usize| {
+        let judgement = catalog.judge(&analyse(sql), &scope());
+        judgement.narrow.unwrap().returned.unwrap().columns[at]
+    };
+    const SQL: &str = "INSERT INTO t VALUES ($1, 2, 'abc') RETURNING *";
+    let judgement = catalog.judge(&analyse(SQL), &scope());
+    let region = &judgement.narrow.unwrap().regions(&given(SQL, SEVEN))[0];
+    let of = |number: i16, value: u64| {
+        let known = region.keys(&[number]).unwrap();
+        known
+            == Region::new(region.relation, [(number, [value].into_iter().collect())])
+                .keys(&[number])
+                .unwrap()
+    };
+    let id = column(SQL, 0);
+    assert!(of(1, id.hash(b"7", 0, false).unwrap()));
+    assert!(of(1, id.hash(&7_i32.to_be_bytes(), 1, false).unwrap()));
+    assert!(!of(1, id.hash(b"8", 0, true).unwrap()));
+    assert_eq!(id.hash(b"7", 2, true), None);
+    assert_eq!(id.hash(b"QUERY PLAN", 0, true), None);
+    let name = column(SQL, 2);
+    assert!(of(3, name.hash(b"abc", 0, true).unwrap()));
+    assert!(of(3, name.hash(b"abc", 1, true).unwrap()));
+    assert!(!of(3, name.hash(b"abc ", 0, true).unwrap()));
+    assert_eq!(name.hash(b"abc", 0, false), None);
+}

@@ -34,15 +34,12 @@ fn kinds_of_relation_that_are_not_cached() {
     let mut b = Builder::new();
     b.relation("f", RelationKind::Foreign, &["id"]);
     b.relation("s", RelationKind::Sequence, &[]);
-    let secured = b.table("r");
-    b.of(secured).row_security = true;
     let typed = b.table("t");
     b.of(typed).columns[0].type_oid = 2205;
     let catalog = b.build();
     for (relation, reason) in [
         ("f", Bypass::ForeignTable),
         ("s", Bypass::Sequence),
-        ("r", Bypass::RowSecurity),
         ("t", Bypass::UnsafeType),
         ("pg_class", Bypass::SystemCatalog),
         ("information_schema.tables", Bypass::SystemCatalog),
@@ -87,6 +84,46 @@ fn a_foreign_partition_taints_the_whole() {
         bypass(&catalog, &select(&["root"])),
         Some(Bypass::ForeignTable)
     );
+}
+
+#[test]
+fn policies_add_what_they_read() {
+    let mut b = Builder::new();
+    let members = b.table("members");
+    let clock = b.table("clock");
+    let own = b.table("own");
+    let shared = b.table("shared");
+    let twice = b.table("twice");
+    let itself = b.table("itself");
+    b.builtin("now", false, true);
+    b.policies(clock, select(&[]).calls("now", &[]), &[]);
+    b.policies(own, select(&[]), &[]);
+    b.policies(
+        shared,
+        select(&["public.members"]),
+        &[Referred::Relation(members)],
+    );
+    // Another table's policies count where it is read.
+    b.policies(
+        twice,
+        select(&["public.shared"]),
+        &[Referred::Relation(shared)],
+    );
+    b.policies(itself, select(&["public.itself"]), &[]);
+    let over = b.view("over", select(&["public.twice"]), &[]);
+    b.refers(Owner::View(over), Referred::Relation(twice));
+    let catalog = b.build();
+    assert_eq!(dependencies(&catalog, &select(&["own"])), [own]);
+    assert_eq!(
+        dependencies(&catalog, &select(&["shared"])),
+        [members, shared]
+    );
+    let all = [members, shared, twice];
+    assert_eq!(dependencies(&catalog, &select(&["twice"])), all);
+    assert_eq!(dependencies(&catalog, &select(&["over"])), all);
+    let reason = |name| bypass(&catalog, &select(&[name]));
+    assert_eq!(reason("clock"), Some(Bypass::StableFunction));
+    assert_eq!(reason("itself"), Some(Bypass::RowSecurity));
 }
 
 #[test]

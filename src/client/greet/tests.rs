@@ -220,7 +220,7 @@ impl Client<TcpStream> {
             sslmode: SslMode::Require,
             ..ServerTlsConfig::default()
         };
-        let mut config = ClientConfig::clone(&crate::tls::upstream(&cfg).unwrap().unwrap());
+        let mut config = ClientConfig::clone(&crate::tls::upstream(&cfg).unwrap().unwrap().config);
         if !alpn {
             config.alpn_protocols.clear();
         }

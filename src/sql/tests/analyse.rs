@@ -618,7 +618,11 @@ fn hazards() {
             "SELECT * FROM t WHERE a < LOCALTIMESTAMP(0)",
             Some(Bypass::CurrentValue),
         ),
-        ("SELECT user", Some(Bypass::CurrentValue)),
+        ("SELECT current_schema", Some(Bypass::CurrentValue)),
+        (
+            "SELECT user, current_user, session_user, current_role",
+            None,
+        ),
         ("SELECT a AS user, x.user, \"current_date\" FROM t x", None),
         ("SELECT ctid FROM t", Some(Bypass::SystemColumn)),
         ("SELECT t.xmin FROM t", Some(Bypass::SystemColumn)),
@@ -707,4 +711,44 @@ fn facts_that_hold_for_one_text_say_so() {
     assert!(!complete("SELECT lower('A'), coalesce(a, 'x') FROM t").literal_dependent);
     assert!(analyse("PREPARE TRANSACTION 'x'").literal_dependent);
     assert!(!analyse("LISTEN c").literal_dependent);
+}
+
+#[test]
+fn returning_is_known_column_by_column() {
+    let outputs = |sql: &str| -> String {
+        let one = |output: &crate::sql::Output| match output {
+            crate::sql::Output::Column(name) => name.clone(),
+            crate::sql::Output::All => "*".to_owned(),
+            crate::sql::Output::Other => "?".to_owned(),
+        };
+        let all: Vec<_> = analyse(sql).returning.iter().map(one).collect();
+        all.join(" ")
+    };
+    for (sql, expected) in [
+        ("INSERT INTO t (a) VALUES (1)", ""),
+        ("INSERT INTO t (a) VALUES (1) RETURNING *", "*"),
+        (
+            "INSERT INTO s.t (a) VALUES (1) RETURNING ID, t.b AS x, \"C\", (d), a + 1, s.t.a, t",
+            "id b C d ? ? t",
+        ),
+        (
+            "INSERT INTO t AS o (a) VALUES (1) RETURNING o.a, t.a, o.*, user, \"user\", current_role",
+            "a ? * ? user ?",
+        ),
+        ("UPDATE t SET a = 1 RETURNING *, t.*, b", "* * b"),
+        ("UPDATE t SET a = 1 FROM u RETURNING t.*, u.b, c", "* ? c"),
+        // How many columns it is depends on what else is there.
+        ("UPDATE t SET a = 1 FROM u RETURNING *", ""),
+        ("UPDATE t SET a = 1 FROM u RETURNING t.a, u.*", ""),
+        ("UPDATE t SET a = 1 RETURNING a, (b).*", ""),
+        ("DELETE FROM t x USING u RETURNING x.a, t.a, x.*", "a ? *"),
+        ("DELETE FROM ONLY s.t RETURNING t.a, current_date", "a ?"),
+        (
+            "WITH w AS (SELECT 1) INSERT INTO t SELECT 1 RETURNING a",
+            "",
+        ),
+        ("SELECT 1", ""),
+    ] {
+        assert_eq!(outputs(sql), expected, "{sql}");
+    }
 }

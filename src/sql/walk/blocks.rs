@@ -351,7 +351,7 @@ fn assigned(assignments: &[Assignment]) -> Vec<(String, Assigned)> {
     all
 }
 
-fn plain(ident: &Ident) -> String {
+pub(super) fn plain(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => fold(&ident.value),

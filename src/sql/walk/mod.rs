@@ -9,6 +9,7 @@ mod expression;
 mod from;
 mod function;
 mod query;
+mod returning;
 mod special;
 mod types;
 
@@ -17,7 +18,7 @@ use std::collections::HashSet;
 use sqlparser::ast::{Ident, ObjectName as ParsedName, ObjectNamePart, Statement};
 
 use super::Bypass;
-use super::blocks::{Block, Change};
+use super::blocks::{Block, Change, Output};
 use super::facts::{Access, ColumnUse, FunctionUse, ObjectName, RelationUse};
 use super::lexer::fold;
 use super::tokens::{Prepared, is_only};
@@ -44,6 +45,7 @@ pub(super) struct Walker {
     pub literal_dependent: bool,
     pub blocks: Vec<Block>,
     pub change: Option<Change>,
+    pub returning: Vec<Output>,
     /// Something was met that is not known here, or that PostgreSQL has not.
     pub doubt: bool,
     /// A text is converted to a date or time whatever the types of the columns.
@@ -70,6 +72,7 @@ impl Walker {
             other => {
                 let block = self.change(other);
                 self.note_change(other, block);
+                self.note_returning(other, block);
             }
         }
     }

@@ -30,7 +30,8 @@ pub async fn intercept(port: u16, own: &CertificateFiles) -> u16 {
     let place = listener.local_addr().expect("bound").port();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let (acceptor, connector) = (Arc::clone(&acceptor.config), Arc::clone(&connector));
+            let (acceptor, connector) =
+                (Arc::clone(&acceptor.config), Arc::clone(&connector.config));
             tokio::spawn(relay(client, port, acceptor.into(), connector.into()));
         }
     });

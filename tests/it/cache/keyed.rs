@@ -307,7 +307,7 @@ fn joins_and_keys_of_several_columns() {
 }
 
 /// One Execute with these values, text where the format is 0.
-fn batch(sql: &str, types: &[u32], formats: &[u16], values: &[Option<&[u8]>]) -> Batch {
+pub(super) fn batch(sql: &str, types: &[u32], formats: &[u16], values: &[Option<&[u8]>]) -> Batch {
     let mut batch = Batch::default();
     batch
         .parse("", sql, types)
@@ -316,13 +316,13 @@ fn batch(sql: &str, types: &[u32], formats: &[u16], values: &[Option<&[u8]>]) ->
     batch
 }
 
-fn write_batch(pair: &mut Pair<'_>, batch: &Batch) {
+pub(super) fn write_batch(pair: &mut Pair<'_>, batch: &Batch) {
     let reply = pair.via.batch(batch);
     assert_eq!(reply.error(), None, "{reply:?}");
     pair.house.before.take();
 }
 
-fn becomes_hit(pair: &mut Pair<'_>, batch: &Batch) {
+pub(super) fn becomes_hit(pair: &mut Pair<'_>, batch: &Batch) {
     pair.look_batch(batch);
     assert_eq!(pair.look_batch(batch), Served::Hit);
 }
@@ -755,18 +755,29 @@ fn write(random: &mut Random) -> String {
     let on = condition(random, "a");
     let (n, m) = (random.below(6), random.below(6));
     let (id, k) = (integer(random, n), text(random, m));
-    match random.below(10) {
+    let sql = match random.below(10) {
         0..=2 => format!("UPDATE {table} a SET x = x + 1 WHERE {on}"),
         3 => format!("UPDATE {table} a SET id = {id} WHERE {on}"),
         4 => format!("UPDATE {table} a SET k = {k}, b = b + 1 WHERE {on}"),
         5 => format!("UPDATE {table} a SET v = {k} WHERE {on}"),
         6 => format!("DELETE FROM {table} a WHERE {on}"),
         7 => format!(
-            "INSERT INTO {table} (id, b, k, v, x) VALUES ({id}, {m}, {k}, 'k{n}  ', 1), ({m}, {n}, 'k{n}', {k}, 2)"
+            "INSERT INTO {table} AS a (id, b, k, v, x) VALUES ({id}, {m}, {k}, 'k{n}  ', 1), ({m}, {n}, 'k{n}', {k}, 2)"
         ),
-        8 => format!("INSERT INTO {table} VALUES ({id}, {m}, {k})"),
+        8 => format!("INSERT INTO {table} AS a VALUES ({id}, {m} + 0, {k})"),
         _ => format!("UPDATE t a SET x = a.x + 1 FROM u c WHERE c.id = a.id AND {on}"),
-    }
+    };
+    let returning = random.pick(&[
+        "",
+        "",
+        "",
+        " RETURNING a.*",
+        " RETURNING a.id, a.x",
+        " RETURNING a.k, a.b + 1, a.b",
+        " RETURNING a.v, a.k, a.id",
+        " RETURNING *",
+    ]);
+    format!("{sql}{returning}")
 }
 
 /// One client at a time: after each write every answer must be what the server says.

@@ -15,6 +15,7 @@ mod privileges;
 mod purity;
 mod redis;
 mod replication;
+mod returned;
 mod row_limits;
 mod rules;
 mod shadow;

@@ -168,45 +168,147 @@ fn the_role_that_a_session_takes_on_decides() {
 }
 
 #[test]
-fn rows_under_a_policy_come_from_the_server() {
+fn everybody_is_served_the_rows_that_the_policies_show_him() {
     let postgres = with_roles();
     let house = house(
         &postgres,
-        "CREATE TABLE mail (owner text, body text); INSERT INTO mail VALUES ('ann', 'a'), ('bob', 'b');
+        "CREATE TABLE mail (id int PRIMARY KEY, owner text, body text);
+         INSERT INTO mail VALUES (1, 'ann', 'a'), (2, 'bob', 'b'), (3, 'cat', 'c');
          ALTER TABLE mail ENABLE ROW LEVEL SECURITY;
-         CREATE POLICY own ON mail USING (owner = current_user OR owner = current_setting('app.who', true));
-         GRANT SELECT ON mail TO PUBLIC;
-         CREATE VIEW all_mail AS SELECT * FROM mail; GRANT SELECT ON all_mail TO PUBLIC;
-         CREATE TABLE plain (owner text); INSERT INTO plain VALUES ('ann'), ('bob'); GRANT SELECT ON plain TO PUBLIC;",
+         CREATE TABLE deputy (name text, of text);
+         CREATE POLICY own ON mail USING (owner = current_user);
+         CREATE POLICY deputy ON mail FOR SELECT
+             USING (EXISTS (SELECT FROM deputy d WHERE d.name = current_user AND d.of = mail.owner));
+         CREATE VIEW all_mail AS SELECT * FROM mail;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON mail, deputy TO PUBLIC; GRANT SELECT ON all_mail TO PUBLIC;",
     );
+    let mut app = house.pair();
     let mut ann = house.pair_as("ann", &[]);
     let mut bob = house.pair_as("bob", &[]);
-    for sql in [
-        "SELECT body FROM mail",
-        "SELECT count(*) FROM all_mail",
-        "SELECT p.owner FROM plain p JOIN mail USING (owner)",
-    ] {
-        for pair in [&mut ann, &mut bob] {
-            for _ in 0..2 {
-                assert_eq!(
-                    pair.look(sql),
-                    Served::Bypass("row_security".into()),
-                    "{sql}"
-                );
-            }
+    let all = "SELECT body FROM mail ORDER BY body";
+    let one = "SELECT body FROM mail WHERE id = 2";
+    let counted = "SELECT count(*) FROM all_mail";
+    let joined =
+        "SELECT m.body, u.body FROM mail m LEFT JOIN mail u ON u.id = m.id + 1 ORDER BY m.id";
+    for sql in [all, one, counted, joined] {
+        for pair in [&mut ann, &mut bob, &mut app] {
+            pair.becomes_hit(sql);
         }
     }
-    ann.both("SET app.who = 'bob'");
-    ann.look("SELECT body FROM mail ORDER BY body");
-    // A policy that comes while an answer is kept.
+    assert_eq!(ann.via.query(all).text(), "a");
+    assert_eq!(bob.via.query(all).text(), "b");
+    // What the policies read counts like what the statement names.
+    for sql in [all, one] {
+        ann.invalidates(sql, "INSERT INTO deputy VALUES ('ann', 'bob')");
+        ann.invalidates(sql, "DELETE FROM deputy");
+    }
+    // By key, as where there are no policies; the owner sees and writes everything.
+    app.leaves_alone(one, "UPDATE mail SET body = 'd' WHERE id = 3");
+    bob.invalidates_by(
+        one,
+        |_| drop(app.write("UPDATE mail SET body = 'e' WHERE id = 2")),
+        "by the owner",
+    );
+    // Who asks decides, however he became it.
+    house.superuser_seen("GRANT bob TO ann");
+    ann.becomes_hit(all);
+    ann.both("SET ROLE bob");
+    ann.becomes_hit(all);
+    assert_eq!(ann.via.query(all).text(), "e");
+    ann.both("RESET ROLE");
+    ann.hit(all);
+    ann.both("SET row_security = off");
+    assert_eq!(ann.via.query(all).error().as_deref(), Some("42501"));
+    assert_eq!(ann.direct.query(all).error().as_deref(), Some("42501"));
+}
+
+#[test]
+fn policies_change_what_is_served_from_their_commit_on() {
+    let postgres = with_roles();
+    let house = house(
+        &postgres,
+        "CREATE TABLE plain (owner text); INSERT INTO plain VALUES ('ann'), ('bob'); GRANT SELECT ON plain TO PUBLIC;",
+    );
     let mut app = house.pair();
-    let plain = "SELECT owner FROM plain ORDER BY owner";
-    ann.becomes_hit(plain);
-    app.write("ALTER TABLE plain ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON plain USING (owner = current_user)");
-    ann.asked(plain);
-    bob.asked(plain);
-    app.write("ALTER TABLE plain DISABLE ROW LEVEL SECURITY");
-    ann.becomes_hit(plain);
+    let mut ann = house.pair_as("ann", &[]);
+    let sql = "SELECT owner FROM plain ORDER BY owner";
+    for ddl in [
+        "ALTER TABLE plain ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON plain USING (owner = current_user)",
+        "ALTER POLICY own ON plain USING (owner <> current_user)",
+        "ALTER POLICY own ON plain TO bob",
+        "CREATE POLICY more ON plain FOR SELECT TO ann USING (owner IN ('ann', 'bob'))",
+        "BEGIN; CREATE POLICY less ON plain AS RESTRICTIVE USING (owner = 'bob'); COMMIT",
+        "DROP POLICY less ON plain",
+        "DO $$BEGIN DROP POLICY more ON plain; END$$",
+        "ALTER TABLE plain DISABLE ROW LEVEL SECURITY",
+    ] {
+        ann.invalidates_by(sql, |_| drop(app.write(ddl)), ddl);
+    }
+    for ddl in [
+        "ALTER TABLE plain ENABLE ROW LEVEL SECURITY",
+        "ALTER ROLE ann BYPASSRLS",
+        "ALTER ROLE ann NOBYPASSRLS",
+        "ALTER TABLE plain OWNER TO ann",
+        "ALTER TABLE plain FORCE ROW LEVEL SECURITY",
+    ] {
+        ann.invalidates_by(sql, |pair| pair.house.superuser_seen(ddl), ddl);
+    }
+}
+
+#[test]
+fn a_tenant_is_served_his_rows_whoever_had_the_connection_before() {
+    let postgres = with_roles();
+    let house = house(
+        &postgres,
+        "CREATE TABLE bill (id int PRIMARY KEY, tenant int, total int);
+         INSERT INTO bill SELECT g, g % 2, g FROM generate_series(1, 6) g;
+         ALTER TABLE bill ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY tenant ON bill USING (tenant = current_setting('app.tenant')::int);
+         GRANT SELECT, UPDATE ON bill TO ann;",
+    );
+    let sql = "SELECT id, total FROM bill ORDER BY id";
+    let (mut one, mut two) = (house.pair_as("ann", &[]), house.pair_as("ann", &[]));
+    // Without the setting the server refuses.
+    assert_eq!(one.via.query(sql).error(), one.direct.query(sql).error());
+    one.both("SET app.tenant = '1'");
+    two.both("SET app.tenant = '0'");
+    one.becomes_hit(sql);
+    two.becomes_hit(sql);
+    assert_ne!(one.via.query(sql), two.via.query(sql));
+    one.invalidates(sql, "UPDATE bill SET total = total + 1");
+    two.becomes_hit(sql);
+    one.both("SET app.tenant = '0'");
+    one.hit(sql);
+    // A transaction that is somebody for its own length only.
+    one.both("BEGIN");
+    one.both("SET LOCAL app.tenant = '1'");
+    one.bypass(sql, "local_settings");
+    one.both("COMMIT");
+    one.hit(sql);
+}
+
+#[test]
+fn who_somebody_is_can_be_answered_from_memory() {
+    let postgres = with_roles();
+    let house = house(
+        &postgres,
+        "CREATE VIEW who AS SELECT current_user AS u, session_user AS s; GRANT SELECT ON who TO PUBLIC",
+    );
+    let (mut app, mut ann) = (house.pair(), house.pair_as("ann", &[]));
+    for sql in [
+        "SELECT current_user, session_user, user, current_role",
+        "SELECT * FROM who",
+    ] {
+        for pair in [&mut app, &mut ann] {
+            pair.becomes_hit(sql);
+        }
+        app.both("SET ROLE ann");
+        app.miss(sql);
+        app.becomes_hit(sql);
+        app.both("RESET ROLE");
+        app.hit(sql);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod login;
 mod pool;
+mod preference;
 mod script;
 mod sharing;
 mod trouble;
