@@ -10,12 +10,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long one side may keep the other waiting.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long statements may keep a reading waiting.
+const READER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long readings may keep a statement waiting, and for how long it may keep them out.
+const STATEMENT_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Gate {
     inside: watch::Sender<Inside>,
-    patience: Duration,
+    reader_patience: Duration,
+    statement_patience: Duration,
 }
 
 #[derive(Default)]
@@ -29,14 +32,15 @@ struct Inside {
 /// One of our readings, until it is dropped.
 pub(super) struct Reading(watch::Sender<Inside>);
 
-/// While it is there no reading begins, for a second at most.
+/// While it is there no reading begins, save one that has waited for a second.
 pub struct Still(watch::Sender<Inside>);
 
 impl Default for Gate {
     fn default() -> Self {
         Self {
             inside: watch::Sender::default(),
-            patience: PATIENCE,
+            reader_patience: READER_PATIENCE,
+            statement_patience: STATEMENT_PATIENCE,
         }
     }
 }
@@ -44,7 +48,7 @@ impl Default for Gate {
 impl Gate {
     /// Begins a reading when no statement keeps it out. Cancel safe.
     pub async fn read(&self) -> Reading {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.reader_patience;
         let mut inside = self.inside.subscribe();
         loop {
             let until = inside.borrow_and_update().until;
@@ -69,22 +73,17 @@ impl Gate {
         Reading(self.inside.clone())
     }
 
-    /// Waits until no reading is on its way, for a second at most, and lets none begin. Cancel safe.
+    /// Waits until no reading is on its way, for some seconds at most, and lets none begin. Cancel safe.
     pub async fn still(&self) -> Still {
-        self.hold(1);
+        self.inside.send_modify(|inside| {
+            inside.statements += 1;
+            inside.until = Some(Instant::now() + self.statement_patience);
+        });
         let still = Still(self.inside.clone());
         let mut inside = self.inside.subscribe();
         let over = inside.wait_for(|inside| inside.readings == 0);
-        let _ = timeout(self.patience, over).await;
-        self.hold(0);
+        let _ = timeout(self.statement_patience, over).await;
         still
-    }
-
-    fn hold(&self, statements: usize) {
-        self.inside.send_modify(|inside| {
-            inside.statements += statements;
-            inside.until = Some(Instant::now() + self.patience);
-        });
     }
 }
 
@@ -139,7 +138,8 @@ mod tests {
     #[tokio::test]
     async fn neither_side_waits_for_ever() {
         let gate = Gate {
-            patience: Duration::from_millis(1),
+            reader_patience: Duration::from_millis(1),
+            statement_patience: Duration::from_millis(1),
             ..Gate::default()
         };
         let _stuck = gate.read().await;

@@ -237,8 +237,8 @@ impl Authority {
         self.core.spawn(core.follow_prepared(kept, gid));
     }
 
-    /// Waits until nothing that we read of the database by ourselves is on its way, for a second at most. As long as the
-    /// answer is kept nothing begins, for a second at most. Cancel safe.
+    /// Waits until nothing that we read of the database by ourselves is on its way, for some seconds at most. As long as
+    /// the answer is kept nothing begins, save what has waited for a second. Cancel safe.
     pub async fn still(&self) -> Still {
         self.core.gate.still().await
     }

@@ -606,7 +606,6 @@ mutants! {
     a_keyed_read_that_ignores_its_key_is_caught: KeyedReadWithoutKey;
     a_whole_read_that_ignores_keyed_writes_is_caught: WholeReadWithoutAny;
     unmarking_wide_before_bumping_narrow_is_caught: UnmarkWideBeforeNarrowBump;
-    unmarking_wide_before_marking_what_was_learned_is_caught: UnmarkWideBeforeLearning;
     learning_from_no_row_that_nothing_was_changed_is_caught: LearnFromNoRow;
     learning_the_key_of_another_row_is_caught: LearnAnotherRow;
     forgetting_what_was_not_learned_is_caught: ForgetWhatIsNotLearned;
@@ -622,6 +621,10 @@ const GROWER: u8 = 5;
 /// INSERT of (0, 0), then a move on which it does not abort.
 const INSERT: u8 = 0;
 const GO_ON: u8 = 1;
+/// INSERT … RETURNING of (0, 0), which learns after its commit.
+const RETURNING: u8 = 8;
+/// The read of all rows.
+const ALL: u8 = 6;
 const DDL: u8 = 60;
 
 /// So many moves of one actor, the first with a choice of its own.
@@ -662,6 +665,19 @@ fn a_field_published_before_it_has_the_marks_is_caught() {
             moves(OTHER, 0, 4),
             moves(FIRST, GO_ON, 3),
             moves(OTHER, 0, 2),
+        ],
+    );
+}
+
+#[test]
+fn unmarking_wide_before_marking_what_was_learned_is_caught() {
+    tells_apart(
+        Mutant::UnmarkWideBeforeLearning,
+        &[
+            moves(READER, 0, 6),
+            moves(FIRST, RETURNING, 6),
+            moves(OTHER, ALL, 4),
+            moves(READER, 0, 2),
         ],
     );
 }

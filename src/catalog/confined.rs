@@ -67,8 +67,10 @@ impl Catalog {
                 .values
                 .iter()
                 .map(|constant| {
-                    let known = matches!(constant, Constant::Parameter { .. })
-                        || given.hash(*constant, column.key, column.role).is_some();
+                    let known = matches!(
+                        constant,
+                        Constant::Parameter { .. } | Constant::Elements { .. }
+                    ) || given.hashes(*constant, column.key, column.role).is_some();
                     known.then(|| place(constant))
                 })
                 .collect();
@@ -131,6 +133,7 @@ impl Catalog {
 fn place(constant: &Constant) -> String {
     match constant {
         Constant::Parameter { number, .. } => format!("${number}"),
+        Constant::Elements { number, .. } => format!("any of ${number}"),
         Constant::Text(_) | Constant::Number { .. } | Constant::Boolean(_) => "?".into(),
     }
 }

@@ -115,7 +115,8 @@ impl Effects {
     pub const SEQUENCE_READ: Effects = Effects(1 << 8);
     /// Neither, but told: the number of the backend, by `pg_backend_pid`.
     pub const BACKEND_TOLD: Effects = Effects(1 << 9);
-    /// State of the process that cannot be asked for: the seed of `random()`, connections of dblink.
+    /// State of the process that cannot be asked for: the seed of `random()`, connections of dblink,
+    /// plans of [`REFINT`](super::REFINT).
     pub const PROCESS: Effects = Effects(1 << 10);
 
     pub fn without(self, other: Effects) -> Effects {

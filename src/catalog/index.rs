@@ -135,6 +135,14 @@ impl Index {
         self.functions.get(&oid).copied()
     }
 
+    /// See [`super::REFINT`].
+    pub(crate) fn is_refint(&self, oid: FunctionOid) -> bool {
+        self.function_place(oid).is_some_and(|place| {
+            let function = &self.picture.functions[place];
+            function.language == "c" && super::REFINT.contains(&function.body.as_str())
+        })
+    }
+
     /// Places in `picture.functions`; functions that are not in the picture are left out.
     pub(crate) fn places(&self, functions: impl IntoIterator<Item = FunctionOid>) -> Vec<usize> {
         functions

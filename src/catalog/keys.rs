@@ -8,11 +8,11 @@ use smallvec::SmallVec;
 
 use super::names::{Meaning, NameScope};
 use super::picture::{Column, Relation, RelationKind, TypeOid};
-use super::region::{ColumnNumber, Columns, Dependency, Region};
+use super::region::{ColumnNumber, Columns, Dependency, Region, Values};
 use super::returned::Returned;
 use super::value::{Given, KeyType, Role};
 use super::{Catalog, RelationOid};
-use crate::sql::{Assigned, Block, Change, Conflict, Constant, Equal, Facts, Seen};
+use crate::sql::{ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Facts, Seen};
 
 /// Columns by which one region is told.
 const COLUMNS_MAX: usize = 4;
@@ -40,9 +40,11 @@ impl RegionPlan {
     /// Of a column whose value is not certain nothing is known.
     fn region(&self, given: &Given<'_>) -> Region {
         let known = self.columns.iter().filter_map(|column| {
-            let hash = |constant: &Constant| given.hash(*constant, column.key, column.role);
-            let values: Option<_> = column.values.iter().map(hash).collect();
-            Some((column.number, values?))
+            let mut values = Values::new();
+            for constant in &column.values {
+                values.extend(given.hashes(*constant, column.key, column.role)?);
+            }
+            Some((column.number, values))
         });
         Region::new(self.relation, known)
     }
@@ -211,7 +213,7 @@ impl Catalog {
                 continue;
             };
             match &filter.right {
-                Equal::Constants(constants) => {
+                Equal::Constants(constants) if self.is_certain(constants, key) => {
                     known
                         .entry(left)
                         .or_insert_with(|| (key, constants.clone()));
@@ -220,6 +222,7 @@ impl Catalog {
                     Some((right, other)) if key.compares_with(other) => equal.push((left, right)),
                     _ => {}
                 },
+                Equal::Constants(_) => {}
             }
         }
         let mut changed = true;
@@ -247,6 +250,23 @@ impl Catalog {
             .collect();
         columns.sort_by_key(|column| column.number);
         columns
+    }
+
+    /// An array that is cast has elements of the column's family, and its type is not one of users.
+    fn is_certain(&self, constants: &[Constant], key: KeyType) -> bool {
+        constants.iter().all(|constant| match constant {
+            Constant::Elements {
+                cast: Some(cast), ..
+            } => match (cast, key) {
+                (ArrayOf::Integers, KeyType::Integer) => true,
+                (ArrayOf::Texts, KeyType::Text { .. }) => {
+                    self.index.types_called("text").next().is_none()
+                }
+                (ArrayOf::Uuids, KeyType::Uuid) => self.index.types_called("uuid").next().is_none(),
+                _ => false,
+            },
+            _ => true,
+        })
     }
 
     /// The columns by which reads that are confined in all of these are told apart: a

@@ -51,12 +51,12 @@ impl Loader {
             let picture = match picture {
                 Ok(picture) => picture,
                 Err(error) => {
+                    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                        return Err(CatalogError::Locked);
+                    }
                     // Should COMMIT have been refused, nothing must stay open.
                     client.batch_execute("ROLLBACK").await?;
-                    return Err(match error.code() {
-                        Some(&SqlState::LOCK_NOT_AVAILABLE) => CatalogError::Locked,
-                        _ => error.into(),
-                    });
+                    return Err(error.into());
                 }
             };
             let version = version?;
@@ -117,12 +117,11 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         texts,
         ended,
         defining,
-        views,
-        bodies,
+        definitions,
         defined,
     ) = tokio::join!(
         biased;
-        client.batch_execute(queries::BEGIN),
+        client.batch_execute(queries::BEGIN_PICTURE),
         query(queries::SCHEMAS),
         query(queries::SUPERUSERS),
         query(queries::RELATIONS),
@@ -145,28 +144,27 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         query(queries::TEXTS),
         client.batch_execute("COMMIT"),
         client.batch_execute(queries::BEGIN_DEFINITIONS),
-        query(queries::VIEW_DEFINITIONS),
-        query(queries::FUNCTION_DEFINITIONS),
+        query(queries::DEFINITIONS),
         client.batch_execute("COMMIT"),
     );
     begun?;
     defining?;
-    let mut views = definitions(views)?;
-    let mut bodies = definitions(bodies)?;
+    let mut definitions = Definitions::read(definitions)?;
+    // First of all: what comes behind it in a transaction that failed only says that it did.
+    let mut relations: Vec<Relation> = rows(relations, relation)?.into_iter().flatten().collect();
     let serials: HashSet<u32> = rows(serials, |row| row.try_get(0))?.into_iter().collect();
     let current_values: HashSet<u32> = rows(current_values, |row| row.try_get(0))?
         .into_iter()
         .collect();
-    let mut relations: Vec<Relation> = rows(relations, relation)?.into_iter().flatten().collect();
     for relation in &mut relations {
         relation.draws_sequence |= serials.contains(&relation.oid);
         relation.reads_sequence = current_values.contains(&relation.oid);
-        relation.definition = views.remove(&relation.oid);
+        relation.definition = definitions.views.remove(&relation.oid);
     }
     add_keys(&mut relations, rows(keys, key)?);
     let mut functions = rows(functions, function)?;
     for function in &mut functions {
-        if let Some(definition) = bodies.remove(&function.oid) {
+        if let Some(definition) = definitions.functions.remove(&function.oid) {
             standard_sql_body(&definition).clone_into(&mut function.body);
         }
     }
@@ -211,10 +209,26 @@ fn rows<T>(result: Outcome<Vec<Row>>, read: impl Fn(&Row) -> Outcome<T>) -> Outc
 }
 
 /// By the oid of what they define.
-fn definitions(result: Outcome<Vec<Row>>) -> Outcome<HashMap<u32, String>> {
-    let read = |row: &Row| Ok((row.try_get(0)?, row.try_get::<_, Option<String>>(1)?));
-    let found = rows(result, read)?.into_iter();
-    Ok(found.filter_map(|(oid, text)| Some((oid, text?))).collect())
+#[derive(Default)]
+struct Definitions {
+    views: HashMap<u32, String>,
+    functions: HashMap<u32, String>,
+}
+
+impl Definitions {
+    fn read(result: Outcome<Vec<Row>>) -> Outcome<Self> {
+        let mut definitions = Self::default();
+        for row in result? {
+            let of = match row.try_get(0)? {
+                true => &mut definitions.views,
+                false => &mut definitions.functions,
+            };
+            if let Some(text) = row.try_get(2)? {
+                of.insert(row.try_get(1)?, text);
+            }
+        }
+        Ok(definitions)
+    }
 }
 
 fn schema(row: &Row) -> Outcome<Schema> {

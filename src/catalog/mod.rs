@@ -7,6 +7,7 @@
 //!
 //! All doubt goes one way: to "not cacheable" for reads, to "everything" for writes.
 
+mod array;
 mod body;
 mod builtin;
 mod columns;
@@ -68,6 +69,10 @@ impl std::fmt::Display for CatalogVersion {
 const IMPLICIT_OPERATORS: &[&str] = &[
     "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~",
 ];
+
+/// Trigger functions in C, by their symbols, of the example module `refint`. They keep plans in the server's process,
+/// with values of the statement that fired them first.
+pub const REFINT: [&str; 2] = ["check_primary_key", "check_foreign_key"];
 
 /// A picture of one database at one moment. Immutable.
 #[derive(Debug)]

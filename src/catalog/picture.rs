@@ -176,7 +176,7 @@ pub(crate) struct Function {
     pub extension: Option<String>,
     /// It may be called as `row.name`: its first argument is a row or a pseudo-type.
     pub takes_row: bool,
-    /// Its text; for an aggregate the functions that it is made of, each with a `(` behind it.
+    /// Its text; of those in C the symbol of [`super::REFINT`]; for an aggregate the functions that it is made of, each with a `(` behind it.
     pub body: String,
 }
 

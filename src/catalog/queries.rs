@@ -9,6 +9,11 @@ pub(super) const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE REA
     SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; \
     SET LOCAL statement_timeout = 0";
 
+/// The same for a picture: `pg_get_expr` may lock what it names.
+pub(super) const BEGIN_PICTURE: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+    SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; \
+    SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 200";
+
 /// Begins another one for what `pg_get_viewdef` and its like give: they lock what they name until the transaction ends.
 /// Sooner than a deadlock is looked for, it is this one that gives up.
 pub(super) const BEGIN_DEFINITIONS: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ ONLY; \
@@ -136,11 +141,6 @@ LEFT JOIN (
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND c.relpersistence <> 't'
   AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast%'";
 
-pub(super) const VIEW_DEFINITIONS: &str = r"
-SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
-FROM pg_catalog.pg_class c
-WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND c.relpersistence <> 't'";
-
 /// Relations with a column whose ordinary default draws from a sequence (`serial`).
 pub(super) const SERIALS: &str = r"
 SELECT DISTINCT d.adrelid
@@ -189,7 +189,7 @@ pub(super) const RULES: &str = r"
 SELECT DISTINCT ev_class FROM pg_catalog.pg_rewrite
 WHERE rulename <> '_RETURN' AND ev_class >= 16384";
 
-/// Functions with a body in standard SQL have no `prosrc`: see [`FUNCTION_DEFINITIONS`].
+/// Functions with a body in standard SQL have no `prosrc`: see [`DEFINITIONS`].
 pub(super) const FUNCTIONS: &str = r"
 SELECT p.oid, n.nspname::text, p.proname::text, l.lanname::text, p.provolatile::text,
        p.prokind = 'a', e.extname::text,
@@ -198,7 +198,8 @@ SELECT p.oid, n.nspname::text, p.proname::text, l.lanname::text, p.provolatile::
                 (SELECT pg_catalog.concat_ws(' ', g.aggtransfn, g.aggfinalfn, g.aggcombinefn, g.aggserialfn,
                     g.aggdeserialfn, g.aggmtransfn, g.aggminvtransfn, g.aggmfinalfn)
                  FROM pg_catalog.pg_aggregate g WHERE g.aggfnoid = p.oid)
-            WHEN l.lanname NOT IN ('sql', 'plpgsql') THEN ''
+            WHEN l.lanname NOT IN ('sql', 'plpgsql')
+                 AND NOT (l.lanname = 'c' AND p.prosrc IN ('check_primary_key', 'check_foreign_key')) THEN ''
             ELSE p.prosrc END
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -209,9 +210,13 @@ LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
 WHERE (p.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema'))
   AND n.nspname NOT LIKE 'pg\_temp\_%'";
 
-/// Cut to the body by the loader.
-pub(super) const FUNCTION_DEFINITIONS: &str = r"
-SELECT p.oid, pg_catalog.pg_get_functiondef(p.oid)
+/// Of views (true), and of functions with a body in standard SQL, which the loader cuts to the body.
+pub(super) const DEFINITIONS: &str = r"
+SELECT true, c.oid, pg_catalog.pg_get_viewdef(c.oid)
+FROM pg_catalog.pg_class c
+WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND c.relpersistence <> 't'
+UNION ALL
+SELECT false, p.oid, pg_catalog.pg_get_functiondef(p.oid)
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang

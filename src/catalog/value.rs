@@ -3,7 +3,13 @@
 //! What is hashed is the canonical value of a column's type. A text of which it is not
 //! certain that PostgreSQL reads it as we do has none.
 
+use std::borrow::Cow;
+
+use smallvec::smallvec;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::array;
+use super::region::Values;
 
 use crate::sql::{Constant, Literal, Literals};
 
@@ -57,7 +63,29 @@ const INT2: u32 = 21;
 const INT4: u32 = 23;
 const UNKNOWN: u32 = 705;
 
+/// How far the type is known that a parameter was given.
+enum Certainty {
+    /// It is one whose values compare as the column's.
+    Type,
+    /// It is one that compares with the column's.
+    Comparable,
+}
+
 impl Given<'_> {
+    /// The hashes of what a constant stands for, values of a column of type `key`: one, or those of an
+    /// array's elements. `None` if one of them is not certain, and where there are none or more than
+    /// [`KEYS_MAX`].
+    pub fn hashes(&self, constant: Constant, key: KeyType, role: Role) -> Option<Values> {
+        match constant {
+            Constant::Elements {
+                number,
+                repeated,
+                cast,
+            } => self.elements(number, repeated, cast.is_some(), key, role),
+            _ => self.hash(constant, key, role).map(|hash| smallvec![hash]),
+        }
+    }
+
     /// The hash of a constant as a value of a column of type `key`; `None` if it is not certain, and for NULL.
     pub fn hash(&self, constant: Constant, key: KeyType, role: Role) -> Option<u64> {
         match constant {
@@ -75,36 +103,92 @@ impl Given<'_> {
                 _ => None,
             },
             Constant::Parameter { number, repeated } => self.parameter(number, repeated, key, role),
+            Constant::Elements { .. } => None,
         }
     }
 
     fn parameter(&self, number: usize, repeated: bool, key: KeyType, role: Role) -> Option<u64> {
         let place = number.checked_sub(1)?;
         let value = (*self.parameters.get(place)?)?;
-        let declared = match self.parameter_types.get(place) {
+        let declared = self.declared(place);
+        let certainty = self.certainty(declared, repeated, key)?;
+        self.hash_given(value, self.format(place)?, &certainty, key, role)
+    }
+
+    fn elements(
+        &self,
+        number: usize,
+        repeated: bool,
+        cast: bool,
+        key: KeyType,
+        role: Role,
+    ) -> Option<Values> {
+        let place = number.checked_sub(1)?;
+        let array = (*self.parameters.get(place)?)?;
+        let declared = match self.declared(place) {
+            Some(oid) => Some(element_type(oid)?),
+            None => None,
+        };
+        let certainty = match (declared, cast && !repeated) {
+            (None, true) => Certainty::Type,
+            _ => self.certainty(declared, repeated, key)?,
+        };
+        let format = self.format(place)?;
+        let elements = match format {
+            0 => array::of_text(std::str::from_utf8(array).ok()?)?,
+            1 => array::of_binary(array, |oid| declares(key, oid))?,
+            _ => return None,
+        };
+        let hash =
+            |element: &Cow<'_, [u8]>| self.hash_given(element, format, &certainty, key, role);
+        elements.iter().map(hash).collect()
+    }
+
+    fn declared(&self, place: usize) -> Option<u32> {
+        match self.parameter_types.get(place) {
             None | Some(&(0 | UNKNOWN)) => None,
             Some(&oid) => Some(oid),
-        };
-        let format = match self.formats {
-            [] => 0,
-            [all] => *all,
-            each => *each.get(place)?,
-        };
+        }
+    }
+
+    fn format(&self, place: usize) -> Option<i16> {
+        match self.formats {
+            [] => Some(0),
+            [all] => Some(*all),
+            each => each.get(place).copied(),
+        }
+    }
+
+    fn certainty(&self, declared: Option<u32>, repeated: bool, key: KeyType) -> Option<Certainty> {
         match declared {
-            Some(oid) if !declares(key, oid) => return None,
+            Some(oid) => declares(key, oid).then_some(Certainty::Type),
             // The type comes from wherever it stands first, and from what that was then.
             None if repeated || !self.inferred_now => match key {
-                KeyType::Integer if format == 0 => {
-                    let value = parse_integer(std::str::from_utf8(value).ok()?)?;
-                    return value_of_all_numbers(value).then(|| integer(value));
-                }
+                KeyType::Integer => Some(Certainty::Comparable),
                 // Nothing else compares with them, or is stored in them.
-                KeyType::Boolean | KeyType::Uuid => {}
-                KeyType::Integer | KeyType::Text { .. } => return None,
+                KeyType::Boolean | KeyType::Uuid => Some(Certainty::Type),
+                KeyType::Text { .. } => None,
             },
-            _ => {}
+            None => Some(Certainty::Type),
         }
-        of_format(value, format, key, role, self.utf8)
+    }
+
+    fn hash_given(
+        &self,
+        value: &[u8],
+        format: i16,
+        certainty: &Certainty,
+        key: KeyType,
+        role: Role,
+    ) -> Option<u64> {
+        match (certainty, format) {
+            (Certainty::Comparable, 0) => {
+                let value = parse_integer(std::str::from_utf8(value).ok()?)?;
+                value_of_all_numbers(value).then(|| integer(value))
+            }
+            (Certainty::Type, _) => of_format(value, format, key, role, self.utf8),
+            (Certainty::Comparable, _) => None,
+        }
     }
 }
 
@@ -164,6 +248,20 @@ fn of_binary(value: &[u8], key: KeyType, role: Role, utf8: bool) -> Option<u64> 
 /// It is the same number in every type that compares with an integer: float4 tells no more of them apart.
 fn value_of_all_numbers(value: i64) -> bool {
     value.unsigned_abs() < 1 << 24
+}
+
+/// Of the array types of those that [`declares`] knows.
+fn element_type(array: u32) -> Option<u32> {
+    match array {
+        1000 => Some(16),
+        1005 => Some(INT2),
+        1007 => Some(INT4),
+        1016 => Some(INT8),
+        2951 => Some(2950),
+        1009 => Some(25),
+        1015 => Some(1043),
+        _ => None,
+    }
 }
 
 /// Whether a parameter declared of this type is compared with, or stored into, a column of `key` by its value.
@@ -449,5 +547,38 @@ mod tests {
         ] {
             assert_eq!(literal(sql, KeyType::Uuid, Role::Compared), None, "{sql}");
         }
+    }
+
+    #[test]
+    fn elements_are_values_of_the_type_that_the_array_has() {
+        let any = |value: &str, oid: u32, cast, inferred_now| {
+            let value = [Some(value.as_bytes())];
+            let types = [oid];
+            let given = Given {
+                inferred_now,
+                ..given("", &types, &value, &[])
+            };
+            let constant = Constant::Elements {
+                number: 1,
+                repeated: false,
+                cast,
+            };
+            let hashes = given.hashes(constant, KeyType::Integer, Role::Compared)?;
+            Some(hashes.to_vec())
+        };
+        let some = |values: &[i64]| Some(values.iter().copied().map(integer).collect::<Vec<_>>());
+        assert_eq!(any("{7, +08}", 0, None, true), some(&[7, 8]));
+        assert_eq!(any("{7,NULL}", 1007, None, false), some(&[7]));
+        assert_eq!(any("{16777216}", 0, None, true), some(&[1 << 24]));
+        assert_eq!(any("{16777216}", 0, None, false), None);
+        let cast = Some(crate::sql::ArrayOf::Integers);
+        assert_eq!(any("{16777216}", 0, cast, false), some(&[1 << 24]));
+        // text[] and numeric[], whatever they are cast to.
+        for oid in [1009, 1231] {
+            assert_eq!(any("{7}", oid, cast, true), None);
+            assert_eq!(any("{7}", oid, None, true), None);
+        }
+        assert_eq!(any("{7.0}", 0, None, true), None);
+        assert_eq!(any("7", 0, None, true), None);
     }
 }

@@ -374,7 +374,11 @@ impl Catalog {
     fn reach_hidden_code(&self, oid: RelationOid, reach: &mut Reach) {
         self.reach_functions(self.index.column_functions(oid), reach);
         for relation in self.index.ancestry(oid) {
-            self.reach_functions(self.index.triggers(relation).to_vec(), reach);
+            let triggers = self.index.triggers(relation);
+            self.reach_functions(triggers.to_vec(), reach);
+            if triggers.iter().any(|&oid| self.index.is_refint(oid)) {
+                reach.effects = reach.effects.union(Effects::PROCESS);
+            }
             for owner in [
                 Owner::Write(relation),
                 Owner::Index(relation),

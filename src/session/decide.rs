@@ -105,6 +105,9 @@ impl Session {
             meaning.effects = meaning.effects.union(judgement.effects);
             meaning.loads |= judgement.loads;
             meaning.locks |= facts.locks || takes_advisory_lock(facts);
+            if facts.kind == Kind::Fetch {
+                self.add_portals(&mut meaning);
+            }
             if analysis.statements.len() == 1 {
                 meaning.single = Some(judgement);
             }
@@ -114,6 +117,31 @@ impl Session {
             meaning.footprint.merge(&Footprint::everything());
         }
         meaning
+    }
+
+    /// FETCH and MOVE run what is bound to the portal that they name, if it has not run yet.
+    fn add_portals(&self, meaning: &mut Meaning) {
+        // SQL has no word for the unnamed one.
+        for (_, bound) in self.portals.iter().filter(|(name, _)| !name.is_empty()) {
+            let analysis = bound.as_ref().map(|bound| &bound.statement.analysis);
+            match analysis {
+                None => {
+                    meaning.footprint.merge(&Footprint::catalogue());
+                    meaning.effects = Effects::ALL;
+                    meaning.locks = true;
+                    meaning.may_commit_inside = true;
+                }
+                // What it would run is among the others.
+                Some(analysis) if analysis.kind() == Some(&Kind::Fetch) => {}
+                Some(analysis) => {
+                    let bound = self.meaning(analysis);
+                    meaning.footprint.merge(&bound.footprint);
+                    meaning.effects = meaning.effects.union(bound.effects);
+                    meaning.locks |= bound.locks;
+                    meaning.may_commit_inside |= bound.may_commit_inside;
+                }
+            }
+        }
     }
 
     /// Whether the answer to `analysis` with the bound values of `bind` may come from the cache,
@@ -469,6 +497,10 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         ),
         _ => (Footprint::everything(), Effects::ALL),
     };
+    let tells_backend = facts
+        .functions
+        .iter()
+        .any(|function| function.name.name == "pg_backend_pid");
     let called = facts.functions.iter();
     let effects = called.fold(effects, |effects, function| {
         // An extension's functions too: another that is called so is kept in doubt.
@@ -477,10 +509,6 @@ fn judge_blindly(facts: &Facts) -> Judgement {
             false => effects,
         }
     });
-    let tells_backend = facts
-        .functions
-        .iter()
-        .any(|function| function.name.name == "pg_backend_pid");
     Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,

@@ -96,6 +96,8 @@ impl Session {
         report: &mut UnitReport,
     ) -> Result<Attempt, Ending> {
         let open = matches!(work, Work::Extended { open: true, .. });
+        let needs = self.needs(work);
+        let (still, mut refused) = self.keep_still(&needs).await;
         let had_lease = self.lease.is_some();
         let runs_again = past == Past::Nothing && self.pins.contains(&Pin::OwnProcess);
         let mut lease = match self.take_lease(past, report).await {
@@ -114,9 +116,11 @@ impl Session {
             exchange.may_be_taken_back = Some(self.client.output.len());
         }
         self.begin_unit();
-        let mut refused = self.check_sequences(work, &mut lease).await;
         if refused.is_ok() {
-            refused = self.check_channels(work, &mut lease).await;
+            refused = self.check_sequences(work, &mut lease).await;
+        }
+        if refused.is_ok() {
+            refused = self.check_channels(&needs, &mut lease).await;
         }
         // A read that may be kept runs nothing that could notify.
         let notified = miss.plan.is_none();
@@ -140,6 +144,7 @@ impl Session {
         let sent = Instant::now();
         self.upstream_since.get_or_insert(sent);
         let relayed = self.relay(&mut lease, &mut exchange).await;
+        drop(still);
         report.upstream += sent.elapsed();
         report.rows += exchange.outcome.rows;
         report.bytes += exchange.outcome.bytes;

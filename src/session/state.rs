@@ -29,7 +29,7 @@ pub enum Pin {
     SessionAuthorization,
     /// LOAD: libraries cannot be unloaded.
     Load,
-    /// `currval` or `lastval` was lost once; from then on the session keeps its sequences.
+    /// `currval` or `lastval` was lost once, or code relies on it that the client does not see.
     Sequence,
     /// State of the process that cannot be asked for, or an answer that depends on who it has served.
     OwnProcess,

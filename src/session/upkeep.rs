@@ -3,16 +3,24 @@
 use std::time::{Duration, Instant};
 
 use super::analysis::Analysis;
-use super::forward::{Work, statement_error};
+use super::forward::{Work, cancelled, statement_error};
 use super::state::{self, Pin};
 use super::{Session, decide};
-use crate::catalog::{Effects, SettingNames};
-use crate::sql::Kind;
+use crate::authority::Still;
+use crate::catalog::{Effects, REFINT, SettingNames};
+use crate::sql::{Kind, Stillness};
 use crate::upstream::{Lease, Settings, UpstreamError, restore_sql};
 use crate::wire::{ErrorReport, SqlState, TransactionStatus, frontend, tag};
 
 /// How long control statements of our own may take.
 pub(super) const CONTROL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a unit needs before it leaves.
+pub(super) struct Needs {
+    /// It asks on which channels the session listens.
+    channels: bool,
+    stillness: Stillness,
+}
 
 impl Session {
     /// Asks the server what the connection holds, if something may have been left on it.
@@ -192,19 +200,64 @@ impl Session {
     }
 
     pub(super) fn pin_sequences(&mut self) {
-        if self.pins.insert(Pin::Sequence) {
-            self.shared.metrics.pinned(Pin::Sequence.as_str());
-            *self.registration.handle.pins.lock() = self.pins.iter().copied().collect();
+        self.pins.insert(Pin::Sequence);
+        self.tell_pins();
+    }
+
+    /// A session that defines what relies on the state of one server process keeps its own: until the catalogue
+    /// has been read again, nothing else tells that it uses what it has defined.
+    fn pin_what_is_defined(&mut self, analysis: &Analysis) {
+        let text = analysis.key_text.to_ascii_lowercase();
+        let names = |word: &str| memchr::memmem::find(&text, word.as_bytes()).is_some();
+        if names("currval") || names("lastval") {
+            self.pins.insert(Pin::Sequence);
+        }
+        if REFINT.iter().any(|symbol| names(symbol)) {
+            self.keep_process();
+        }
+    }
+
+    /// What the statements of a unit need before they leave.
+    pub(super) fn needs(&self, work: &Work<'_>) -> Needs {
+        let mut needs = Needs {
+            channels: false,
+            stillness: Stillness::NotNeeded,
+        };
+        self.any_statement(work, |analysis| {
+            needs.channels |= self.asks_for_channels(analysis);
+            for facts in analysis.statements.iter() {
+                needs.stillness = needs.stillness.max(facts.stillness);
+            }
+            false
+        });
+        needs
+    }
+
+    /// Lets our own readings of the database end that the unit would notice, and keeps new ones from beginning as
+    /// long as the answer is kept.
+    pub(super) async fn keep_still(
+        &self,
+        needs: &Needs,
+    ) -> (Option<Still>, Result<(), ErrorReport>) {
+        if needs.stillness == Stillness::NotNeeded {
+            return (None, Ok(()));
+        }
+        tokio::select! {
+            still = self.database.authority.still() => {
+                let still = (needs.stillness == Stillness::During).then_some(still);
+                (still, Ok(()))
+            }
+            () = self.registration.handle.cancelled.notified() => (None, Err(cancelled())),
         }
     }
 
     /// `pg_listening_channels` must see what the session listens to on the shared connection.
     pub(super) async fn check_channels(
         &mut self,
-        work: &Work<'_>,
+        needs: &Needs,
         lease: &mut Lease,
     ) -> Result<(), ErrorReport> {
-        if !self.any_statement(work, |analysis| self.asks_for_channels(analysis)) {
+        if !needs.channels {
             return Ok(());
         }
         if self.tx.status != TransactionStatus::Idle && self.tx.unsent_begin.is_none() {
@@ -223,7 +276,11 @@ impl Session {
     }
 
     /// Whether a statement that the unit parses, binds or runs is of this sort.
-    pub(super) fn any_statement(&self, work: &Work<'_>, is: impl Fn(&Analysis) -> bool) -> bool {
+    pub(super) fn any_statement(
+        &self,
+        work: &Work<'_>,
+        mut is: impl FnMut(&Analysis) -> bool,
+    ) -> bool {
         match work {
             Work::Query { analysis, .. } => is(analysis),
             Work::FunctionCall(_) => false,
@@ -291,14 +348,11 @@ impl Session {
                 Kind::Deallocate { name: Some(name) } => self.deallocates.push(name.clone()),
                 Kind::PrepareTransaction { gid } => self.prepared_gid = Some(gid.clone()),
                 Kind::Load => self.loads = true,
-                Kind::Ddl
-                | Kind::TemporaryDdl
-                | Kind::Do
-                | Kind::Call
-                | Kind::Unknown
-                | Kind::DiscardOther => {
+                Kind::Ddl | Kind::TemporaryDdl | Kind::Do | Kind::Unknown => {
                     self.ran_ddl = true;
+                    self.pin_what_is_defined(analysis);
                 }
+                Kind::Call | Kind::DiscardOther => self.ran_ddl = true,
                 _ => {}
             }
             for function in &facts.functions {

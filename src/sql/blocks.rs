@@ -21,6 +21,23 @@ pub enum Constant {
         /// may come from another place.
         repeated: bool,
     },
+    /// The elements of `$n`, which is an array: `= ANY ($n)`.
+    Elements {
+        number: usize,
+        /// As of a parameter.
+        repeated: bool,
+        cast: Option<ArrayOf>,
+    },
+}
+
+/// What the array that a parameter is cast to is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArrayOf {
+    Integers,
+    /// By a name that users may give to a type of theirs.
+    Texts,
+    /// As above.
+    Uuids,
 }
 
 /// What stands in a FROM, or is changed.

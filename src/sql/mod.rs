@@ -30,7 +30,7 @@ mod walk;
 
 pub use analyse::analyse;
 pub use blocks::{
-    Assigned, Block, Change, Conflict, Constant, Equal, Filter, Output, Seen, Source,
+    ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Filter, Output, Seen, Source,
 };
 pub use control::{Channel, channel, is_start_transaction};
 pub use facts::{

@@ -29,4 +29,5 @@ mod servers;
 mod session_state;
 mod soak;
 mod statements;
+mod stillness;
 mod upstream;

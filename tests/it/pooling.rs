@@ -247,7 +247,7 @@ fn a_session_whose_idle_backend_is_terminated_hears_what_the_server_says_if_it_n
                 "SELECT pid FROM pg_stat_activity WHERE usename = 'app'
                  AND application_name NOT LIKE 'pgditto%' ORDER BY query_start DESC LIMIT 1",
             );
-            postgres.psql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+            postgres.terminate(&pid);
             farewell(&mut wire)
         });
         assert!(said[0].contains("57P01"), "{before}: {}", said[0]);
@@ -303,7 +303,7 @@ fn a_session_pooled_connection_that_is_terminated_ends_its_session() {
     });
     let mut wire = Wire::connect(pgditto.port);
     let pid = wire.value("SELECT pg_backend_pid()");
-    postgres.psql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+    postgres.terminate(&pid);
     let said = farewell(&mut wire);
     assert!(said.contains("57P01"), "{said}");
 }

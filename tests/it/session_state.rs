@@ -305,6 +305,98 @@ fn defaults_that_read_a_sequence_see_their_sessions_own() {
     }
 }
 
+/// Nobody else knows of them yet, the picture of the catalogue included.
+#[test]
+fn definitions_that_read_a_sequence_pin_whoever_makes_them() {
+    let mut pair = pair();
+    pair.one.rows("CREATE SEQUENCE s");
+    pair.one
+        .rows("CREATE TABLE t (x int DEFAULT nextval('s'), y int DEFAULT -currval('s'))");
+    pair.two.rows("SELECT nextval('s')");
+    assert_eq!(
+        pair.one
+            .value("INSERT INTO t (x) VALUES (nextval('s')) RETURNING y"),
+        "-2"
+    );
+    pair.two.rows("SELECT nextval('s')");
+    assert_eq!(
+        pair.one.value("INSERT INTO t (x) VALUES (7) RETURNING y"),
+        "-2"
+    );
+    pair.assert_pinned();
+    pair.one.rows("DISCARD ALL");
+    pair.assert_shared();
+
+    pair.one.rows(
+        "CREATE FUNCTION drawn() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN LastVal(); END'",
+    );
+    pair.assert_pinned();
+}
+
+/// What keeps it from being shared is what is defined, not that something is.
+#[test]
+fn whoever_makes_a_serial_table_is_not_pinned() {
+    let mut pair = pair();
+    pair.one
+        .rows("CREATE TABLE t (id serial PRIMARY KEY, x int)");
+    for wanted in ["1", "3"] {
+        let insert = "INSERT INTO t (x) VALUES (1) RETURNING id";
+        assert_eq!(pair.one.value(insert), wanted);
+        pair.two.rows(insert);
+    }
+    pair.assert_shared();
+}
+
+/// Its plans hold the values of the statement that made them: they are no other session's, and nobody gets its connection.
+#[test]
+fn triggers_of_refint_pin_whoever_fires_them() {
+    let postgres = Postgres::start(&[]);
+    postgres.psql(
+        "CREATE EXTENSION refint; \
+         CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int); \
+         CREATE TRIGGER t BEFORE DELETE OR UPDATE ON parent FOR EACH ROW \
+             EXECUTE FUNCTION check_foreign_key(1, 'cascade', 'id', 'child', 'id'); \
+         INSERT INTO parent SELECT generate_series(1, 9); INSERT INTO child SELECT id FROM parent; \
+         GRANT ALL ON parent, child TO app",
+    );
+    let pgditto = Pgditto::start(&postgres, |options| {
+        options.set("pool.default_pool_size", 1);
+    });
+    let port = pgditto.port;
+    let mut pair = Pair {
+        one: Wire::connect(port),
+        two: Wire::connect(port),
+        port,
+        pgditto,
+        postgres,
+    };
+    eventually("the catalogue is known", || {
+        pair.two.rows("SELECT id FROM child");
+        let hits = pair.pgditto.metrics().sum("pgditto_hits_total", &[]);
+        hits > 0.0
+    });
+    for (one, two) in [(11, 12), (13, 14)] {
+        // Without plans of its own, each session would give the other's rows its own first value.
+        pair.one.rows(&format!(
+            "UPDATE parent SET id = {one} WHERE id = {}",
+            one - 10
+        ));
+        pair.two.rows(&format!(
+            "UPDATE parent SET id = {two} WHERE id = {}",
+            two - 10
+        ));
+    }
+    pair.assert_pinned();
+    let children = pair
+        .postgres
+        .psql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM child");
+    // Servers of later years keep no plans.
+    assert!(
+        ["5 6 7 8 9 11 11 12 12", "5 6 7 8 9 11 12 13 14"].contains(&children.as_str()),
+        "{children}"
+    );
+}
+
 #[test]
 fn sequence_state_is_the_sessions_own() {
     let mut pair = pair();

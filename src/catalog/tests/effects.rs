@@ -1,4 +1,5 @@
 use super::builder::{Builder, With, facts};
+use crate::catalog::picture::Volatility;
 use crate::catalog::{Catalog, Effects};
 use crate::sql::{Facts, Kind, analyse};
 
@@ -84,6 +85,21 @@ fn of_unseen_reads_of_a_sequence() {
         effects(&catalog, &facts(Kind::Select).calls("drawn", &[])),
         Effects::SEQUENCE_READ
     );
+}
+
+#[test]
+fn of_triggers_that_keep_plans_in_the_process() {
+    let mut b = Builder::new();
+    let (parent, child) = (b.table("parent"), b.table("child"));
+    let symbol = "check_foreign_key";
+    let cascades = b.function("cascades", "c", Volatility::Volatile, symbol);
+    let of_another_kind = b.function("other", "internal", Volatility::Volatile, symbol);
+    b.trigger(parent, cascades);
+    b.trigger(child, of_another_kind);
+    let catalog = b.build();
+    let of = |table: &str| effects(&catalog, &facts(Kind::Delete).writes_to(table));
+    assert!(of("parent").contains(Effects::PROCESS));
+    assert!(!of("child").contains(Effects::PROCESS));
 }
 
 #[test]

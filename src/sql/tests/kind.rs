@@ -418,3 +418,41 @@ fn definitions_that_evaluate_nothing() {
         assert!(!evaluates_nothing(sql), "{sql}");
     }
 }
+
+#[test]
+fn statements_that_would_notice_a_read() {
+    use crate::sql::{Stillness, analyse};
+    for (sql, wanted) in [
+        ("VACUUM t", Stillness::Before),
+        ("vacuum (full, analyze)", Stillness::Before),
+        ("CLUSTER t USING i", Stillness::Before),
+        ("CREATE INDEX CONCURRENTLY ON t (a)", Stillness::Before),
+        ("REINDEX TABLE CONCURRENTLY t", Stillness::Before),
+        ("DROP INDEX CONCURRENTLY i", Stillness::Before),
+        (
+            "ALTER TABLE t DETACH PARTITION p CONCURRENTLY",
+            Stillness::Before,
+        ),
+        ("LOCK t", Stillness::Before),
+        ("LOCK TABLE t IN ACCESS EXCLUSIVE MODE", Stillness::Before),
+        ("LOCK t NOWAIT", Stillness::During),
+        (
+            "LOCK TABLE ONLY s.t, u IN ACCESS EXCLUSIVE MODE NOWAIT",
+            Stillness::During,
+        ),
+        (
+            "LOCK TABLE t IN ROW EXCLUSIVE MODE NOWAIT",
+            Stillness::NotNeeded,
+        ),
+        (
+            "LOCK TABLE t IN ACCESS SHARE MODE NOWAIT",
+            Stillness::NotNeeded,
+        ),
+        ("ANALYZE t", Stillness::NotNeeded),
+        ("CREATE INDEX ON t (a)", Stillness::NotNeeded),
+        ("CREATE TABLE t (a int)", Stillness::NotNeeded),
+        ("SELECT 'VACUUM t'", Stillness::NotNeeded),
+    ] {
+        assert_eq!(analyse(sql).stillness, wanted, "{sql}");
+    }
+}

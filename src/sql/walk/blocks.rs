@@ -1,14 +1,14 @@
 //! The walk's notes of query blocks and of what confines their rows.
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, BinaryOperator, ConflictTarget, Expr, Ident, Insert,
-    JoinConstraint, ObjectName as ParsedName, ObjectNamePart, OnConflict, OnConflictAction,
-    OnInsert, SetExpr, Statement, UnaryOperator, Value,
+    ArrayElemTypeDef, Assignment, AssignmentTarget, BinaryOperator, CastKind, ConflictTarget,
+    DataType, Expr, Ident, Insert, JoinConstraint, ObjectName as ParsedName, ObjectNamePart,
+    OnConflict, OnConflictAction, OnInsert, SetExpr, Statement, UnaryOperator, Value,
 };
 
 use super::Walker;
 use crate::sql::blocks::{
-    Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source,
+    ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source,
 };
 use crate::sql::facts::{ColumnUse, ObjectName};
 use crate::sql::lexer::fold;
@@ -215,6 +215,22 @@ impl Walker {
                         self.filter_constants(seen, list, level);
                     }
                 }
+                Expr::AnyOp {
+                    left,
+                    compare_op: BinaryOperator::Eq,
+                    right,
+                    is_some: _,
+                } => match (seen(left), bare(right)) {
+                    (Some(seen), Expr::Array(list)) if list.elem.len() <= LIST_MAX => {
+                        self.filter_constants(seen, &list.elem, level);
+                    }
+                    (Some(seen), array) => {
+                        if let Some(elements) = elements(array) {
+                            self.filter(seen, Equal::Constants(vec![elements]), level);
+                        }
+                    }
+                    (None, _) => {}
+                },
                 _ => {}
             }
         }
@@ -247,7 +263,11 @@ impl Walker {
             change = None;
         }
         for constant in constants(&mut blocks, &mut change) {
-            if let Constant::Parameter { number, repeated } = constant {
+            if let Constant::Parameter { number, repeated }
+            | Constant::Elements {
+                number, repeated, ..
+            } = constant
+            {
                 let uses = prepared.parameters.iter().filter(|used| *used == number);
                 *repeated = uses.count() != 1;
             }
@@ -409,6 +429,46 @@ fn constant(expression: &Expr) -> Option<Constant> {
             number: name.strip_prefix('$')?.parse().ok()?,
             repeated: true,
         }),
+        _ => None,
+    }
+}
+
+fn bare(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Nested(inner) => bare(inner),
+        _ => expression,
+    }
+}
+
+/// `$1`, or `$1::int[]` and its like.
+fn elements(array: &Expr) -> Option<Constant> {
+    let (array, cast) = match array {
+        Expr::Cast {
+            kind: CastKind::DoubleColon | CastKind::Cast,
+            expr,
+            data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(of, None)),
+            ..
+        } => (bare(expr), Some(array_of(of)?)),
+        _ => (array, None),
+    };
+    match constant(array)? {
+        Constant::Parameter { number, repeated } => Some(Constant::Elements {
+            number,
+            repeated,
+            cast,
+        }),
+        _ => None,
+    }
+}
+
+fn array_of(element: &DataType) -> Option<ArrayOf> {
+    match element {
+        DataType::Int(None)
+        | DataType::Integer(None)
+        | DataType::BigInt(None)
+        | DataType::SmallInt(None) => Some(ArrayOf::Integers),
+        DataType::Text => Some(ArrayOf::Texts),
+        DataType::Uuid => Some(ArrayOf::Uuids),
         _ => None,
     }
 }

@@ -383,6 +383,96 @@ fn parameters_are_values_too_in_text_and_binary() {
 }
 
 #[test]
+fn the_elements_of_an_array_are_values_too() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    // A binary array of one dimension.
+    let array = |oid: u32, elements: &[&[u8]]| {
+        let mut bytes = Vec::new();
+        for number in [1, 0, oid, elements.len() as u32, 1] {
+            bytes.extend(number.to_be_bytes());
+        }
+        for element in elements {
+            bytes.extend((element.len() as u32).to_be_bytes());
+            bytes.extend(*element);
+        }
+        bytes
+    };
+    let four = array(23, &[&[0, 0, 0, 7], &[0, 0, 0, 3]]);
+    let eight = array(20, &[&[0, 0, 0, 0, 0, 0, 0, 7]]);
+    const ANY: &str = "id = ANY ($1)";
+    const CAST: &str = "id = ANY ($1::int[])";
+    let ways: [(&str, &[u32], &[u16], &[u8]); 8] = [
+        (ANY, &[], &[], b"{3,7}"),
+        (ANY, &[1007], &[0], b" { +07 , NULL, \"3\" }"),
+        (ANY, &[1007], &[1], &four),
+        (ANY, &[], &[1], &four),
+        (ANY, &[1016], &[1], &eight),
+        (CAST, &[], &[], b"{7}"),
+        (CAST, &[1007], &[1], &four),
+        ("id = SOME (($1))", &[1005], &[], b"{7,7,7}"),
+    ];
+    let select = |on: &str| format!("SELECT id, amount FROM acc WHERE {on} ORDER BY id");
+    let update = |on: &str| format!("UPDATE acc SET amount = amount + 1 WHERE {on}");
+    let eight = "SELECT id, amount FROM acc WHERE id = 8";
+    for (on, types, formats, value) in ways {
+        for (read_on, read_types, read_formats, read_value) in ways {
+            let read = batch(
+                &select(read_on),
+                read_types,
+                read_formats,
+                &[Some(read_value)],
+            );
+            becomes_hit(&mut pair, &read);
+            pair.becomes_hit(eight);
+            write_batch(
+                &mut pair,
+                &batch(&update(on), types, formats, &[Some(value)]),
+            );
+            pair.hit(eight);
+            assert_eq!(pair.look_batch(&read), Served::Miss, "{on} {read_on}");
+            pair.write("UPDATE acc SET amount = 0 WHERE id = 8");
+            assert_eq!(pair.look_batch(&read), Served::Hit);
+        }
+        // Constants, and texts.
+        pair.invalidates(
+            "SELECT id, amount FROM acc WHERE id = ANY (ARRAY[1, 7])",
+            &update("id = '7'"),
+        );
+        pair.leaves_alone(
+            "SELECT id, amount FROM acc WHERE owner = ANY (ARRAY['o1', 'o7'])",
+            &update("owner = 'o8'"),
+        );
+    }
+    let seven = select("id = 7");
+    for (write, types, value) in [
+        // What cannot be told: other types, other dimensions, too many, a slice, a cast that rounds.
+        (ANY, &[1231][..], &b"{7.0}"[..]),
+        (ANY, &[1022], b"{7}"),
+        (ANY, &[], b"{{7},{9}}"),
+        (ANY, &[], b"[2:2]={7}"),
+        (ANY, &[], b"{1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17}"),
+        ("id = ANY ($1::numeric[]::int[])", &[], b"{6.8}"),
+        ("id = ANY ($1::int[])", &[1009], b"{7}"),
+        ("id = ANY ($1) AND $1 IS NOT NULL", &[], b"{7}"),
+        ("id = ANY (ARRAY[6.5, 7])", &[], b""),
+        ("id = ANY ('{7}')", &[], b""),
+        ("id = ANY (SELECT 7)", &[], b""),
+        ("id >= ANY ($1)", &[], b"{7}"),
+        ("owner = ANY ($1::varchar(2)[])", &[], b"{o77}"),
+    ] {
+        pair.becomes_hit(&seven);
+        let value = Some(value);
+        let values = match write.contains('$') {
+            true => std::slice::from_ref(&value),
+            false => &[],
+        };
+        write_batch(&mut pair, &batch(&update(write), types, &[], values));
+        assert_ne!(pair.look(&seven), Served::Hit, "{write}");
+    }
+}
+
+#[test]
 fn a_statement_that_is_prepared_once_touches_the_rows_of_each_bind() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
@@ -716,7 +806,7 @@ fn text(random: &mut Random, n: u64) -> String {
 fn condition(random: &mut Random, alias: &str) -> String {
     let n = random.below(6);
     let m = random.below(6);
-    match random.below(10) {
+    match random.below(11) {
         0..=2 => format!("{alias}.id = {}", integer(random, n)),
         3 => format!("{} = {alias}.b AND {alias}.x >= 0", integer(random, n)),
         4 => format!("{alias}.k = {}", text(random, n)),
@@ -728,6 +818,7 @@ fn condition(random: &mut Random, alias: &str) -> String {
         6 => format!("{alias}.id = {n} AND {alias}.k = {}", text(random, m)),
         7 => format!("({alias}.id = {n} OR {alias}.b = {m})"),
         8 => format!("{alias}.id + 0 = {n}"),
+        9 => format!("{alias}.id = ANY (ARRAY[{n}, {}])", integer(random, m)),
         _ => format!("{alias}.v = {}", text(random, n)),
     }
 }

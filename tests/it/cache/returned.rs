@@ -440,3 +440,29 @@ fn writes_whose_rows_tell_their_keys_are_counted() {
     pair.write("INSERT INTO orders (v) VALUES (DEFAULT) RETURNING tenant");
     assert_eq!((count("known"), count("unknown")), (3.0, 2.0));
 }
+
+/// A portal of the protocol has a name that SQL finds.
+#[test]
+fn a_write_that_fetch_runs_is_seen() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    for run in ["FETCH ALL FROM p", "MOVE 1 FROM p"] {
+        pair.invalidates_by(
+            &of_tenant(1),
+            |pair| {
+                pair.write("BEGIN");
+                let mut bind = Batch::default();
+                bind.parse(
+                    "",
+                    "UPDATE orders SET v = v + 1 WHERE id = 1 RETURNING tenant",
+                    &[],
+                );
+                bind.bind("p", "", &[], &[], &[]).flush().sync();
+                pair.via.batch(&bind);
+                pair.write(run);
+                pair.write("COMMIT");
+            },
+            run,
+        );
+    }
+}
