@@ -160,6 +160,13 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         relation.draws_sequence |= serials.contains(&relation.oid);
         relation.reads_sequence = current_values.contains(&relation.oid);
         relation.definition = definitions.views.remove(&relation.oid);
+        if let Some(policies) = &mut relation.policies {
+            // Without its text it is a statement that nobody understands.
+            *policies = definitions
+                .policies
+                .remove(&relation.oid)
+                .unwrap_or_else(|| "?".into());
+        }
     }
     add_keys(&mut relations, rows(keys, key)?);
     let mut functions = rows(functions, function)?;
@@ -212,6 +219,7 @@ fn rows<T>(result: Outcome<Vec<Row>>, read: impl Fn(&Row) -> Outcome<T>) -> Outc
 #[derive(Default)]
 struct Definitions {
     views: HashMap<u32, String>,
+    policies: HashMap<u32, String>,
     functions: HashMap<u32, String>,
 }
 
@@ -220,8 +228,9 @@ impl Definitions {
         let mut definitions = Self::default();
         for row in result? {
             let of = match row.try_get(0)? {
-                true => &mut definitions.views,
-                false => &mut definitions.functions,
+                "v" => &mut definitions.views,
+                "p" => &mut definitions.policies,
+                _ => &mut definitions.functions,
             };
             if let Some(text) = row.try_get(2)? {
                 of.insert(row.try_get(1)?, text);
@@ -276,7 +285,7 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
         draws_sequence: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
         reads_sequence: false,
         definition: None,
-        policies: row.try_get(5)?,
+        policies: row.try_get::<_, bool>(5)?.then(String::new),
     }))
 }
 

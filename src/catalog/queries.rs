@@ -115,9 +115,7 @@ pub(super) const SUPERUSERS: &str = "SELECT rolname::text FROM pg_catalog.pg_rol
 /// Columns as parallel arrays: one row a relation.
 pub(super) const RELATIONS: &str = r"
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, r.rolname::text,
-       CASE WHEN c.relrowsecurity OR c.relforcerowsecurity THEN COALESCE((
-            SELECT 'SELECT ' || pg_catalog.string_agg('(' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', ', ')
-            FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')), 'SELECT true') END,
+       c.relrowsecurity OR c.relforcerowsecurity,
        a.names, a.types, a.identity,
        a.numbers, a.modifiers, a.deterministic, a.generated
 FROM pg_catalog.pg_class c
@@ -210,13 +208,20 @@ LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
 WHERE (p.oid >= 16384 OR n.nspname NOT IN ('pg_catalog', 'information_schema'))
   AND n.nspname NOT LIKE 'pg\_temp\_%'";
 
-/// Of views (true), and of functions with a body in standard SQL, which the loader cuts to the body.
+/// Of views (v), the conditions of the policies that a read may be under as one query (p), and functions with a
+/// body in standard SQL (f), which the loader cuts to the body.
 pub(super) const DEFINITIONS: &str = r"
-SELECT true, c.oid, pg_catalog.pg_get_viewdef(c.oid)
+SELECT 'v', c.oid, pg_catalog.pg_get_viewdef(c.oid)
 FROM pg_catalog.pg_class c
 WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND c.relpersistence <> 't'
 UNION ALL
-SELECT false, p.oid, pg_catalog.pg_get_functiondef(p.oid)
+SELECT 'p', c.oid, COALESCE((
+    SELECT 'SELECT ' || pg_catalog.string_agg('(' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', ', ')
+    FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*')), 'SELECT true')
+FROM pg_catalog.pg_class c
+WHERE (c.relrowsecurity OR c.relforcerowsecurity) AND c.oid >= 16384 AND c.relpersistence <> 't'
+UNION ALL
+SELECT 'f', p.oid, pg_catalog.pg_get_functiondef(p.oid)
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang

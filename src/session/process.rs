@@ -46,7 +46,11 @@ impl Session {
             }
             false
         });
-        wanted.get()
+        match wanted.get() {
+            // It would get another number than it was told.
+            Past::NoTemporarySchema if self.preference.is_some() => Past::Anything,
+            past => past,
+        }
     }
 
     fn past_for(&self, function: &FunctionUse) -> Past {

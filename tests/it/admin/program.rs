@@ -243,7 +243,7 @@ fn a_pause_holds_for_users_who_come_after_it() {
         let late = std::thread::spawn(move || {
             let parameters = [("user", "later"), ("database", "app")];
             let mut late = Wire::try_login(port, 0, &parameters, "secret").expect("let in");
-            late.value("SELECT session_user")
+            late.value("/* pgditto: no_cache */ SELECT session_user")
         });
         eventually("it waits", || {
             let mut pools = console.show("POOLS");
