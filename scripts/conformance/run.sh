@@ -204,10 +204,11 @@ for part in ${1:-regress pipeline isolation}; do
             conform regress 'extended quick' 10 1
             ;;
         regress)
-            conform regress 'simple serial' 60 3
-            conform regress 'simple parallel' 60 3
-            conform regress 'simple parallel' 10 3
-            conform regress 'extended serial' 60 3
+            for size in 60 10; do
+                conform regress 'simple serial' "$size" 3
+                conform regress 'simple parallel' "$size" 3
+                conform regress 'extended serial' "$size" 3
+            done
             ;;
         pipeline) conform pipeline all 60 1 ;;
         isolation) conform isolation all 60 2 ;;

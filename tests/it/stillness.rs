@@ -19,6 +19,8 @@ async fn busy() -> Busy {
         ("autovacuum", "off"),
         ("wal_level", "minimal"),
         ("max_wal_senders", "0"),
+        // VACUUM takes no page for visible whose commit is not on disk.
+        ("synchronous_commit", "on"),
     ]);
     postgres.psql_as(
         "app",

@@ -402,7 +402,8 @@ fn the_elements_of_an_array_are_values_too() {
     let eight = array(20, &[&[0, 0, 0, 0, 0, 0, 0, 7]]);
     const ANY: &str = "id = ANY ($1)";
     const CAST: &str = "id = ANY ($1::int[])";
-    let ways: [(&str, &[u32], &[u16], &[u8]); 8] = [
+    type Way<'a> = (&'a str, &'a [u32], &'a [u16], &'a [u8]);
+    let ways: [Way<'_>; 8] = [
         (ANY, &[], &[], b"{3,7}"),
         (ANY, &[1007], &[0], b" { +07 , NULL, \"3\" }"),
         (ANY, &[1007], &[1], &four),
