@@ -92,6 +92,7 @@ impl Connection {
         let (in_recovery, read_only) = match told {
             (Some(in_recovery), Some(read_only)) => (in_recovery, read_only),
             // Servers before 14, and poolers, do not tell.
+            _ if is_physical(options) => self.asked_of_a_walsender(options).await?,
             _ => {
                 let deadline = Instant::now() + options.timeout;
                 let rows = self
@@ -109,4 +110,33 @@ impl Connection {
         };
         Ok(fits(wanted, in_recovery, read_only))
     }
+
+    /// Whether the server is in recovery, and whether it is read-only, in the only words of SQL that a
+    /// physical walsender knows.
+    async fn asked_of_a_walsender(
+        &mut self,
+        options: &ConnectOptions,
+    ) -> Result<(bool, bool), UpstreamError> {
+        let deadline = Instant::now() + options.timeout;
+        let mut shown = [false; 2];
+        let names = ["transaction_read_only", "default_transaction_read_only"];
+        for (is_on, name) in shown.iter_mut().zip(names) {
+            let rows = self.simple(&format!("SHOW {name}"), deadline).await?;
+            let value = rows.first().and_then(|row| row.first());
+            *is_on = value.and_then(|value| value.as_deref()) == Some("on");
+        }
+        match shown {
+            [false, _] => Ok((false, false)),
+            [true, false] => Ok((true, true)),
+            [true, true] => Err(UpstreamError::Unproven(
+                "the server does not tell replication connections whether it is in recovery".into(),
+            )),
+        }
+    }
+}
+
+/// Whether the connection is to be one of physical replication.
+fn is_physical(options: &ConnectOptions) -> bool {
+    let mut parameters = options.parameters.iter();
+    parameters.any(|(name, value)| name == "replication" && value == "true")
 }
