@@ -99,9 +99,7 @@ pub fn soak(plan: &Plan) -> Report {
         ("wal_writer_flush_after", "0"),
     ]);
     postgres.allow("host all all 127.0.0.1/32 trust");
-    postgres.psql(&format!(
-        "CREATE DATABASE {DATABASE} OWNER app; GRANT pg_checkpoint TO app"
-    ));
+    postgres.psql(&format!("CREATE DATABASE {DATABASE} OWNER app"));
     for sql in schema().split_inclusive("\n         CHECKPOINT;") {
         let made = Wire::connect(postgres.port, "postgres", DATABASE, &[])
             .query(&format!("SET ROLE app; {sql}").replace("CHECKPOINT;", ""));
