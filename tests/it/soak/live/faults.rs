@@ -41,6 +41,7 @@ impl Stage<'_> {
             }
             match focus {
                 Focus::Everything => {}
+                Focus::Nothing => continue,
                 Focus::Kills => {
                     self.kill_pgditto(Duration::from_secs(8));
                     continue;

@@ -4,6 +4,7 @@ mod client;
 mod faults;
 mod history;
 mod proxy;
+mod scenes;
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -18,7 +19,17 @@ pub use history::Anomaly;
 use history::History;
 
 const DATABASE: &str = "soak";
-const TABLES: &[(&str, i64)] = &[("v0", 4), ("v1", 4), ("v2", 2), ("src", 1), ("dst", 1)];
+const TABLES: &[(&str, i64)] = &[
+    ("v0", 4),
+    ("v1", 4),
+    ("v2", 2),
+    ("src", 1),
+    ("dst", 1),
+    ("c0", 1),
+    ("c1", 1),
+    ("c2", 1),
+    ("c3", 1),
+];
 /// What a commit looks like of which something may happen on its way.
 const SLOW_COMMIT: &str = "COMMIT -- slow";
 const WRITERS: u64 = 6;
@@ -37,6 +48,8 @@ pub enum Focus {
     Kills,
     /// PostgreSQL crashes.
     Crashes,
+    /// Nothing fails.
+    Nothing,
 }
 
 /// How one run is done.
@@ -64,6 +77,7 @@ fn schema() -> String {
          CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(NEW.seconds); RETURN NULL; END$$;
          CREATE CONSTRAINT TRIGGER pause AFTER INSERT ON pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pause();
          CREATE TABLE ddl (id int);
+         CREATE TABLE held (id int);
          CREATE TABLE acc_a (id int PRIMARY KEY, amount int);
          CREATE TABLE acc_b (id int PRIMARY KEY, amount int);
          INSERT INTO acc_a SELECT g, 1000 FROM generate_series(0, 2) g;
@@ -79,6 +93,14 @@ fn schema() -> String {
              INSERT INTO {table} SELECT g, 0, 0 FROM generate_series(0, {last}) g;
              CREATE VIEW all_{table} AS SELECT * FROM {table};"
         );
+    }
+    for table in scenes::BORN {
+        for column in 0..scenes::COLUMNS {
+            let _ = write!(
+                sql,
+                "ALTER TABLE {table} ADD COLUMN k{column} int DEFAULT 0;"
+            );
+        }
     }
     sql.push_str(
         "CREATE FUNCTION copy_over() RETURNS trigger LANGUAGE plpgsql AS
@@ -150,9 +172,14 @@ pub fn soak(plan: &Plan) -> Report {
         if matches!(focus, Focus::Everything | Focus::Kills) {
             scope.spawn(move || slow.run_slow(focus));
         }
-        let (history, ddl) = (&history, random.branch(50));
-        if focus == Focus::Everything {
-            scope.spawn(move || client::behind_ddl(history, address, &ddl));
+        let history = &history;
+        let (ddl, births, locks) = (random.branch(50), random.branch(51), random.branch(52));
+        if matches!(focus, Focus::Everything | Focus::Nothing) {
+            scope.spawn(move || scenes::behind_ddl(history, address, &ddl));
+            scope.spawn(move || scenes::births(history, address, &births));
+        }
+        if focus == Focus::Nothing {
+            scope.spawn(move || scenes::locks(history, address, &locks));
         }
         let mut stage = faults::Stage {
             postgres: &mut postgres,
