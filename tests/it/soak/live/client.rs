@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::Focus;
 use super::history::{Anomaly, History, Known, NEVER, Writing};
+use super::{Focus, UNLOGGED};
 use crate::cache::wire::{Batch, Reply, Wire};
 use crate::soak::random::Random;
 
@@ -94,6 +94,17 @@ impl<'a> Client<'a> {
             self.history.judge(at, &known, version, sql);
         }
         Ok(())
+    }
+
+    /// Some reads and writes.
+    pub fn run_briefly(mut self) {
+        for _ in 0..60 {
+            let at = self.random.below(self.history.rows.len());
+            let _ = match self.random.below(4) {
+                0 => self.write(at),
+                _ => self.read(at).map(drop),
+            };
+        }
     }
 
     /// Commits that take their time, so that something may happen to them.
@@ -252,6 +263,12 @@ impl<'a> Client<'a> {
                     .judge(place, known, version, &format!("{way}: {sql}"));
             }
         }
+        // What is not there is older than all that was written.
+        if table == UNLOGGED && rows.iter().all(|(there, _)| *there != id) {
+            let known = known.iter().find(|(place, _)| *place == at);
+            let (place, known) = known.expect("it was asked for");
+            self.history.judge(*place, known, 0, &sql);
+        }
         Ok(rows)
     }
 
@@ -317,8 +334,8 @@ impl<'a> Client<'a> {
 
     fn write(&mut self, at: usize) -> Result<(), Lost> {
         let history = self.history;
-        if history.rows[at].table == "src" {
-            // Its trigger writes elsewhere.
+        if ["src", "fsrc"].contains(&history.rows[at].table) {
+            // Their triggers write elsewhere.
             return Ok(());
         }
         let Some(writing) = history.write(at) else {
@@ -345,11 +362,15 @@ impl<'a> Client<'a> {
             self.history.rows[at].id,
             writing.version,
         );
-        let update = format!("UPDATE {table} SET version = {next} WHERE id = {id}");
-        let never = format!(
-            "UPDATE {table} SET version = {} WHERE id = {id}",
-            NEVER + next
-        );
+        let unlogged = table == UNLOGGED;
+        let set = |version: i64| match unlogged {
+            true => format!(
+                "INSERT INTO {table} VALUES ({id}, {version}) \
+                 ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version"
+            ),
+            false => format!("UPDATE {table} SET version = {version} WHERE id = {id}"),
+        };
+        let (update, never) = (set(next), set(NEVER + next));
         // What means everything, or changes the catalogue, leaves nothing to hit for a while.
         let way = match self
             .random
@@ -364,6 +385,11 @@ impl<'a> Client<'a> {
             n => *[0, 1, 2, 3, 5, 6, 7, 8, 10, 12].get(n % 10).unwrap_or(&12),
         };
         match way {
+            // They need the row.
+            3 | 4 | 6 if unlogged => {
+                writing.commits();
+                self.query(&update)?;
+            }
             0 => {
                 self.query("BEGIN")?;
                 self.query(&never)?;

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use super::client::{Address, Client, Lost};
 use super::history::{Anomaly, History};
-use crate::cache::wire::Wire;
+use crate::cache::wire::{Reply, Wire};
 use crate::soak::random::Random;
+
+/// After a change of definitions there are no hits for a while, and others want some.
+const BETWEEN_DEFINITIONS: Duration = Duration::from_secs(2);
 
 /// Columns of each table of [`BORN`], by each of which it is read for the first time once.
 pub const COLUMNS: usize = 14;
@@ -20,7 +23,7 @@ pub fn behind_ddl(history: &History, address: Address, random: &Random) {
     let (src, dst) = (history.place("src", 0), history.place("dst", 0));
     while !history.is_over() {
         let _ = behind_ddl_once(history, address, &mut maker, &mut reader, src, dst);
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(BETWEEN_DEFINITIONS);
     }
 }
 
@@ -33,11 +36,7 @@ fn behind_ddl_once(
     dst: usize,
 ) -> Result<(), Lost> {
     maker.query("DROP TRIGGER IF EXISTS copies ON src")?;
-    // Until the catalogue is known again every write means everything, and this one must not.
-    for _ in 0..15 {
-        reader.read(dst)?;
-        thread::sleep(Duration::from_millis(100));
-    }
+    until_known(reader, dst)?;
     let (Some(one), Some(two)) = (history.write(src), history.write(dst)) else {
         return Ok(());
     };
@@ -50,14 +49,7 @@ fn behind_ddl_once(
     let (a, b) = (one.version, two.version);
     let sql = format!("UPDATE src SET version = {a}, other = {b} WHERE id = 0");
     let answer = thread::scope(|scope| {
-        let waits = scope.spawn(|| {
-            let mut waits = Client::new(history, address, Random::new(3), false, 92);
-            waits.query("BEGIN")?;
-            waits.query(&sql)?;
-            // Time enough for others to read the old row, and for it to be kept.
-            thread::sleep(Duration::from_millis(1_500));
-            waits.query("COMMIT")
-        });
+        let waits = scope.spawn(|| wait_and_commit(history, address, &sql));
         thread::sleep(Duration::from_millis(60));
         let made = maker.query("COMMIT");
         (made, waits.join().unwrap_or(Err(Lost)))
@@ -74,6 +66,83 @@ fn behind_ddl_once(
         reader.read(dst)?;
     }
     Ok(())
+}
+
+/// A writer that waits for a row fires a trigger whose function is replaced meanwhile, and then writes `fdst`.
+pub fn behind_function(history: &History, address: Address, random: &Random) {
+    let mut maker = Client::new(history, address, random.branch(1), false, 97);
+    let mut reader = Client::new(history, address, random.branch(2), false, 98);
+    while !history.is_over() {
+        let _ = behind_function_once(history, address, &mut maker, &mut reader);
+        thread::sleep(BETWEEN_DEFINITIONS);
+    }
+}
+
+fn function(body: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {body} RETURN NULL; END$$"
+    )
+}
+
+fn behind_function_once(
+    history: &History,
+    address: Address,
+    maker: &mut Client<'_>,
+    reader: &mut Client<'_>,
+) -> Result<(), Lost> {
+    let (src, dst) = (history.place("fsrc", 0), history.place("fdst", 0));
+    maker.query(&function(""))?;
+    until_known(reader, dst)?;
+    let (Some(one), Some(two)) = (history.write(src), history.write(dst)) else {
+        return Ok(());
+    };
+    let (a, b) = (one.version, two.version);
+    let sql = format!("UPDATE fsrc SET version = {a}, other = {b} WHERE id = 0");
+    let mut holder = Client::new(history, address, Random::new(5), false, 99);
+    holder.query("BEGIN")?;
+    holder.query("SELECT FROM fsrc WHERE id = 0 FOR UPDATE")?;
+    one.commits();
+    two.commits();
+    let answer = thread::scope(|scope| {
+        let waits = scope.spawn(|| wait_and_commit(history, address, &sql));
+        thread::sleep(Duration::from_millis(60));
+        let made = maker.query(&function(
+            "UPDATE fdst SET version = NEW.other WHERE id = 0;",
+        ));
+        let freed = holder.query("ROLLBACK");
+        let waited = waits.join().unwrap_or(Err(Lost));
+        made.and(freed).and(waited)
+    });
+    if answer.is_ok() {
+        one.acknowledged();
+        // The function was replaced before the row was free.
+        two.acknowledged();
+    } else {
+        one.unknown();
+        two.unknown();
+    }
+    for _ in 0..4 {
+        reader.read(dst)?;
+    }
+    Ok(())
+}
+
+/// Until the catalogue is known again every write means everything, and the next one must not.
+fn until_known(reader: &mut Client<'_>, at: usize) -> Result<(), Lost> {
+    for _ in 0..15 {
+        reader.read(at)?;
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Writes, and leaves others time enough to read the old row, and to have it kept.
+fn wait_and_commit(history: &History, address: Address, sql: &str) -> Result<Reply, Lost> {
+    let mut waits = Client::new(history, address, Random::new(3), false, 92);
+    waits.query("BEGIN")?;
+    waits.query(sql)?;
+    thread::sleep(Duration::from_millis(1_500));
+    waits.query("COMMIT")
 }
 
 /// Reads begin to be told apart by a column while a write is under way that does not know it.
