@@ -174,7 +174,8 @@ fn birth(
     let read = format!("SELECT id, version FROM {table} WHERE k{column} = 0");
     writer.query("BEGIN")?;
     writer.query(&format!("UPDATE {table} SET version = {next} WHERE id = 0"))?;
-    reader.read_by(at, &read)?;
+    // What becomes of the read must not leave the transaction open.
+    let _ = reader.read_by(at, &read);
     writing.commits();
     if writer.query("COMMIT").is_ok() {
         writing.acknowledged();
