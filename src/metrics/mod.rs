@@ -26,7 +26,7 @@ use prometheus::{IntCounter, IntCounterVec, Registry, TextEncoder};
 
 pub use database::{Averages, DatabaseMetrics, DatabaseStats, Timing, Totals};
 pub use reason::{
-    Cancel, ErrorOrigin, FailedLogin, Invalidation, Learning, ListenerEnd, Outcome, Refusal, Tier,
+    Asker, Cancel, ErrorOrigin, FailedLogin, Invalidation, Learning, ListenerEnd, Outcome, Refusal, Tier,
     Verification,
 };
 pub use snapshot::{
