@@ -346,6 +346,18 @@ impl Session {
         refused && exchange.additions.any()
     }
 
+    /// The statements to which the unit gave names are prepared again when it runs again.
+    pub(super) fn forget_prepared(&mut self, work: &Work<'_>) {
+        let Work::Extended { frames, .. } = work else {
+            return;
+        };
+        for frame in frames.iter().filter(|frame| frame.tag() == tag::frontend::PARSE) {
+            if let Ok(parse) = frontend::Parse::read(frame.body()) {
+                self.statements.remove(parse.name);
+            }
+        }
+    }
+
     /// A portal of ours whose Bind the server never came to leaves the one before it.
     pub(super) fn forget_unbound(&mut self, exchange: &Exchange) {
         if exchange.additions.any() && !exchange.additions.bound {

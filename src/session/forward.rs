@@ -88,6 +88,7 @@ impl Session {
                 Past::Nothing
             }
             Attempt::RunPlainly => {
+                self.forget_prepared(&work);
                 self.adds_nothing = true;
                 past
             }
