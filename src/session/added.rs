@@ -305,6 +305,7 @@ impl Session {
         meaning: &mut Meaning,
         exchange: &mut Exchange,
     ) -> Option<Added> {
+        meaning.single.as_ref()?.narrow.as_ref()?.returnable.as_ref()?;
         let query = frontend::Query::read(frame.body()).ok()?;
         let added = self.addition(analysis, query.sql, meaning)?;
         meaning.returned = Some(added.told.returned.clone());

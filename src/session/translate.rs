@@ -30,10 +30,7 @@ impl Session {
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) {
-        let added = match unsynced {
-            true => None,
-            false => self.query_added(frame, analysis, meaning, exchange),
-        };
+        let added = self.query_added(frame, analysis, meaning, exchange);
         let asker = match &added {
             Some(_) => Asker::Proxy,
             None => Asker::Client,
