@@ -1,7 +1,7 @@
 //! Which columns of a write would be worth knowing.
 
 use super::tags::Tags;
-use crate::catalog::{Columns, ColumnNumber, Region};
+use crate::catalog::{ColumnNumber, Columns, Region};
 
 impl Tags {
     /// The columns that `regions`, all of one relation, leave open, and by which some class tells its rows of which all
@@ -45,7 +45,10 @@ mod tests {
             assert!(tags.stamp([read], tags.picture()).is_clean());
         }
         assert_eq!(tags.wanted(&by_key, |_| true).as_slice(), [2, 3, 4, 5]);
-        assert_eq!(tags.wanted(&by_key, |column| column != 5).as_slice(), [2, 3]);
+        assert_eq!(
+            tags.wanted(&by_key, |column| column != 5).as_slice(),
+            [2, 3]
+        );
         assert!(tags.wanted(&by_key, |_| false).is_empty());
         // Of each region it must be known.
         let moved = [region(&[1]), region(&[1, 2])];

@@ -27,7 +27,7 @@ use super::state::Pin;
 use super::statements::{Bound, ClientStatement, Statement};
 use super::unnamed::{Finished, UnnamedPortal};
 use super::upkeep::CONTROL_TIMEOUT;
-use crate::cache::Moment;
+use crate::cache::{Moment, Writer};
 use crate::catalog::{ColumnNumber, Columns, Effects, KEYS_MAX, RelationOid, Returned};
 use crate::config::CacheMode;
 use crate::sql::{self, Change};
@@ -123,6 +123,8 @@ impl Session {
             && !self.adds_nothing
             && self.tx.status != TransactionStatus::Failed
             && !self.tx.local_settings
+            // DDL of the same transaction is seen by nobody else yet.
+            && !self.writer.as_ref().is_some_and(Writer::touches_everything)
             && !self.effects.intersects(unseen)
             && self.is_utf8()
             && self.standard_strings()
@@ -223,16 +225,17 @@ impl Session {
         self.database.readable.insert(key, readable);
     }
 
-    /// Sends the Bind of the unnamed portal with an addition, in place of the client's; false if there is nothing to
-    /// add. `upstream_name` is empty for the unnamed statement.
+    /// Sends the Bind of the unnamed portal with an addition, in place of the client's: of which statement, and how it
+    /// is called there. `None`: there is nothing to add, and nothing was sent.
     pub(super) fn bind_added(
         &mut self,
-        statement: &Arc<Statement>,
+        prepared: &ClientStatement,
         bind: &Bind<'_>,
         frame: &Frame,
         connection: &mut Connection,
         exchange: &mut Exchange,
     ) -> Option<(Arc<Statement>, Vec<u8>)> {
+        let statement = &prepared.statement;
         let facts = statement.analysis.single()?;
         let changes = matches!(
             facts.change,
@@ -251,7 +254,15 @@ impl Session {
         let mut meaning = self.meaning(analysis);
         self.narrow(&mut meaning, analysis, Some((statement.as_ref(), bind)));
         let added = self.addition(analysis, &statement.sql, &meaning)?;
-        let variant = self.intern(&added.sql, &statement.parameter_types);
+        // Types that the client did not declare are those of when it prepared the statement.
+        let then = &statement.reading;
+        let is_of_now = then.catalogue == meaning.catalogue && then.scope == self.scope.digest;
+        let types = match prepared.told.get() {
+            _ if is_of_now => &statement.parameter_types,
+            Some(shape) => &shape.parameter_types,
+            None => return None,
+        };
+        let variant = self.intern(&added.sql, types);
         if variant.is_retired() {
             return None;
         }
@@ -305,7 +316,13 @@ impl Session {
         meaning: &mut Meaning,
         exchange: &mut Exchange,
     ) -> Option<Added> {
-        meaning.single.as_ref()?.narrow.as_ref()?.returnable.as_ref()?;
+        meaning
+            .single
+            .as_ref()?
+            .narrow
+            .as_ref()?
+            .returnable
+            .as_ref()?;
         let query = frontend::Query::read(frame.body()).ok()?;
         let added = self.addition(analysis, query.sql, meaning)?;
         meaning.returned = Some(added.told.returned.clone());
@@ -327,7 +344,10 @@ impl Session {
             Work::FunctionCall(_) => false,
             Work::Extended { frames, .. } => {
                 let count = |tag| frames.iter().filter(|frame| frame.tag() == tag).count();
-                count(tag::frontend::EXECUTE) == 1 && count(tag::frontend::BIND) == 1
+                count(tag::frontend::EXECUTE) == 1
+                    && count(tag::frontend::BIND) == 1
+                    && count(tag::frontend::QUERY) == 0
+                    && count(tag::frontend::FUNCTION_CALL) == 0
             }
         }
     }
@@ -335,8 +355,8 @@ impl Session {
     /// What the server has refused is not added again under this catalogue.
     pub(super) fn note_refused(&mut self, exchange: &Exchange) -> bool {
         let code = exchange.outcome.error.as_ref();
-        let refused = exchange.outcome.error_is_bare
-            && code.is_some_and(|code| REFUSALS.contains(&code));
+        let refused =
+            exchange.outcome.error_is_bare && code.is_some_and(|code| REFUSALS.contains(&code));
         if refused {
             for told in &exchange.additions.rows {
                 for &column in &told.columns {
@@ -352,7 +372,10 @@ impl Session {
         let Work::Extended { frames, .. } = work else {
             return;
         };
-        for frame in frames.iter().filter(|frame| frame.tag() == tag::frontend::PARSE) {
+        for frame in frames
+            .iter()
+            .filter(|frame| frame.tag() == tag::frontend::PARSE)
+        {
             if let Ok(parse) = frontend::Parse::read(frame.body()) {
                 self.statements.remove(parse.name);
             }
@@ -375,7 +398,8 @@ fn append(sql: &[u8], clause: &str) -> Option<Vec<u8>> {
         return None;
     };
     let end = (statement.as_ptr() as usize).checked_sub(text.as_ptr() as usize)? + statement.len();
-    let (before, after) = (scan.well_formed && text.is_char_boundary(end)).then(|| text.split_at(end))?;
+    let (before, after) =
+        (scan.well_formed && text.is_char_boundary(end)).then(|| text.split_at(end))?;
     Some([before, clause, after].concat().into_bytes())
 }
 
@@ -390,9 +414,18 @@ mod tests {
             (" DELETE FROM t ; ", " DELETE FROM t+ ; "),
             ("DELETE FROM t -- all", "DELETE FROM t+ -- all"),
             ("DELETE FROM t--;", "DELETE FROM t+--;"),
-            ("/* a */ DELETE /* b */ FROM t /* c */;;", "/* a */ DELETE /* b */ FROM t+ /* c */;;"),
-            ("DELETE FROM t WHERE a = ';--'", "DELETE FROM t WHERE a = ';--'+"),
-            ("DELETE FROM t WHERE a = 'ä'\n  'b' -- c\n;", "DELETE FROM t WHERE a = 'ä'\n  'b'+ -- c\n;"),
+            (
+                "/* a */ DELETE /* b */ FROM t /* c */;;",
+                "/* a */ DELETE /* b */ FROM t+ /* c */;;",
+            ),
+            (
+                "DELETE FROM t WHERE a = ';--'",
+                "DELETE FROM t WHERE a = ';--'+",
+            ),
+            (
+                "DELETE FROM t WHERE a = 'ä'\n  'b' -- c\n;",
+                "DELETE FROM t WHERE a = 'ä'\n  'b'+ -- c\n;",
+            ),
             ("DELETE FROM t WHERE a = $1", "DELETE FROM t WHERE a = $1+"),
         ] {
             let text = append(sql.as_bytes(), "+").map(|text| String::from_utf8(text).unwrap());

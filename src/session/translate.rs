@@ -251,12 +251,12 @@ impl Session {
                 return Ok(());
             }
             Some(Copy::There(prepared, upstream)) => {
-                let mut statement = prepared.statement;
+                let mut statement = prepared.statement.clone();
                 let mut upstream = upstream;
                 self.plan_fill(&statement, &bind, connection, exchange, miss);
                 self.portals
                     .insert(portal, Some(Bound::new(statement.clone(), frame)));
-                match self.bind_added(&statement, &bind, frame, connection, exchange) {
+                match self.bind_added(&prepared, &bind, frame, connection, exchange) {
                     Some(variant) => {
                         added = true;
                         (statement, upstream) = variant;
@@ -306,7 +306,9 @@ impl Session {
                 let hidden = describe.name.is_empty()
                     && matches!(self.unnamed_portal, UnnamedPortal::Added(_));
                 exchange.outgoing.extend_from_slice(frame.bytes());
-                exchange.expects.push_back(Expect::DescribePortal { hidden });
+                exchange
+                    .expects
+                    .push_back(Expect::DescribePortal { hidden });
             }
             frontend::Target::Statement => {
                 let statement = match self.ensure_prepared(describe.name, connection, exchange) {

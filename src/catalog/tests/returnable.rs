@@ -8,7 +8,11 @@ use crate::sql::analyse;
 /// `t`: id is its key; `u`: two columns are.
 fn builder() -> (Builder, u32) {
     let mut builder = Builder::new();
-    let t = builder.relation("t", RelationKind::Table, &["id", "tenant", "Odd\"name", "price", "x"]);
+    let t = builder.relation(
+        "t",
+        RelationKind::Table,
+        &["id", "tenant", "Odd\"name", "price", "x"],
+    );
     builder.of(t).keys = vec![[1].into_iter().collect()];
     builder.of(t).columns[3].type_oid = 1700;
     let u = builder.relation("u", RelationKind::Table, &["a", "b", "c"]);
@@ -28,7 +32,9 @@ fn clause(catalog: &Catalog, sql: &str) -> String {
         return String::new();
     };
     let wanted: Vec<i16> = returnable.numbers().collect();
-    let (clause, returned) = catalog.returning(plan.relation, &returnable, &wanted).unwrap();
+    let (clause, returned) = catalog
+        .returning(plan.relation, &returnable, &wanted)
+        .unwrap();
     assert_eq!(returned.width, wanted.len());
     clause
 }
@@ -42,11 +48,20 @@ fn a_change_of_one_row_could_return_what_it_does_not_assign() {
     let with_x = format!("{CLAUSE}, \"x\"");
     for (sql, expected) in [
         (UPDATE, CLAUSE),
-        ("UPDATE public.t AS a SET x = 1, price = 2 WHERE a.id = $1 AND a.x > 3", CLAUSE),
+        (
+            "UPDATE public.t AS a SET x = 1, price = 2 WHERE a.id = $1 AND a.x > 3",
+            CLAUSE,
+        ),
         ("UPDATE t SET (x, price) = (1, 2) WHERE id = $1", CLAUSE),
-        ("UPDATE t SET x = (SELECT max(x) FROM t) WHERE id IN (1)", CLAUSE),
+        (
+            "UPDATE t SET x = (SELECT max(x) FROM t) WHERE id IN (1)",
+            CLAUSE,
+        ),
         ("DELETE FROM t WHERE id = 1", &with_x),
-        ("DELETE FROM u WHERE b = 1 AND a = 2", " RETURNING \"a\", \"b\", \"c\""),
+        (
+            "DELETE FROM u WHERE b = 1 AND a = 2",
+            " RETURNING \"a\", \"b\", \"c\"",
+        ),
         ("DELETE FROM u WHERE a = 2", ""),
         ("DELETE FROM t WHERE id IN (1, 2)", ""),
         ("DELETE FROM t WHERE id = ANY ($1)", ""),
@@ -81,8 +96,14 @@ fn nothing_is_returned_where_code_may_look_at_the_text() {
             builder.trigger(t, function);
         })
     };
-    assert_eq!(trigger("plpgsql", "BEGIN PERFORM pg_notify('a', NEW.x::text); END"), CLAUSE);
-    assert_eq!(trigger("plpgsql", "BEGIN RAISE NOTICE '%', now(); RETURN NULL; END"), CLAUSE);
+    assert_eq!(
+        trigger("plpgsql", "BEGIN PERFORM pg_notify('a', NEW.x::text); END"),
+        CLAUSE
+    );
+    assert_eq!(
+        trigger("plpgsql", "BEGIN RAISE NOTICE '%', now(); RETURN NULL; END"),
+        CLAUSE
+    );
     for body in [
         "BEGIN RAISE NOTICE '%', current_query(); RETURN NULL; END",
         "BEGIN PERFORM query FROM pg_stat_activity; RETURN NULL; END",
@@ -105,7 +126,13 @@ fn nothing_is_returned_where_code_may_look_at_the_text() {
         builder.refers(Owner::Write(t), Referred::Function(function));
     });
     assert_eq!(checked, "");
-    assert_eq!(with(&|builder, _| builder.picture.texts_are_seen = true), "");
-    assert_eq!(with(&|builder, t| builder.of(t).policies = Some("SELECT true".into())), "");
+    assert_eq!(
+        with(&|builder, _| builder.picture.texts_are_seen = true),
+        ""
+    );
+    assert_eq!(
+        with(&|builder, t| builder.of(t).policies = Some("SELECT true".into())),
+        ""
+    );
     assert_eq!(with(&|builder, t| builder.of(t).keys.clear()), "");
 }

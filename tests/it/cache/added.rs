@@ -34,7 +34,8 @@ fn prime(pair: &mut Pair<'_>) {
     });
 }
 
-const AGAIN: &str = "INSERT INTO orders (id, tenant, v) VALUES (1, 1, 0), (4, 1, 0) ON CONFLICT DO NOTHING";
+const AGAIN: &str =
+    "INSERT INTO orders (id, tenant, v) VALUES (1, 1, 0), (4, 1, 0) ON CONFLICT DO NOTHING";
 
 /// `write` changes `changed`, leaves `other` valid, and its keys were learned.
 fn learns(
@@ -55,7 +56,11 @@ fn learns(
         house.before.take();
         // While the guard has not been heard nothing is added.
         let added = learned(house) > count;
-        assert_ne!(before, pair.direct.query(changed), "it changes nothing: {what}");
+        assert_ne!(
+            before,
+            pair.direct.query(changed),
+            "it changes nothing: {what}"
+        );
         let served = pair.look(other);
         pair.asked(changed);
         added && served == Served::Hit
@@ -82,7 +87,10 @@ fn placeless(mut reply: Reply) -> Reply {
 }
 
 fn play(client: &mut Wire, batches: &[Batch]) -> Vec<Reply> {
-    batches.iter().map(|batch| placeless(client.batch(batch))).collect()
+    batches
+        .iter()
+        .map(|batch| placeless(client.batch(batch)))
+        .collect()
 }
 
 /// What each of these says in one transaction, which is rolled back.
@@ -139,7 +147,8 @@ fn a_change_by_key_leaves_the_answers_of_other_tenants_valid() {
         ("\"Wo\"\"rd\" = 'w2'", "\"Wo\"\"rd\" = 'w0'"),
     ] {
         let read = |condition| format!("SELECT sum(v) FROM orders WHERE {condition}");
-        let write = |pair: &mut Pair<'_>| drop(pair.write("UPDATE orders SET v = v + 1 WHERE id = 2"));
+        let write =
+            |pair: &mut Pair<'_>| drop(pair.write("UPDATE orders SET v = v + 1 WHERE id = 2"));
         learns(&mut pair, &read(changed), &read(other), write, changed);
     }
     // A row that is not there, or not changed.
@@ -247,7 +256,8 @@ fn the_portal_of_a_change_behaves_as_the_server_s() {
         b.execute("p", 0).close(b'P', "p");
     });
     let back = unit(&|b| {
-        b.parse("", "ROLLBACK TO s", &[]).bind("p", "", &[], &[], &[]);
+        b.parse("", "ROLLBACK TO s", &[])
+            .bind("p", "", &[], &[], &[]);
         b.execute("p", 0).close(b'P', "p");
     });
     let read = one("SELECT v FROM orders WHERE id = 1");
@@ -274,7 +284,10 @@ fn the_portal_of_a_change_behaves_as_the_server_s() {
             let count = learned(&house);
             assert_eq!(in_block(&mut pair.via, &script), truth);
             // To a portal that is never executed nothing is learned.
-            learned(&house) > count || truth.iter().all(|reply| reply.tags().iter().all(|tag| tag != "UPDATE 1"))
+            learned(&house) > count
+                || truth
+                    .iter()
+                    .all(|reply| reply.tags().iter().all(|tag| tag != "UPDATE 1"))
         });
         // Outside of a block each unit is a transaction of its own.
         let alone = |client: &mut Wire| {
@@ -294,13 +307,33 @@ fn what_a_transaction_learned_so_holds_until_its_commit() {
     prime(&mut pair);
     for script in [
         &["BEGIN", UPDATE, "COMMIT"][..],
-        &["BEGIN", UPDATE, UPDATE, "COMMIT AND CHAIN", UPDATE, "COMMIT"],
+        &[
+            "BEGIN",
+            UPDATE,
+            UPDATE,
+            "COMMIT AND CHAIN",
+            UPDATE,
+            "COMMIT",
+        ],
         &["BEGIN", "SAVEPOINT s", UPDATE, "RELEASE s", "COMMIT"],
-        &["BEGIN", UPDATE, "SAVEPOINT s", UPDATE, "ROLLBACK TO s", "COMMIT"],
+        &[
+            "BEGIN",
+            UPDATE,
+            "SAVEPOINT s",
+            UPDATE,
+            "ROLLBACK TO s",
+            "COMMIT",
+        ],
         &["BEGIN ISOLATION LEVEL SERIALIZABLE", UPDATE, "COMMIT"],
     ] {
         let write = |pair: &mut Pair<'_>| script.iter().for_each(|sql| drop(pair.write(sql)));
-        learns(&mut pair, &of_tenant(1), &of_tenant(2), write, &script.join("; "));
+        learns(
+            &mut pair,
+            &of_tenant(1),
+            &of_tenant(2),
+            write,
+            &script.join("; "),
+        );
     }
     // One that was rolled back changes nothing.
     pair.becomes_hit(&of_tenant(1));
@@ -312,13 +345,17 @@ fn what_a_transaction_learned_so_holds_until_its_commit() {
     let unit = |texts: &[&str]| {
         let mut unit = Batch::default();
         for sql in texts {
-            unit.parse("", sql, &[]).bind("", "", &[], &[], &[]).execute("", 0);
+            unit.parse("", sql, &[])
+                .bind("", "", &[], &[], &[])
+                .execute("", 0);
         }
         unit.sync();
         unit
     };
     pair.becomes_hit(&of_tenant(1));
-    let failed = pair.via.batch(&unit(&[UPDATE, "SELECT 1 / (v - v) FROM orders"]));
+    let failed = pair
+        .via
+        .batch(&unit(&[UPDATE, "SELECT 1 / (v - v) FROM orders"]));
     assert_eq!(failed.error().as_deref(), Some("22012"));
     house.before.take();
     pair.hit(&of_tenant(1));
@@ -332,19 +369,36 @@ fn a_statement_that_was_prepared_before_there_were_such_answers_is_learned_from(
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
     let mut prepare = Batch::default();
-    prepare.parse("u", "UPDATE orders SET v = v + 1 WHERE id = $1", &[]).sync();
+    prepare
+        .parse("u", "UPDATE orders SET v = v + 1 WHERE id = $1", &[])
+        .sync();
     write_batch(&mut pair, &prepare);
     let mut update = Batch::default();
-    update.bind("", "u", &[], &[Some(b"1")], &[]).execute("", 0).sync();
+    update
+        .bind("", "u", &[], &[Some(b"1")], &[])
+        .execute("", 0)
+        .sync();
     write_batch(&mut pair, &update);
     assert_eq!(learned(&house), 0.0);
     let write = |pair: &mut Pair<'_>| write_batch(pair, &update);
-    learns(&mut pair, &of_tenant(1), &of_tenant(2), write, "learned later");
+    learns(
+        &mut pair,
+        &of_tenant(1),
+        &of_tenant(2),
+        write,
+        "learned later",
+    );
     // And so is one that every connection prepares for itself.
     let mut other = house.via();
     other.batch(&prepare);
     let write = |_: &mut Pair<'_>| drop(other.batch(&update));
-    learns(&mut pair, &of_tenant(1), &of_tenant(2), write, "another session");
+    learns(
+        &mut pair,
+        &of_tenant(1),
+        &of_tenant(2),
+        write,
+        "another session",
+    );
 }
 
 #[test]
@@ -377,9 +431,11 @@ fn errors_and_notices_are_the_server_s_own() {
         let mut query = Batch::default();
         query.0 = super::wire::query(sql);
         for batch in [query, whole] {
-            pair.house.outside("UPDATE orders SET v = 3, tenant = 1 WHERE id = 1");
+            pair.house
+                .outside("UPDATE orders SET v = 3, tenant = 1 WHERE id = 1");
             let truth = placeless(pair.direct.batch(&batch));
-            pair.house.outside("UPDATE orders SET v = 3, tenant = 1 WHERE id = 1");
+            pair.house
+                .outside("UPDATE orders SET v = 3, tenant = 1 WHERE id = 1");
             assert_eq!(placeless(pair.via.batch(&batch)), truth, "{sql}");
         }
     }
@@ -443,7 +499,10 @@ fn where_somebody_would_notice_nothing_is_added() {
     // Of a session that nothing is known to be right of.
     for (before, after) in [
         ("SET client_encoding = 'LATIN1'", "RESET client_encoding"),
-        ("SET client_min_messages = 'debug1'", "RESET client_min_messages"),
+        (
+            "SET client_min_messages = 'debug1'",
+            "RESET client_min_messages",
+        ),
         ("BEGIN; SET LOCAL work_mem = '5MB'", "COMMIT"),
     ] {
         let mut other = house.via();
@@ -461,7 +520,11 @@ fn where_somebody_would_notice_nothing_is_added() {
     prime(&mut pair);
     pair.write("ALTER TABLE log ADD CHECK (current_query() <> line)");
     for _ in 0..3 {
-        stays_wide(&mut pair, &of_tenant(1), "UPDATE orders SET v = v + 1 WHERE id = 4");
+        stays_wide(
+            &mut pair,
+            &of_tenant(1),
+            "UPDATE orders SET v = v + 1 WHERE id = 4",
+        );
     }
 }
 
@@ -473,7 +536,11 @@ fn nothing_is_added_where_it_is_switched_off() {
     let house = House::with(SCHEMA, off);
     let mut pair = house.pair();
     for _ in 0..3 {
-        stays_wide(&mut pair, &of_tenant(1), "UPDATE orders SET v = v + 1 WHERE id = 4");
+        stays_wide(
+            &mut pair,
+            &of_tenant(1),
+            "UPDATE orders SET v = v + 1 WHERE id = 4",
+        );
     }
 }
 
@@ -512,17 +579,29 @@ fn a_change_that_the_server_refuses_for_the_addition_runs_as_it_was() {
         options.set("cache.catalog_watch_interval", "1h");
     };
     for (refused, ddl) in [
-        ("42501", "REVOKE SELECT ON orders FROM app; GRANT SELECT (id, v) ON orders TO app"),
+        (
+            "42501",
+            "REVOKE SELECT ON orders FROM app; GRANT SELECT (id, v) ON orders TO app",
+        ),
         ("42703", "ALTER TABLE orders DROP COLUMN tenant"),
-        ("0A000", "ALTER TABLE orders ALTER COLUMN tenant TYPE bigint"),
+        (
+            "0A000",
+            "ALTER TABLE orders ALTER COLUMN tenant TYPE bigint",
+        ),
     ] {
         let house = House::with(SCHEMA, blind);
         let mut pair = house.pair();
         let mut named = Batch::default();
-        named.parse("u", "UPDATE orders SET v = v + 1 WHERE id = $1", &[]).sync();
+        named
+            .parse("u", "UPDATE orders SET v = v + 1 WHERE id = $1", &[])
+            .sync();
         write_batch(&mut pair, &named);
         let mut bound = Batch::default();
-        bound.bind("", "u", &[], &[Some(b"1")], &[]).describe(b'P', "").execute("", 0).sync();
+        bound
+            .bind("", "u", &[], &[Some(b"1")], &[])
+            .describe(b'P', "")
+            .execute("", 0)
+            .sync();
         let write = |pair: &mut Pair<'_>| write_batch(pair, &bound);
         learns(&mut pair, &of_tenant(1), &of_tenant(2), write, refused);
         let mut query = Batch::default();
@@ -531,7 +610,11 @@ fn a_change_that_the_server_refuses_for_the_addition_runs_as_it_was() {
         house.outside(ddl);
         for (batch, kinds) in [(&bound, "2nC"), (&query, "C"), (&whole, "12nC")] {
             let reply = pair.via.batch(batch);
-            assert_eq!((reply.error(), reply.kinds().as_str()), (None, kinds), "{refused}: {reply:?}");
+            assert_eq!(
+                (reply.error(), reply.kinds().as_str()),
+                (None, kinds),
+                "{refused}: {reply:?}"
+            );
             assert_eq!(reply.status, 'I');
         }
     }
