@@ -121,6 +121,11 @@ impl WritePlan {
         &self.regions
     }
 
+    /// Its values stand beside the same columns, of the same types.
+    pub fn is_beside_the_same(&self, other: &WritePlan) -> bool {
+        self.relation == other.relation && self.regions == other.regions
+    }
+
     pub fn regions(&self, given: &Given<'_>) -> Vec<Region> {
         self.regions.iter().map(|plan| plan.region(given)).collect()
     }

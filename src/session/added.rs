@@ -266,6 +266,10 @@ impl Session {
         if variant.is_retired() {
             return None;
         }
+        // Whatever formats the client asked for, of no columns: ours are texts.
+        let formats = 2 + 2 * bind.result_formats.len();
+        let mut tail = BytesMut::from(bind.tail.get(..bind.tail.len().checked_sub(formats)?)?);
+        tail.put_i16(0);
         let upstream = if bind.statement.is_empty() {
             self.parse_added_unnamed(&variant, exchange);
             Vec::new()
@@ -276,10 +280,6 @@ impl Session {
             }
             variant.upstream_name().into_bytes()
         };
-        // Whatever formats the client asked for, of no columns: ours are texts.
-        let formats = 2 + 2 * bind.result_formats.len();
-        let mut tail = BytesMut::from(bind.tail.get(..bind.tail.len().checked_sub(formats)?)?);
-        tail.put_i16(0);
         frontend::bind_raw(&mut exchange.outgoing, b"", &upstream, &tail);
         exchange.additions.rows.push(added.told.clone());
         self.unnamed_portal = UnnamedPortal::Added(added.told);

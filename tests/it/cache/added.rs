@@ -617,6 +617,11 @@ fn a_change_that_the_server_refuses_for_the_addition_runs_as_it_was() {
             );
             assert_eq!(reply.status, 'I');
         }
+        // It was tried with the addition first, but where a connection has read the new type already.
+        let labels = [("asked_by", "pgditto"), ("result", "unknown")];
+        let metrics = house.pgditto.metrics();
+        let tried = metrics.sum("pgditto_returned_keys_total", &labels);
+        assert!(tried > 0.0 || refused == "0A000", "{refused}");
     }
 }
 
