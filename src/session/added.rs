@@ -141,7 +141,9 @@ impl Session {
     /// Messages for the server's log, with texts of statements in them, reach the client.
     fn tells_texts(&self) -> bool {
         let own = self.settings.get("client_min_messages");
+        let set = |name: &&str| self.settings.get(name).or(self.tx.custom(name)).is_some();
         own.map_or(self.defaults.tells_texts, greeting::tells_texts)
+            || greeting::TEXT_TELLERS.iter().any(set)
     }
 
     /// Whether the role may SELECT these columns, as far as it was told; what is not known is asked after the unit.
