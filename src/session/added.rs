@@ -142,7 +142,8 @@ impl Session {
     fn tells_texts(&self) -> bool {
         let own = self.settings.get("client_min_messages");
         let set = |name: &&str| self.settings.get(name).or(self.tx.custom(name)).is_some();
-        own.map_or(self.defaults.tells_texts, greeting::tells_texts)
+        self.defaults.tells_texts
+            || own.is_some_and(greeting::tells_texts)
             || greeting::TEXT_TELLERS.iter().any(set)
     }
 
