@@ -11,7 +11,7 @@ impl Tags {
         let Some(first) = regions.first() else {
             return wanted;
         };
-        self.classes.each(first.relation, |columns| {
+        self.classes.each(first.relation, usize::MAX, |columns| {
             let is_open = |column: &ColumnNumber| regions.iter().any(|r| !r.knows(*column));
             let open = || columns.iter().copied().filter(is_open);
             if open().all(&could) {
