@@ -219,7 +219,7 @@ impl Session {
                 let unsynced = self.begin_upstream(exchange);
                 self.replace_unnamed(analysis.kind());
                 let meaning = &mut meaning;
-                self.translate_query(frame, analysis, meaning, unsynced, lease, exchange, miss);
+                self.translate_query((frame, analysis), meaning, unsynced, lease, exchange, miss);
                 self.take_names_back(&names, exchange);
                 self.before_commit(exchange);
             }

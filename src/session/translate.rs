@@ -22,8 +22,7 @@ impl Session {
     /// Queues a Query.
     pub(super) fn translate_query(
         &mut self,
-        frame: &Frame,
-        analysis: &Analysis,
+        (frame, analysis): (&Frame, &Analysis),
         meaning: &mut Meaning,
         unsynced: bool,
         connection: &Connection,
@@ -187,7 +186,14 @@ impl Session {
                 self.replace_unnamed(analysis.kind());
                 let mut miss = Miss::default();
                 let (meaning, miss) = (&mut meaning, &mut miss);
-                self.translate_query(frame, &analysis, meaning, true, connection, exchange, miss);
+                self.translate_query(
+                    (frame, &analysis),
+                    meaning,
+                    true,
+                    connection,
+                    exchange,
+                    miss,
+                );
                 self.before_commit(exchange);
                 exchange.open = false;
             }
