@@ -180,6 +180,13 @@ impl Viewpoint<'_> {
             }
             let touched = self.catalog.describe_footprint(&judgement, &given);
             line(&mut text, "may touch", &list(&touched, "nothing"));
+            let returnable = self.catalog.describe_returnable(&judgement);
+            if !returnable.is_empty() && scan.statements.len() == 1 && self.config.cache.learn_keys
+            {
+                let columns = returnable.join(", ");
+                let how = "by a RETURNING that is added, of those by which answers are told apart";
+                line(&mut text, "learns", &format!("{columns} ({how})"));
+            }
         }
         text
     }

@@ -25,6 +25,7 @@ mod redis;
 mod stats;
 mod tags;
 mod tally;
+mod wanted;
 mod writer;
 
 #[cfg(test)]

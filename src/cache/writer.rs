@@ -309,6 +309,11 @@ impl Writer {
         touched
     }
 
+    /// What else it touches makes no difference.
+    pub fn touches_everything(&self) -> bool {
+        self.state.lock().touched.everything
+    }
+
     #[cfg(test)]
     pub(super) fn slots(&self) -> SmallVec<[Slot; 4]> {
         self.state.lock().slots.clone()

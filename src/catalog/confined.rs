@@ -54,6 +54,22 @@ impl Catalog {
         footprint.relations.iter().map(of).collect()
     }
 
+    /// The columns that a change could be made to return, if some answer is told by them that its text leaves open.
+    pub fn describe_returnable(&self, judgement: &Judgement) -> Vec<String> {
+        let Some(plan) = &judgement.narrow else {
+            return Vec::new();
+        };
+        let open = |number: &ColumnNumber| {
+            let knows = |region: &RegionPlan| region.columns.iter().any(|c| c.number == *number);
+            !plan.plans().iter().all(knows)
+        };
+        let numbers = plan.returnable.iter().flat_map(|all| all.numbers());
+        numbers
+            .filter(open)
+            .map(|number| self.name_of_column(plan.relation, number))
+            .collect()
+    }
+
     fn name_of(&self, oid: RelationOid) -> String {
         self.relation_name(oid).unwrap_or_else(|| oid.to_string())
     }

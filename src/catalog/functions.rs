@@ -25,6 +25,8 @@ pub(crate) struct Outcome {
     pub opaque: bool,
     /// It may load a library into the process.
     pub loads: bool,
+    /// It may look at the text of the statement that runs it.
+    pub sees_text: bool,
 }
 
 impl Outcome {
@@ -34,6 +36,7 @@ impl Outcome {
         effects: Effects::NONE,
         opaque: false,
         loads: false,
+        sees_text: false,
     };
     pub(crate) const ANYTHING: Outcome = Outcome {
         touches: true,
@@ -41,6 +44,7 @@ impl Outcome {
         effects: Effects::ALL,
         opaque: true,
         loads: true,
+        sees_text: true,
     };
 
     pub(crate) fn union(self, other: Outcome) -> Outcome {
@@ -50,6 +54,7 @@ impl Outcome {
             effects: self.effects.union(other.effects),
             opaque: self.opaque || other.opaque,
             loads: self.loads || other.loads,
+            sees_text: self.sees_text || other.sees_text,
         }
     }
 
@@ -265,6 +270,7 @@ fn read_body(function: &Function, index: &Index) -> Node {
             Named::Type(oid) => called.extend(index.type_functions(oid)),
             Named::Relation(oid) => {
                 node.reads.push(oid);
+                node.outcome.sees_text |= views_see_text(oid, index);
                 called.extend(index.functions_run_by_reading(oid));
                 called.extend(index.column_functions(oid));
             }
@@ -281,6 +287,13 @@ fn read_body(function: &Function, index: &Index) -> Node {
     called.dedup();
     node.calls = index.places(called);
     node
+}
+
+/// Reading the relation runs a view that looks at the texts of statements.
+fn views_see_text(oid: RelationOid, index: &Index) -> bool {
+    let read = index.reading_closure(oid).into_iter();
+    let mut definitions = read.filter_map(|oid| index.relation(oid)?.definition.as_deref());
+    definitions.any(|definition| text_outcome(definition).sees_text)
 }
 
 fn is_circumstance(word: &str, index: &Index) -> bool {
@@ -316,6 +329,7 @@ fn words_outcome(words: &Words, sql: bool) -> Outcome {
         effects: words_effects(words),
         opaque: false,
         loads: defines || words.begins("load"),
+        sees_text: false,
     };
     for word in &words.words {
         out = out.union(builtin_outcome(&word.text));
@@ -334,6 +348,7 @@ pub(crate) fn builtin_outcome(name: &str) -> Outcome {
         effects: builtin::effects(name),
         opaque: false,
         loads: false,
+        sees_text: builtin::sees_text(name),
     }
 }
 

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::names::{Meaning, NameScope};
 use super::picture::{Column, Relation, RelationKind, TypeOid};
 use super::region::{ColumnNumber, Columns, Dependency, Region, Values};
-use super::returned::Returned;
+use super::returned::{Returnable, Returned};
 use super::value::{Given, KeyType, Role};
 use super::{Catalog, RelationOid};
 use crate::sql::{ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Facts, Seen};
@@ -112,11 +112,18 @@ pub struct WritePlan {
     regions: Vec<RegionPlan>,
     /// What its rows tell when they are returned.
     pub returned: Option<Returned>,
+    /// What they could tell, if it returned them.
+    pub returnable: Option<Returnable>,
 }
 
 impl WritePlan {
     pub(super) fn plans(&self) -> &[RegionPlan] {
         &self.regions
+    }
+
+    /// Its values stand beside the same columns, of the same types.
+    pub fn is_beside_the_same(&self, other: &WritePlan) -> bool {
+        self.relation == other.relation && self.regions == other.regions
     }
 
     pub fn regions(&self, given: &Given<'_>) -> Vec<Region> {
@@ -373,6 +380,7 @@ impl Catalog {
             relation: oid,
             regions,
             returned: self.plan_returned(facts, relation),
+            returnable: None,
         })
     }
 

@@ -176,7 +176,9 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         }
     }
     let operators = rows(operators, operator)?;
-    let texts: Vec<(bool, bool)> = rows(texts, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
+    let texts: Vec<(bool, bool, bool)> = rows(texts, |row| {
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+    })?;
     let picture = Picture {
         schemas: rows(schemas, schema)?,
         superusers: rows(superusers, |row| row.try_get(0))?,
@@ -196,8 +198,9 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         builtins: with_extract(rows(builtins, builtin)?),
         compared_by_users: compared_by_users(&operators),
         operators,
-        is_utf8: texts.iter().any(|(utf8, _)| *utf8),
-        has_nondeterministic_collations: texts.iter().any(|(_, any)| *any),
+        is_utf8: texts.iter().any(|(utf8, ..)| *utf8),
+        has_nondeterministic_collations: texts.iter().any(|(_, any, _)| *any),
+        texts_are_seen: texts.is_empty() || texts.iter().any(|(.., seen)| *seen),
         casts: rows(casts, cast)?,
         builtin_types: rows(builtin_types, |row| row.try_get(0))?,
         types: rows(types, user_type)?,

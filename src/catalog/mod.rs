@@ -51,7 +51,7 @@ pub use order::Order;
 pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
 pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Learned, Region, Values};
-pub use returned::Returned;
+pub use returned::{Returnable, Returned};
 pub use settings::SettingNames;
 pub use value::Given;
 

@@ -302,6 +302,8 @@ pub(crate) struct Picture {
     pub is_utf8: bool,
     /// There is a collation that calls texts of different bytes equal.
     pub has_nondeterministic_collations: bool,
+    /// Some default, check or condition of a trigger looks at the texts of statements.
+    pub texts_are_seen: bool,
     /// Types with an operator class of a user's own.
     pub ordered_by_users: Vec<TypeOid>,
     /// Functions that DDL runs.

@@ -164,9 +164,14 @@ UNION ALL
 SELECT c.conrelid, c.conkey, 'c' FROM pg_catalog.pg_constraint c WHERE c.contype = 'f'
 ORDER BY 3, 2";
 
-/// One row: the database's encoding is UTF-8; some collation is not deterministic.
+/// One row: the database's encoding is UTF-8; some collation is not deterministic; some default, check or condition of
+/// a trigger calls `current_query`, `pg_stat_get_backend_activity`, `pg_stat_get_activity`, `pg_prepared_statement` or
+/// `pg_cursor`, by the numbers that these have everywhere.
 pub(super) const TEXTS: &str = r"
-SELECT d.encoding = 6, EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)
+SELECT d.encoding = 6, EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic),
+       EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE adbin::text ~ ':funcid (817|1940|2022|2510|2511) ')
+       OR EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conbin::text ~ ':funcid (817|1940|2022|2510|2511) ')
+       OR EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgqual::text ~ ':funcid (817|1940|2022|2510|2511) ')
 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
 pub(super) const INHERITANCE: &str = r"

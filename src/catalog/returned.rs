@@ -3,11 +3,15 @@
 
 use smallvec::SmallVec;
 
-use super::Catalog;
+use super::footprint::Effects;
+use super::keys::WritePlan;
+use super::names::{Meaning, NameScope};
 use super::picture::{Column, Relation};
 use super::region::{ColumnNumber, Region};
 use super::value::{KeyType, hash_stored};
-use crate::sql::{Change, Conflict, Facts, Kind, Output};
+use super::write::Reach;
+use super::{Catalog, RelationOid};
+use crate::sql::{Change, Conflict, Constant, Facts, Kind, Output};
 
 /// The columns of the target that RETURNING shows as they were and as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,23 @@ impl ReturnedColumn {
     }
 }
 
+impl WritePlan {
+    /// The rows as they were have one value in each column of a unique key.
+    fn is_of_one_row(&self, relation: &Relation) -> bool {
+        let Some(old) = self.plans().first() else {
+            return false;
+        };
+        let has_one = |number: &ColumnNumber| {
+            old.columns.iter().any(|column| {
+                column.number == *number
+                    && column.values.len() == 1
+                    && !matches!(column.values[0], Constant::Elements { .. })
+            })
+        };
+        relation.keys.iter().any(|key| key.iter().all(has_one))
+    }
+}
+
 impl Returned {
     /// Those of which not all of `regions` know the value; `None` if there is none.
     pub fn unknown_in(&self, regions: &[Region]) -> Option<Self> {
@@ -45,7 +66,94 @@ impl Returned {
     }
 }
 
+/// The columns that a change without RETURNING could return: as they were and as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Returnable {
+    columns: SmallVec<[(ColumnNumber, KeyType); 4]>,
+}
+
+impl Returnable {
+    pub fn offers(&self, column: ColumnNumber) -> bool {
+        self.columns.iter().any(|(number, _)| *number == column)
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = ColumnNumber> {
+        self.columns.iter().map(|(number, _)| *number)
+    }
+}
+
 impl Catalog {
+    /// What is to stand behind a change so that it returns these of the columns that it could, and what its rows tell
+    /// then; `None` if they are not the relation's.
+    pub fn returning(
+        &self,
+        relation: RelationOid,
+        returnable: &Returnable,
+        wanted: &[ColumnNumber],
+    ) -> Option<(String, Returned)> {
+        let relation = self.index.relation(relation)?;
+        let mut clause = String::new();
+        let mut columns = SmallVec::new();
+        for (place, &number) in wanted.iter().enumerate() {
+            let column = relation.columns.iter().find(|c| c.number == number)?;
+            let (_, key) = returnable.columns.iter().find(|(n, _)| *n == number)?;
+            clause.push_str(if place == 0 { " RETURNING " } else { ", " });
+            clause.push_str(&format!("\"{}\"", column.name.replace('"', "\"\"")));
+            columns.push(ReturnedColumn {
+                place,
+                number,
+                key: *key,
+            });
+        }
+        let width = wanted.len();
+        (width > 0).then_some((clause, Returned { width, columns }))
+    }
+
+    /// Of a change that `plan` says all of. Nobody notices that it returns what it could: it has no RETURNING, names
+    /// nothing but its target, is of one row, and what it runs does not look at its text.
+    pub(super) fn plan_returnable(
+        &self,
+        facts: &Facts,
+        scope: &NameScope,
+        reach: &Reach,
+        plan: &WritePlan,
+    ) -> Option<Returnable> {
+        let (block, assigned) = match facts.change.as_ref()? {
+            Change::Update { block, assigned } => (block, assigned.as_slice()),
+            Change::Delete { block } => (block, &[][..]),
+            Change::Insert { .. } => return None,
+        };
+        let relation = self.index.relation(plan.relation)?;
+        // Whatever else it does must not be done twice, should the server refuse it at first.
+        let sequences = Effects::SEQUENCE.union(Effects::SEQUENCE_READ);
+        let is_target = |oids: &[RelationOid]| oids == [relation.oid];
+        let names_target_only = facts.relations.iter().all(|used| {
+            matches!(self.meaning(&used.name, scope), Meaning::Relations(oids) if is_target(&oids))
+        });
+        if !matches!(facts.kind, Kind::Update | Kind::Delete)
+            || facts.returns
+            || !facts.complete
+            || !names_target_only
+            || facts.blocks.get(*block)?.sources.len() != 1
+            || relation.policies.is_some()
+            || reach.footprint.everything
+            || !reach.effects.without(sequences).is_empty()
+            || reach.sees_text
+            || self.index.picture.texts_are_seen
+            || !plan.is_of_one_row(relation)
+        {
+            return None;
+        }
+        let kept = |column: &&Column| assigned.iter().all(|(name, _)| *name != column.name);
+        let columns: SmallVec<_> = relation
+            .columns
+            .iter()
+            .filter(kept)
+            .filter_map(|column| Some((column.number, self.key_type(column)?)))
+            .collect();
+        (!columns.is_empty()).then_some(Returnable { columns })
+    }
+
     /// Of a change that touches `relation` in no way but by its own rows, before which nothing
     /// runs, and instead of which nothing runs: then RETURNING has exactly the rows that are changed.
     pub(super) fn plan_returned(&self, facts: &Facts, relation: &Relation) -> Option<Returned> {

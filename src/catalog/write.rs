@@ -74,6 +74,8 @@ pub(super) struct Reach {
     pub effects: Effects,
     /// [`Outcome::loads`].
     pub loads: bool,
+    /// [`Outcome::sees_text`].
+    pub sees_text: bool,
     /// The rows of its target, where all else that it touches is another relation's.
     pub narrow: Option<WritePlan>,
     /// Relations touched, each as often as there are ways to it.
@@ -86,6 +88,7 @@ impl Reach {
             footprint: Footprint::catalogue(),
             effects: Effects::ALL,
             loads: true,
+            sees_text: true,
             ..Self::default()
         }
     }
@@ -94,6 +97,7 @@ impl Reach {
         self.footprint.merge(&outcome.footprint());
         self.effects = self.effects.union(outcome.effects);
         self.loads |= outcome.loads;
+        self.sees_text |= outcome.sees_text;
     }
 
     pub(super) fn everything(&mut self) {
@@ -163,9 +167,11 @@ impl Catalog {
         match self.meaning(&written.next()?.name, scope) {
             Meaning::Relations(oids) if oids.len() == 1 && targets == 1 => {
                 let ways = reach.ways.iter().filter(|way| **way == oids[0]).count();
-                (ways == 1)
+                let mut plan = (ways == 1)
                     .then(|| self.plan_write(facts, scope, oids[0]))
-                    .flatten()
+                    .flatten()?;
+                plan.returnable = self.plan_returnable(facts, scope, reach, &plan);
+                Some(plan)
             }
             _ => None,
         }

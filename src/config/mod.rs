@@ -456,6 +456,8 @@ pub struct CacheConfig {
     /// `key_memory`: for counters of keys, in bytes, of each database; without any, writes
     /// invalidate whole tables.
     pub key_memory: u64,
+    /// `learn_keys`: changes are sent with a RETURNING where that tells which keys they change.
+    pub learn_keys: bool,
     /// `max_entry_size`, in bytes.
     pub max_entry_size: usize,
     /// `lease`: hits need a round trip to the guard no older than this.
@@ -500,6 +502,7 @@ impl Default for CacheConfig {
             ttl: Duration::from_secs(60),
             memory_limit: 256 << 20,
             key_memory: 16 << 20,
+            learn_keys: true,
             max_entry_size: 1 << 20,
             lease: Duration::from_secs(1),
             catalog_watch_interval: Duration::from_secs(1),

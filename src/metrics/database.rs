@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use super::family::{counters, gauges, histograms};
-use super::reason::{Learning, ListenerEnd, Outcome, Tier};
+use super::reason::{Asker, Learning, ListenerEnd, Outcome, Tier};
 use crate::sql::Bypass;
 
 /// How long a statement took, and where.
@@ -90,8 +90,8 @@ impl DatabaseFamilies {
             )?,
             learned: family(
                 "pgditto_returned_keys_total",
-                "Writes whose rows could tell which keys they changed, by whether they did.",
-                &["database", "result"],
+                "Writes whose rows could tell which keys they changed, by whether they did and whose RETURNING it was.",
+                &["database", "result", "asked_by"],
             )?,
             hit_seconds: histogram(
                 "pgditto_hit_seconds",
@@ -138,7 +138,13 @@ impl DatabaseFamilies {
                 .collect(),
             learned: Learning::ALL
                 .iter()
-                .map(|result| labelled(&self.learned, result.as_str()))
+                .map(|result| {
+                    let of = |asker: Asker| {
+                        let labels = [name, result.as_str(), asker.as_str()];
+                        self.learned.with_label_values(&labels)
+                    };
+                    [of(Asker::Client), of(Asker::Proxy)]
+                })
                 .collect(),
             hit_seconds: histogram(&self.hit_seconds),
             miss_seconds: histogram(&self.miss_seconds),
@@ -160,7 +166,7 @@ pub struct DatabaseMetrics {
     sent: IntCounter,
     listening: Gauge,
     listeners_ended: Box<[IntCounter]>,
-    learned: Box<[IntCounter]>,
+    learned: Box<[[IntCounter; 2]]>,
     hit_seconds: Histogram,
     miss_seconds: Histogram,
     wait_seconds: Histogram,
@@ -192,8 +198,8 @@ impl DatabaseMetrics {
     }
 
     /// The rows of a write have told which keys it changed, or not.
-    pub fn learned(&self, result: Learning) {
-        self.learned[result as usize].inc();
+    pub fn learned(&self, result: Learning, asker: Asker) {
+        self.learned[result as usize][asker as usize].inc();
     }
 
     /// A statement was answered.

@@ -85,6 +85,15 @@ words! {
 }
 
 words! {
+    /// Whose RETURNING it was.
+    Asker {
+        Client = "client",
+        /// Added to a statement without.
+        Proxy = "pgditto",
+    }
+}
+
+words! {
     /// Why a session that listens was ended.
     ListenerEnd {
         /// The connection on which it listened was lost.

@@ -26,7 +26,7 @@ pub struct Meaning {
     /// Older than the catalogue that was asked.
     pub picture: Picture,
     /// The version of the catalogue that was asked.
-    catalogue: u64,
+    pub catalogue: u64,
     pub footprint: Footprint,
     pub effects: Effects,
     /// It may load a library into the process that runs it.
@@ -38,7 +38,7 @@ pub struct Meaning {
     /// What the rows that it returns tell of those of its footprint, where that is more than is known.
     pub returned: Option<Returned>,
     /// The judgement, where the string is one statement.
-    single: Option<Arc<Judgement>>,
+    pub single: Option<Arc<Judgement>>,
 }
 
 /// A read that may be answered from the cache.

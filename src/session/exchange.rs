@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::added::Additions;
 use super::expect::{Expect, NameChange};
 use super::fill::{Fill, Planned};
 use super::learn::Learner;
@@ -24,6 +25,8 @@ const ABSENT: &[u8] = b"pgditto_absent";
 pub struct Outcome {
     /// SQLSTATE of the first error that the client was shown.
     pub error: Option<[u8; 5]>,
+    /// It came from the statement itself, not from a function that it ran.
+    pub error_is_bare: bool,
     /// The server ended the session.
     pub fatal: bool,
     /// The transaction could not be begun, and nothing of the unit has run.
@@ -79,6 +82,7 @@ pub struct Exchange {
     pub fills: Vec<Fill>,
     /// Of writes whose rows may tell what they change.
     pub learners: Vec<Learner>,
+    pub additions: Additions,
     /// What the fills have collected so far, in bytes, and how much that may be.
     fill_bytes: usize,
     pub fill_bytes_max: usize,
@@ -86,6 +90,8 @@ pub struct Exchange {
     pub more_than_reads: bool,
     /// Bytes of a long message from the server that are passed on as they come.
     passing: usize,
+    /// Likewise of one that is dropped.
+    dropping: usize,
     /// Bytes of a long CopyData from the client, likewise.
     pub client_passing: usize,
     /// Statements that were sent in this unit and not yet confirmed.
@@ -285,6 +291,14 @@ impl Exchange {
                     return Ok(Progress::NeedMore);
                 }
             }
+            if self.dropping > 0 {
+                let n = self.dropping.min(input.len());
+                input.advance(n);
+                self.dropping -= n;
+                if self.dropping > 0 {
+                    return Ok(Progress::NeedMore);
+                }
+            }
             while let Some(Expect::Given { .. } | Expect::CopyEnd) = self.expects.front() {
                 if let Some(Expect::Given { bytes, .. }) = self.expects.pop_front() {
                     out.extend_from_slice(&bytes);
@@ -314,10 +328,12 @@ impl Exchange {
 
     /// Begins to pass on a message that is too long to be kept whole.
     fn pass_long(&mut self, tag: u8, frame_len: usize) {
-        self.passing = frame_len;
-        self.outcome.bytes += frame_len as u64;
-        if tag == tag::DATA_ROW {
-            self.outcome.rows += 1;
+        if tag == tag::DATA_ROW && self.hides_rows() {
+            self.dropping = frame_len;
+        } else {
+            self.passing = frame_len;
+            self.outcome.bytes += frame_len as u64;
+            self.outcome.rows += u64::from(tag == tag::DATA_ROW);
         }
         if let Some(fill) = self.current_fill() {
             fill.spoil();
@@ -325,6 +341,14 @@ impl Exchange {
         if let Some(learner) = self.current_learner() {
             learner.spoil();
         }
+    }
+
+    /// Rows that come now are of no concern to the client.
+    fn hides_rows(&self) -> bool {
+        matches!(
+            self.expects.front(),
+            Some(Expect::Simple { hidden: true, .. } | Expect::Execute { hidden: true, .. })
+        )
     }
 
     fn current_learner(&mut self) -> Option<&mut Learner> {
@@ -367,15 +391,25 @@ impl Exchange {
         match message {
             _ if hidden && is_reply(message) => self.begun(message),
             tag::DATA_ROW => {
-                self.outcome.rows += 1;
-                self.collect(frame);
+                visible = !self.hides_rows();
+                if visible {
+                    self.outcome.rows += 1;
+                    self.collect(frame);
+                }
                 if let Some(learner) = self.current_learner() {
                     learner.row(body);
                 }
             }
+            tag::ROW_DESCRIPTION if self.hides_rows() => visible = false,
             tag::ROW_DESCRIPTION | tag::NO_DATA => {
                 visible = !matches!(self.expects.front(), Some(Expect::Learn(_)));
-                self.described(frame);
+                if let Some(Expect::DescribePortal { hidden: true }) = self.expects.front() {
+                    self.expects.pop_front();
+                    visible = false;
+                    backend::no_data(out);
+                } else {
+                    self.described(frame);
+                }
             }
             tag::PARAMETER_DESCRIPTION => {
                 self.parameter_description = Some(Bytes::copy_from_slice(frame));
@@ -415,7 +449,11 @@ impl Exchange {
                     }
                 }
             }
-            tag::BIND_COMPLETE => drop(self.expects.pop_front()),
+            tag::BIND_COMPLETE => {
+                if let Some(Expect::Bind { added, .. }) = self.expects.pop_front() {
+                    self.additions.bound |= added;
+                }
+            }
             tag::CLOSE_COMPLETE => {
                 if let Some(Expect::Close { visible: shown, .. }) = self.expects.pop_front() {
                     visible = shown;
@@ -553,7 +591,7 @@ impl Exchange {
                 self.examining = false;
                 self.expects.pop_front();
             }
-            Some(Expect::DescribePortal) => {
+            Some(Expect::DescribePortal { .. }) => {
                 self.expects.pop_front();
                 self.portal_description = Some(Bytes::copy_from_slice(frame));
             }
@@ -635,7 +673,9 @@ impl Exchange {
             }
             Some(Expect::Failure(bytes)) => Some(std::mem::take(bytes)),
             Some(
-                Expect::Bind { alias: Some(alias) }
+                Expect::Bind {
+                    alias: Some(alias), ..
+                }
                 | Expect::DescribeStatement {
                     alias: Some(alias), ..
                 },
@@ -659,10 +699,10 @@ impl Exchange {
 
     fn note_error(&mut self, body: &[u8]) -> Result<(), WireError> {
         if self.outcome.error.is_none() {
-            let code = backend::Fields::read(body)?
-                .get(b'C')
-                .and_then(|code| code.try_into().ok());
+            let fields = backend::Fields::read(body)?;
+            let code = fields.get(b'C').and_then(|code| code.try_into().ok());
             self.outcome.error = Some(code.unwrap_or(*b"XX000"));
+            self.outcome.error_is_bare = fields.get(b'W').is_none();
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ pub enum Expect {
     Simple {
         fill: Option<usize>,
         learner: Option<usize>,
+        /// The client is not shown its rows, nor that it has any.
+        hidden: bool,
         /// It follows messages without a Sync, and is skipped with them if one fails.
         unsynced: bool,
     },
@@ -32,6 +34,8 @@ pub enum Expect {
     },
     Bind {
         alias: Option<Alias>,
+        /// See [`added`](super::added).
+        added: bool,
     },
     DescribeStatement {
         statement: Option<ClientStatement>,
@@ -39,10 +43,15 @@ pub enum Expect {
     },
     /// A Describe of our own: what the server says of a statement is kept, and not shown.
     Learn(Told),
-    DescribePortal,
+    DescribePortal {
+        /// The client is told that it has no rows, whatever it has.
+        hidden: bool,
+    },
     Execute {
         fill: Option<usize>,
         learner: Option<usize>,
+        /// The client is not shown its rows.
+        hidden: bool,
     },
     Close {
         visible: bool,

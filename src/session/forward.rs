@@ -45,6 +45,8 @@ enum Attempt {
     Done,
     /// The client has seen nothing of it, and it is to run in a process that has served nobody.
     RunAgain,
+    /// Nothing of it has happened, and it is to run with nothing added to it.
+    RunPlainly,
 }
 
 /// Why the relay of a unit stopped before its end.
@@ -79,12 +81,21 @@ impl Session {
             return self.fail_here(&aborted(), open).await;
         }
         let past = self.wanted_past(&work);
-        if self.attempt(&work, miss, past, report).await? == Attempt::RunAgain {
-            self.keep_process();
-            self.attempt(&work, Miss::default(), Past::Nothing, report)
-                .await?;
-        }
-        Ok(())
+        let again = match self.attempt(&work, miss, past, report).await? {
+            Attempt::Done => return Ok(()),
+            Attempt::RunAgain => {
+                self.keep_process();
+                Past::Nothing
+            }
+            Attempt::RunPlainly => {
+                self.forget_prepared(&work);
+                self.adds_nothing = true;
+                past
+            }
+        };
+        let attempted = self.attempt(&work, Miss::default(), again, report).await;
+        self.adds_nothing = false;
+        attempted.map(drop)
     }
 
     /// Forwards one unit on a connection with such a past.
@@ -134,6 +145,8 @@ impl Session {
         } else if let Err(error) = self.queue(work, &mut lease, &mut exchange, &mut miss) {
             self.lease = Some(lease);
             return Err(Ending::Protocol(error));
+        } else if self.may_run_plainly(work, &exchange) {
+            exchange.may_be_taken_back = Some(self.client.output.len());
         }
         drop(miss);
         if self.writer.is_some() {
@@ -205,7 +218,8 @@ impl Session {
                 self.lend_names(&names, exchange);
                 let unsynced = self.begin_upstream(exchange);
                 self.replace_unnamed(analysis.kind());
-                self.translate_query(frame, &meaning, unsynced, lease, exchange, miss);
+                let meaning = &mut meaning;
+                self.translate_query((frame, analysis), meaning, unsynced, lease, exchange, miss);
                 self.take_names_back(&names, exchange);
                 self.before_commit(exchange);
             }
@@ -397,9 +411,11 @@ impl Session {
         report: &mut UnitReport,
     ) -> Result<Attempt, Ending> {
         let failed = exchange.outcome.error.is_some();
+        let adds = exchange.additions.any();
+        let refused = self.note_refused(&exchange);
         let run_again = exchange
             .may_be_taken_back
-            .filter(|_| exchange.outcome.error == Some(INVALID_NAME));
+            .filter(|_| refused || exchange.outcome.error == Some(INVALID_NAME) && !adds);
         if let Some(from) = run_again {
             process::take_back(&mut self.client.output, from);
             report.error = None;
@@ -429,6 +445,7 @@ impl Session {
         }
         if failed {
             self.unnamed_upstream = None;
+            self.forget_unbound(&exchange);
         }
         self.learn(&mut exchange);
         self.settle(status, failed, &exchange.outcome.last_tag);
@@ -472,7 +489,7 @@ impl Session {
             }
             // What the client asked for is done: a cancel comes too late from now on.
             self.registration.handle.set_cancel_target(None);
-            if !self.read_back(&mut lease).await {
+            if !(self.read_back(&mut lease).await && self.ask_privileges(&mut lease).await) {
                 // What the connection holds is not known, so nobody gets it, not even its session.
                 lease.finish(false);
                 return Err(Ending::Fatal(ErrorReport::fatal(
@@ -499,7 +516,10 @@ impl Session {
         self.hand_on(lease);
         if run_again.is_some() {
             self.client.output.extend_from_slice(&exchange.changed);
-            return Ok(Attempt::RunAgain);
+            return Ok(match refused {
+                true => Attempt::RunPlainly,
+                false => Attempt::RunAgain,
+            });
         }
         if exchange.outcome.begin_failed {
             // To the client its transaction had begun before, and has failed now.

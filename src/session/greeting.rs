@@ -37,6 +37,8 @@ pub struct Defaults {
     pub digest: u64,
     pub search_path: String,
     pub transaction_isolation: String,
+    /// Clients are sent messages for the server's log, which may have texts of statements in them.
+    pub tells_texts: bool,
 }
 
 /// Asks for the defaults of a connection, whatever has been set on it since.
@@ -45,6 +47,14 @@ pub const DEFAULTS_SQL: &str = "SELECT name::pg_catalog.text, reset_val FROM pg_
          AND context OPERATOR(pg_catalog.<>) 'internal') \
        OR name OPERATOR(pg_catalog.=) ANY (ARRAY['search_path','default_transaction_isolation']) \
      ORDER BY 1";
+
+/// Settings by which modules send clients what they log, texts of statements among it.
+pub const TEXT_TELLERS: [&str; 2] = ["auto_explain.log_level", "pgaudit.log_client"];
+
+/// At this `client_min_messages` messages for the server's log reach the client.
+pub fn tells_texts(level: &str) -> bool {
+    level.starts_with("debug") || level == "log"
+}
 
 /// Takes the rows of [`DEFAULTS_SQL`].
 pub fn defaults(rows: &[Vec<Option<String>>]) -> Defaults {
@@ -56,6 +66,8 @@ pub fn defaults(rows: &[Vec<Option<String>>]) -> Defaults {
         };
         match name.as_str() {
             "search_path" => defaults.search_path.clone_from(value),
+            "client_min_messages" => defaults.tells_texts |= tells_texts(value),
+            name if TEXT_TELLERS.contains(&name) => defaults.tells_texts = true,
             "default_transaction_isolation" => defaults.transaction_isolation.clone_from(value),
             _ => {}
         }

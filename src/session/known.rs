@@ -36,7 +36,11 @@ impl Session {
                 (Ok(then), Ok(now)) => then.keys == now.keys,
                 (then, now) => then.is_err() && now.is_err(),
             };
-            keys && then.narrow == now.narrow
+            let narrow = match (&then.narrow, &now.narrow) {
+                (Some(then), Some(now)) => then.is_beside_the_same(now),
+                (then, now) => then.is_none() && now.is_none(),
+            };
+            keys && narrow
         })
     }
 

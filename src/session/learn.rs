@@ -7,7 +7,7 @@ use super::decide::Meaning;
 use super::exchange::Exchange;
 use crate::cache::Learnable;
 use crate::catalog::{Effects, KEYS_MAX, Learned, Returned, Values};
-use crate::metrics::Learning;
+use crate::metrics::{Asker, Learning};
 use crate::wire::backend;
 
 /// Looks at the rows of one statement.
@@ -15,6 +15,7 @@ use crate::wire::backend;
 pub struct Learner {
     which: Learnable,
     returned: Returned,
+    asker: Asker,
     /// As in Bind: none, one for all, or one each.
     formats: SmallVec<[i16; 4]>,
     utf8: bool,
@@ -103,6 +104,7 @@ impl Session {
         &mut self,
         meaning: &Meaning,
         formats: &[i16],
+        asker: Asker,
         exchange: &mut Exchange,
     ) -> Option<usize> {
         let (which, returned) = self.touch(meaning)?;
@@ -111,6 +113,7 @@ impl Session {
         exchange.learners.push(Learner {
             which,
             returned,
+            asker,
             formats: SmallVec::from_slice(formats),
             utf8: self.is_utf8() && !settings.intersects(Effects::SETTINGS),
             rows: 0,
@@ -123,15 +126,17 @@ impl Session {
     /// Narrows what the unit has touched to the rows that came back, before it is settled.
     pub(super) fn learn(&mut self, exchange: &mut Exchange) {
         for learner in std::mem::take(&mut exchange.learners) {
+            let asker = learner.asker;
             let (which, learned) = learner.finish();
             let known = match (&mut self.writer, learned) {
                 (Some(writer), Some(learned)) => writer.learn(which, &learned),
                 _ => false,
             };
-            self.metrics.learned(match known {
+            let result = match known {
                 true => Learning::Known,
                 false => Learning::Unknown,
-            });
+            };
+            self.metrics.learned(result, asker);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! decided in [`decide`], what was sent and which replies are due is kept in
 //! [`exchange`], what the session leaves on its connection in [`state`].
 
+mod added;
 pub mod analysis;
 mod decide;
 mod exchange;
@@ -54,7 +55,7 @@ pub use suspension::Suspension;
 pub use verify::{Mismatch, Verifier};
 
 use crate::cache::Writer;
-use crate::catalog::{CatalogVersion, Effects, NameScope};
+use crate::catalog::{CatalogVersion, ColumnNumber, Effects, NameScope, RelationOid};
 use crate::client;
 use crate::config::Config;
 use crate::metrics::{DatabaseMetrics, ErrorOrigin};
@@ -152,6 +153,11 @@ pub struct Session {
     upstream_since: Option<Instant>,
     /// The statement that is the unnamed one on the leased connection.
     unnamed_upstream: Option<(u64, Told)>,
+
+    /// Columns of which it is to be asked whether they may be read.
+    unasked: Vec<(RelationOid, ColumnNumber)>,
+    /// The unit runs again as it was.
+    adds_nothing: bool,
 
     // What the unit in flight has done so far.
     commit_inside: bool,

@@ -204,6 +204,8 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         lease: None,
         upstream_since: None,
         unnamed_upstream: None,
+        unasked: Vec::new(),
+        adds_nothing: false,
         commit_inside: false,
         single_control: false,
         executes_sent: 0,

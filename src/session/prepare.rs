@@ -200,6 +200,17 @@ impl Session {
         exchange.learn(statement.upstream_name().as_bytes(), &told);
     }
 
+    /// Sends a Parse of a statement of which no client knows.
+    pub(super) fn prepare_added(
+        &self,
+        variant: &Statement,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+    ) {
+        let types = &variant.parameter_types;
+        self.send_parse(variant, types, &variant.told, connection, exchange, None);
+    }
+
     fn send_parse(
         &self,
         statement: &Statement,
@@ -348,7 +359,7 @@ pub(super) enum Copy {
     Changed(Told),
 }
 
-fn has_copy(prepared: &ClientStatement, connection: &mut Connection) -> bool {
+pub(super) fn has_copy(prepared: &ClientStatement, connection: &mut Connection) -> bool {
     let copy = connection.prepared.get(prepared.statement.id);
     copy.is_some_and(|copy| prepared.takes(copy))
 }

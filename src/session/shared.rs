@@ -20,7 +20,7 @@ use super::suspension::Suspension;
 use super::verify::Verifier;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
-use crate::catalog::{CatalogVersion, Footprint, Judgement};
+use crate::catalog::{CatalogVersion, ColumnNumber, Footprint, Judgement, RelationOid};
 use crate::config::Config;
 use crate::hosts::Hosts;
 use crate::insight::Insight;
@@ -68,6 +68,7 @@ pub const GREETINGS_MAX: u64 = 10_000;
 pub const GREETING_TTL: Duration = Duration::from_secs(60);
 const JUDGEMENTS_MAX: u64 = 50_000;
 const KNOWN_GOOD_MAX: u64 = 50_000;
+const READABLE_MAX: u64 = 10_000;
 const DESCRIPTION_BYTES_MAX: u64 = 32 << 20;
 
 /// What pgditto knows of one database.
@@ -79,6 +80,8 @@ pub struct Database {
     pub hub: Arc<Hub>,
     pub judgements: Bounded<JudgementKey, Arc<Judgement>>,
     pub descriptions: Bounded<DescriptionKey, Arc<Description>>,
+    /// Whether columns may be read.
+    pub readable: Bounded<ReadableKey, bool>,
     /// Statements that the server has taken from somebody with the same settings, under this catalogue.
     pub known_good: Bounded<DescriptionKey, CatalogVersion>,
     /// Other sidecars could not be told of our writes, and nobody waits for it any more.
@@ -101,6 +104,15 @@ pub struct JudgementKey {
 pub struct DescriptionKey {
     pub context: Bytes,
     pub statement: u64,
+}
+
+/// A column in the eyes of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReadableKey {
+    pub context: Bytes,
+    pub catalogue: u64,
+    pub relation: RelationOid,
+    pub column: ColumnNumber,
 }
 
 /// What the server said when it described a statement.
@@ -128,6 +140,7 @@ impl Database {
                     u32::try_from(bytes).unwrap_or(u32::MAX)
                 })
                 .build(),
+            readable: Bounded::new(READABLE_MAX),
             known_good: Bounded::new(KNOWN_GOOD_MAX),
             unannounced: AtomicBool::new(false),
         }

@@ -4,6 +4,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Session;
+use super::analysis::Analysis;
 use super::decide::Meaning;
 use super::exchange::Exchange;
 use super::expect::{Alias, Expect, NameChange};
@@ -12,6 +13,7 @@ use super::serve::Miss;
 use super::statements::{Bound, told_apart};
 use super::touch::{begins_or_ends_nothing, leaves_reads_alone};
 use super::unnamed::UnnamedPortal;
+use crate::metrics::Asker;
 use crate::sql::Kind;
 use crate::upstream::Connection;
 use crate::wire::{Frame, TransactionStatus, WireError, backend, frontend, tag::frontend as tag};
@@ -20,23 +22,32 @@ impl Session {
     /// Queues a Query.
     pub(super) fn translate_query(
         &mut self,
-        frame: &Frame,
-        meaning: &Meaning,
+        (frame, analysis): (&Frame, &Analysis),
+        meaning: &mut Meaning,
         unsynced: bool,
         connection: &Connection,
         exchange: &mut Exchange,
         miss: &mut Miss,
     ) {
-        let learner = self.touch_and_learn(meaning, &[], exchange);
+        let added = self.query_added(frame, analysis, meaning, exchange);
+        let asker = match &added {
+            Some(_) => Asker::Proxy,
+            None => Asker::Client,
+        };
+        let learner = self.touch_and_learn(meaning, &[], asker, exchange);
         self.note_effects(meaning.effects);
         let fill = self.begin_query_fill(connection, exchange, miss);
         // A Query ends the unnamed statement.
         self.statements.remove(b"");
         self.unnamed_upstream = None;
-        exchange.outgoing.extend_from_slice(frame.bytes());
+        match &added {
+            Some(added) => frontend::query(&mut exchange.outgoing, &added.sql),
+            None => exchange.outgoing.extend_from_slice(frame.bytes()),
+        }
         exchange.expects.push_back(Expect::Simple {
             fill,
             learner,
+            hidden: added.is_some(),
             unsynced,
         });
     }
@@ -53,6 +64,7 @@ impl Session {
         exchange.expects.push_back(Expect::Simple {
             fill: None,
             learner: None,
+            hidden: false,
             unsynced,
         });
     }
@@ -128,8 +140,11 @@ impl Session {
                 visible: true,
                 change: None,
             },
-            tag::BIND => Expect::Bind { alias: None },
-            tag::DESCRIBE => Expect::DescribePortal,
+            tag::BIND => Expect::Bind {
+                alias: None,
+                added: false,
+            },
+            tag::DESCRIBE => Expect::DescribePortal { hidden: false },
             tag::CLOSE => Expect::Close {
                 visible: true,
                 evicted: None,
@@ -137,6 +152,7 @@ impl Session {
             _ => Expect::Execute {
                 fill: None,
                 learner: None,
+                hidden: false,
             },
         });
     }
@@ -169,7 +185,15 @@ impl Session {
                 self.commit_inside |= meaning.may_commit_inside;
                 self.replace_unnamed(analysis.kind());
                 let mut miss = Miss::default();
-                self.translate_query(frame, &meaning, true, connection, exchange, &mut miss);
+                let (meaning, miss) = (&mut meaning, &mut miss);
+                self.translate_query(
+                    (frame, &analysis),
+                    meaning,
+                    true,
+                    connection,
+                    exchange,
+                    miss,
+                );
                 self.before_commit(exchange);
                 exchange.open = false;
             }
@@ -226,17 +250,28 @@ impl Session {
         }
         let portal = Bytes::copy_from_slice(told_apart(bind.portal));
         let mut alias = None;
+        let mut added = false;
         match known {
             Some(Copy::Changed(_)) => {
                 exchange.fail(&changed());
                 return Ok(());
             }
             Some(Copy::There(prepared, upstream)) => {
-                let statement = prepared.statement;
+                let mut statement = prepared.statement.clone();
+                let mut upstream = upstream;
                 self.plan_fill(&statement, &bind, connection, exchange, miss);
-                frontend::bind_raw(&mut exchange.outgoing, bind.portal, &upstream, bind.tail);
                 self.portals
                     .insert(portal, Some(Bound::new(statement.clone(), frame)));
+                match self.bind_added(&prepared, &bind, frame, connection, exchange) {
+                    Some(variant) => {
+                        added = true;
+                        (statement, upstream) = variant;
+                    }
+                    None => {
+                        let portal = bind.portal;
+                        frontend::bind_raw(&mut exchange.outgoing, portal, &upstream, bind.tail);
+                    }
+                }
                 if !upstream.is_empty() {
                     self.metrics.bind();
                     alias = Some(Alias {
@@ -256,7 +291,7 @@ impl Session {
                 return Ok(());
             }
         }
-        exchange.expects.push_back(Expect::Bind { alias });
+        exchange.expects.push_back(Expect::Bind { alias, added });
         Ok(())
     }
 
@@ -274,8 +309,12 @@ impl Session {
             frontend::Target::Portal
                 if describe.name.is_empty() && self.describe_unnamed(exchange) => {}
             frontend::Target::Portal => {
+                let hidden = describe.name.is_empty()
+                    && matches!(self.unnamed_portal, UnnamedPortal::Added(_));
                 exchange.outgoing.extend_from_slice(frame.bytes());
-                exchange.expects.push_back(Expect::DescribePortal);
+                exchange
+                    .expects
+                    .push_back(Expect::DescribePortal { hidden });
             }
             frontend::Target::Statement => {
                 let statement = match self.ensure_prepared(describe.name, connection, exchange) {
@@ -358,6 +397,8 @@ impl Session {
             connection.prepared.clear();
             self.unnamed_upstream = None;
         }
+        let unnamed = execute.portal.is_empty();
+        let added = unnamed.then(|| self.execute_added(exchange)).flatten();
         let mut learner = None;
         match &statement {
             // A portal that SQL declared, or none at all.
@@ -377,7 +418,15 @@ impl Session {
                 let formats = bind.as_ref().map(|bind| bind.result_formats.as_slice());
                 // Of rows whose Bind has not been kept the formats are not known.
                 meaning.returned = meaning.returned.filter(|_| formats.is_some());
-                learner = self.touch_and_learn(&meaning, formats.unwrap_or_default(), exchange);
+                let mut formats = formats.unwrap_or_default();
+                let mut asker = Asker::Client;
+                if let Some(added) = &added {
+                    asker = Asker::Proxy;
+                    let same = added.catalogue == meaning.catalogue;
+                    meaning.returned = same.then(|| added.returned.clone());
+                    formats = &[];
+                }
+                learner = self.touch_and_learn(&meaning, formats, asker, exchange);
                 self.note_effects(meaning.effects);
                 self.commit_inside |= meaning.may_commit_inside;
                 self.note_statements(&statement.analysis);
@@ -392,10 +441,20 @@ impl Session {
         let max_rows = u32::try_from(execute.max_rows).unwrap_or(0);
         let fill = self.begin_fill(execute.portal, max_rows, exchange);
         self.executes_sent += 1;
-        exchange.outgoing.extend_from_slice(frame.bytes());
-        exchange
-            .expects
-            .push_back(Expect::Execute { fill, learner });
+        let hidden = added.is_some();
+        exchange.expects.push_back(Expect::Execute {
+            fill,
+            learner,
+            hidden,
+        });
+        if hidden {
+            exchange.expects.push_back(Expect::Close {
+                visible: false,
+                evicted: None,
+            });
+        } else {
+            exchange.outgoing.extend_from_slice(frame.bytes());
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Session;
+use super::added::AddedRows;
 use super::exchange::Exchange;
 use super::expect::Expect;
 use super::statements::Statement;
@@ -20,6 +21,8 @@ pub(super) enum UnnamedPortal {
     Gone,
     /// One that was run to its end here; the server may have an older one.
     Finished(Finished),
+    /// The server's, with more behind its statement than the client knows of; it is yet to be executed.
+    Added(AddedRows),
 }
 
 /// What a portal that was run to its end can still say.
@@ -66,7 +69,7 @@ impl Session {
     pub(super) fn execute_unnamed(&mut self, exchange: &mut Exchange) -> bool {
         let mut out = BytesMut::new();
         match &self.unnamed_portal {
-            UnnamedPortal::Upstream => return false,
+            UnnamedPortal::Upstream | UnnamedPortal::Added(_) => return false,
             UnnamedPortal::Gone => exchange.fail(&no_portal()),
             UnnamedPortal::Finished(Finished::Empty) => backend::empty_query(&mut out),
             UnnamedPortal::Finished(_) if self.tx.status == TransactionStatus::Failed => {
@@ -90,7 +93,10 @@ impl Session {
     pub(super) fn describe_unnamed(&mut self, exchange: &mut Exchange) -> bool {
         let mut out = BytesMut::new();
         match &self.unnamed_portal {
-            UnnamedPortal::Upstream => return false,
+            UnnamedPortal::Added(_) if self.tx.status == TransactionStatus::Failed => {
+                backend::no_data(&mut out);
+            }
+            UnnamedPortal::Upstream | UnnamedPortal::Added(_) => return false,
             UnnamedPortal::Gone => exchange.fail(&no_portal()),
             UnnamedPortal::Finished(Finished::Command | Finished::Empty) => {
                 backend::no_data(&mut out);

@@ -208,6 +208,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         blocks,
         change,
         returning: walker.returning,
+        returns: walker.returns,
     }
 }
 

@@ -186,6 +186,8 @@ pub struct Facts {
     pub change: Option<Change>,
     /// What such a change returns; nothing where it is not known.
     pub returning: Vec<Output>,
+    /// It has a RETURNING, known or not.
+    pub returns: bool,
 }
 
 impl Facts {
@@ -213,6 +215,7 @@ impl Facts {
             blocks: Vec::new(),
             change: None,
             returning: Vec::new(),
+            returns: false,
         }
     }
 

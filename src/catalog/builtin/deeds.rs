@@ -88,6 +88,25 @@ pub(crate) fn effects(name: &str) -> Effects {
     }
 }
 
+/// Whether a name is, or may be, of what shows the text of the statement that is running: `current_query`, and of the
+/// names that begin as those of the server's own views and functions all but some that are much used in triggers.
+pub(crate) fn sees_text(name: &str) -> bool {
+    name == "current_query"
+        || name.starts_with("pg_")
+            && !name.starts_with("pg_advisory_")
+            && !name.starts_with("pg_try_advisory_")
+            && !matches!(
+                name,
+                "pg_backend_pid"
+                    | "pg_catalog"
+                    | "pg_column_size"
+                    | "pg_notify"
+                    | "pg_sleep"
+                    | "pg_trigger_depth"
+                    | "pg_typeof"
+            )
+}
+
 /// Whether a call leaves behind in its process what cannot be asked for.
 pub(crate) fn keeps_process_state(name: &str) -> bool {
     effects(name).contains(Effects::PROCESS)

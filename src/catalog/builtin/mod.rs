@@ -11,7 +11,8 @@ mod types;
 use crate::sql::Bypass;
 
 pub(crate) use deeds::{
-    changes_catalogue, effects, is_quiet_extension, keeps_process_state, runs_text, writes_unseen,
+    changes_catalogue, effects, is_quiet_extension, keeps_process_state, runs_text, sees_text,
+    writes_unseen,
 };
 pub(crate) use order::{depends_on_order, sums};
 pub(crate) use types::{

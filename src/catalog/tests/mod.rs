@@ -5,4 +5,5 @@ mod effects;
 mod keys;
 mod names;
 mod read;
+mod returnable;
 mod write;

@@ -46,6 +46,7 @@ pub(super) struct Walker {
     pub blocks: Vec<Block>,
     pub change: Option<Change>,
     pub returning: Vec<Output>,
+    pub returns: bool,
     /// Something was met that is not known here, or that PostgreSQL has not.
     pub doubt: bool,
     /// A text is converted to a date or time whatever the types of the columns.

@@ -39,6 +39,7 @@ impl Walker {
             Statement::Delete(delete) => delete.returning.as_deref(),
             _ => None,
         };
+        self.returns = items.is_some();
         let outputs: Option<Vec<Output>> = target.and_then(|target| {
             let items = items.unwrap_or_default().iter();
             items.map(|item| output(item, &target, alone)).collect()

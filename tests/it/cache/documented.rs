@@ -187,6 +187,11 @@ fn explain_on_the_console_says_what_the_command_line_says_and_what_is_served_now
             "may touch:",
             "public.t (id in ?, ?)",
         ),
+        (
+            "DELETE FROM t WHERE id = 4711",
+            "learns:",
+            "x (by a RETURNING that is added, of those by which answers are told apart)",
+        ),
         ("TRUNCATE t", "may touch:", "public.t (all rows)"),
         (
             "SELECT random()",

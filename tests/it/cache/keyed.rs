@@ -847,7 +847,12 @@ fn write(random: &mut Random) -> String {
     let on = condition(random, "a");
     let (n, m) = (random.below(6), random.below(6));
     let (id, k) = (integer(random, n), text(random, m));
-    let sql = match random.below(10) {
+    // A row of its own, of which nothing else is said: its other keys are learned.
+    let row = random.below(150);
+    let sql = match random.below(14) {
+        10 | 11 => format!("UPDATE {table} a SET x = x + 1 WHERE n = {row}"),
+        12 => format!("UPDATE {table} a SET k = {k}, x = a.x + 1 WHERE {row} = a.n AND {on}"),
+        13 => format!("DELETE FROM {table} a WHERE n = {row} AND x > 1"),
         0..=2 => format!("UPDATE {table} a SET x = x + 1 WHERE {on}"),
         3 => format!("UPDATE {table} a SET id = {id} WHERE {on}"),
         4 => format!("UPDATE {table} a SET k = {k}, b = b + 1 WHERE {on}"),
@@ -882,8 +887,8 @@ fn random_reads_and_writes_answer_as_the_server_does() {
     println!("seed {seed}");
     let mut random = Random(seed);
     let house = House::new(
-        "CREATE TABLE t (id int, b bigint, k text, v varchar(4), x int);
-         CREATE TABLE u (id smallint, b int, k varchar, v text, x int);
+        "CREATE TABLE t (id int, b bigint, k text, v varchar(4), x int, n serial PRIMARY KEY);
+         CREATE TABLE u (id smallint, b int, k varchar, v text, x int, n serial UNIQUE);
          INSERT INTO t SELECT g % 6, g / 6, 'k' || g % 5, 'k' || g % 4, g FROM generate_series(1, 30) g;
          INSERT INTO u SELECT g % 6, g / 6, 'k' || g % 5, 'k' || g % 4, g FROM generate_series(1, 30) g;",
     );
@@ -926,7 +931,10 @@ fn random_reads_and_writes_answer_as_the_server_does() {
     }
     let after = house.pgditto.metrics();
     let hits = after.sum("pgditto_hits_total", &[]) - before.sum("pgditto_hits_total", &[]);
-    println!("{asked} reads, {hits} hits");
+    let labels = [("asked_by", "pgditto"), ("result", "known")];
+    let learned = after.sum("pgditto_returned_keys_total", &labels);
+    println!("{asked} reads, {hits} hits, {learned} changes whose keys were learned");
+    assert!(learned > 0.0);
     assert!(
         hits > asked as f64 / 20.0,
         "{hits} hits of {asked}: it proves little"

@@ -3,6 +3,7 @@
 //! Everything is seen from outside: each answer is compared with that of a direct connection, byte for byte,
 //! and `/metrics` says who gave it.
 
+mod added;
 mod alone;
 mod defaults;
 mod documented;

@@ -414,7 +414,7 @@ fn writes_whose_rows_tell_their_keys_are_counted() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
     let count = |result| {
-        let labels = [("result", result)];
+        let labels = [("result", result), ("asked_by", "client")];
         house
             .pgditto
             .metrics()

@@ -52,6 +52,13 @@ const RETURNING: &[Mix] = &[
         inserts: false,
     },
     Mix {
+        name: "reads by tenant, writes by key",
+        read: "SELECT count(*), sum(v) FROM item WHERE tenant = $1",
+        write: "UPDATE item SET v = v + 1 WHERE id = $1",
+        rows_of_answer: 100,
+        inserts: false,
+    },
+    Mix {
         name: "reads by key, inserts that return the key",
         read: "SELECT v FROM item WHERE id = $1",
         write: "INSERT INTO item (tenant, v) VALUES ($1, 0) RETURNING id",
