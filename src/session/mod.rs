@@ -37,6 +37,7 @@ mod transaction;
 mod translate;
 mod unnamed;
 mod upkeep;
+mod vacate;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -158,6 +158,7 @@ impl Session {
                 exchange.synced();
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Sync);
+                self.end_loan(exchange);
                 self.before_commit(exchange);
             }
             tag::QUERY => {
@@ -170,11 +171,13 @@ impl Session {
                 self.replace_unnamed(analysis.kind());
                 let mut miss = Miss::default();
                 self.translate_query(frame, &meaning, true, connection, exchange, &mut miss);
+                self.end_loan(exchange);
                 self.before_commit(exchange);
                 exchange.open = false;
             }
             tag::FUNCTION_CALL => {
                 self.translate_function_call(frame, true, exchange);
+                self.end_loan(exchange);
                 self.before_commit(exchange);
                 exchange.open = false;
             }
