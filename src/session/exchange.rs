@@ -113,6 +113,8 @@ pub struct Exchange {
     pub runs_again: bool,
     /// SQL in the unit finds statements under the client's names until the unit ends.
     pub lent: bool,
+    /// Until the unit's Sync: names of the client that SQL finds on the connection.
+    pub lent_names: Vec<String>,
     /// The statement that was examined last: see [`Session::examine`](super::Session).
     pub examined: Option<u64>,
     /// Its description has not come yet.

@@ -109,6 +109,7 @@ impl Session {
         let open = matches!(work, Work::Extended { open: true, .. });
         let needs = self.needs(work);
         let (still, mut refused) = self.keep_still(&needs).await;
+        self.vacate(work);
         let had_lease = self.lease.is_some();
         let runs_again = past == Past::Nothing && self.pins.contains(&Pin::OwnProcess);
         let mut lease = match self.take_lease(past, report).await {
@@ -230,18 +231,14 @@ impl Session {
             }
             Work::Extended { frames, open } => {
                 exchange.open = *open;
-                let names = if *open {
-                    Vec::new()
-                } else {
-                    self.named_in_unit(frames)
-                };
+                let names = self.named_in_unit(frames);
                 exchange.lent = !names.is_empty();
                 self.lend_names(&names, exchange);
                 self.begin_upstream(exchange);
+                exchange.lent_names = names;
                 for frame in *frames {
                     self.translate(frame, lease, exchange, miss)?;
                 }
-                self.take_names_back(&names, exchange);
             }
         }
         Ok(())

@@ -38,6 +38,7 @@ mod transaction;
 mod translate;
 mod unnamed;
 mod upkeep;
+mod vacate;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -60,6 +60,12 @@ impl Session {
         }
     }
 
+    /// [`Session::take_names_back`], once the unit has had its Sync, or what ends it instead.
+    pub(super) fn end_loan(&self, exchange: &mut Exchange) {
+        let names = std::mem::take(&mut exchange.lent_names);
+        self.take_names_back(&names, exchange);
+    }
+
     /// The statements of the protocol that this SQL names.
     pub(super) fn named_in_sql(&self, analysis: &Analysis, names: &mut Vec<String>) {
         for facts in analysis.statements.iter() {

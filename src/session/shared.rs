@@ -183,7 +183,7 @@ pub struct Databases {
 pub type MakeDatabase = Box<dyn Fn(&Target) -> Arc<Database> + Send + Sync>;
 
 /// Where a database is: its servers, and its name.
-type Place = (Arc<Hosts>, String);
+pub(super) type Place = (Arc<Hosts>, String);
 
 fn place(target: &Target) -> Place {
     (target.hosts.clone(), target.dbname.clone())
@@ -222,6 +222,19 @@ impl Databases {
         {
             open.remove(&place(target));
         }
+    }
+
+    /// Ceases to look after a database, unless somebody uses it; false if somebody does.
+    pub(super) fn close(&self, place: &Place) -> bool {
+        let mut open = self.open.lock();
+        let in_use = |known: &Arc<Database>| Arc::strong_count(known) > 1;
+        if open.get(place).is_some_and(in_use) {
+            return false;
+        }
+        let closed = open.remove(place);
+        drop(open);
+        drop(closed);
+        true
     }
 
     pub fn all(&self) -> Vec<Arc<Database>> {

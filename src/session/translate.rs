@@ -174,6 +174,7 @@ impl Session {
                 exchange.synced();
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Sync);
+                self.end_loan(exchange);
                 self.before_commit(exchange);
             }
             tag::QUERY => {
@@ -194,11 +195,13 @@ impl Session {
                     exchange,
                     miss,
                 );
+                self.end_loan(exchange);
                 self.before_commit(exchange);
                 exchange.open = false;
             }
             tag::FUNCTION_CALL => {
                 self.translate_function_call(frame, true, exchange);
+                self.end_loan(exchange);
                 self.before_commit(exchange);
                 exchange.open = false;
             }

@@ -14,6 +14,7 @@ use super::scan::scan;
 use super::stillness::stillness;
 use super::tokens::{Prepared, prepare};
 use super::utility;
+use super::vacancy::vacated;
 use super::walk::Walker;
 
 /// Longer statements are not parsed: a tree of their size may not fit on the stack.
@@ -43,6 +44,7 @@ pub fn analyse(statement: &str) -> Facts {
         });
     }
     facts.stillness = stillness(&facts.kind, statement);
+    facts.vacates = vacated(&facts.kind, statement);
     if facts.hazard != Some(Bypass::DatetimeText) {
         facts.datetime_columns = None;
     }
@@ -203,6 +205,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         locks,
         evaluates_nothing: false,
         stillness: Stillness::NotNeeded,
+        vacates: None,
         complete: true,
         literal_dependent: walker.literal_dependent,
         blocks,

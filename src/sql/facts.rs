@@ -175,6 +175,8 @@ pub struct Facts {
     /// Of `Ddl` and `Maintenance`: running it runs nothing that a user wrote, but for event triggers.
     pub evaluates_nothing: bool,
     pub stillness: Stillness,
+    /// The database to which nobody may be connected while it runs.
+    pub vacates: Option<String>,
     /// Everything above is known; when false the statement may do anything.
     pub complete: bool,
     /// The facts hold for this text only, not for every text of its shape.
@@ -210,6 +212,7 @@ impl Facts {
             locks: true,
             evaluates_nothing: false,
             stillness: Stillness::NotNeeded,
+            vacates: None,
             complete: false,
             literal_dependent: false,
             blocks: Vec::new(),

@@ -25,6 +25,7 @@ mod stillness;
 mod tests;
 mod tokens;
 mod utility;
+mod vacancy;
 mod vocabulary;
 mod walk;
 

@@ -452,6 +452,30 @@ impl Pools {
         orders.paused.union(&orders.disabled).cloned().collect()
     }
 
+    /// Closes what is idle in a database of these servers, busy connections when they come back. Pools that nobody uses are
+    /// dropped, so that none keeps its minimum open.
+    pub fn leave(&self, hosts: &Arc<Hosts>, dbname: &str) {
+        let is_there = |pool: &Pool| {
+            let target = pool.target();
+            target.hosts == *hosts && target.dbname == dbname
+        };
+        let mut dropped = Vec::new();
+        self.map.lock().pools.retain(|_, pool| {
+            let is_there = is_there(pool);
+            if is_there {
+                pool.reconnect();
+            }
+            let is_over = is_there && Arc::strong_count(pool) == 1;
+            if is_over {
+                dropped.push(Arc::clone(pool));
+            }
+            !is_over
+        });
+        for pool in dropped {
+            pool.kill();
+        }
+    }
+
     /// A reload. New sizes count at once; connections to another place are
     /// replaced as they become idle; pools without connections that nobody uses
     /// are dropped; those of a database that is gone are killed.

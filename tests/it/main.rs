@@ -31,3 +31,4 @@ mod soak;
 mod statements;
 mod stillness;
 mod upstream;
+mod vacated;

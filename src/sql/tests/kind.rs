@@ -456,3 +456,26 @@ fn statements_that_would_notice_a_read() {
         assert_eq!(analyse(sql).stillness, wanted, "{sql}");
     }
 }
+
+#[test]
+fn statements_that_want_a_database_without_anybody() {
+    use crate::sql::analyse;
+    for (sql, wanted) in [
+        ("DROP DATABASE a", Some("a")),
+        ("drop database if exists A with (force)", Some("a")),
+        ("/* b */ DROP DATABASE \"A b\";", Some("A b")),
+        ("ALTER DATABASE a RENAME TO b", Some("a")),
+        ("ALTER DATABASE a SET TABLESPACE b", Some("a")),
+        ("ALTER DATABASE a SET work_mem = 1", None),
+        ("ALTER DATABASE a OWNER TO b", None),
+        ("CREATE DATABASE a", Some("template1")),
+        ("CREATE DATABASE a WITH OWNER b TEMPLATE = c", Some("c")),
+        ("CREATE DATABASE a TEMPLATE c ENCODING 'UTF8'", Some("c")),
+        ("CREATE DATABASE a TEMPLATE DEFAULT", Some("template1")),
+        ("CREATE DATABASE a TEMPLATE 'c'", None),
+        ("DROP TABLE database", None),
+        ("SELECT 'DROP DATABASE a'", None),
+    ] {
+        assert_eq!(analyse(sql).vacates.as_deref(), wanted, "{sql}");
+    }
+}

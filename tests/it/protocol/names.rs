@@ -250,6 +250,28 @@ fn sql_and_protocol_share_names() {
 }
 
 #[test]
+fn sql_finds_a_name_of_the_protocol_when_its_unit_comes_in_parts() {
+    let described = |name: &str, sql: &str| frames().parse(name, sql).describe_statement(name);
+    let script = Script::new()
+        .ask(frames().parse("s", "SELECT $1::int + 1 AS n").sync())
+        .send(described("e", "EXECUTE s(41)").flush())
+        .until(b'T')
+        .ask(frames().bind("", "e", &[]).execute("", 0).sync())
+        .ask(frames().bind("", "e", &[]).execute("", 0).sync())
+        .queries(&["SELECT 'between'", "EXECUTE s(1)"])
+        .send(described("", "EXECUTE s(2)").flush())
+        .until(b'T')
+        .ask(frames().query("SELECT 'instead of Sync'"))
+        .send(described("", "EXECUTE absent").flush())
+        .until(b'n')
+        .ask(frames().bind("", "", &[]).execute("", 0).sync())
+        .ask(frames().bind("", "s", &["7"]).execute("", 0).sync())
+        .ask(frames().close_statement("s").sync())
+        .ask(frames().prepared("EXECUTE s(5)", &[]).sync());
+    same(SETUP, script);
+}
+
+#[test]
 fn a_statement_is_read_under_the_settings_of_its_session() {
     let query = "SELECT '01/02/2020'::date - '2020-01-01'::date";
     let ask = || frames().prepared(query, &[]).sync();

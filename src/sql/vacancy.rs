@@ -1,0 +1,45 @@
+//! Statements that PostgreSQL refuses while anybody is connected to a certain database.
+
+use super::cursor::Cursor;
+use super::facts::Kind;
+
+/// What CREATE DATABASE copies unless it says otherwise.
+const DEFAULT_TEMPLATE: &str = "template1";
+
+/// The database to which nobody may be connected: the one that DROP, RENAME or SET TABLESPACE names, the template of
+/// CREATE DATABASE.
+pub(super) fn vacated(kind: &Kind, statement: &str) -> Option<String> {
+    if *kind != Kind::Ddl {
+        return None;
+    }
+    let mut cursor = Cursor::new(statement);
+    if cursor.words(&["drop", "database"]) {
+        cursor.words(&["if", "exists"]);
+        return cursor.name();
+    }
+    if cursor.words(&["alter", "database"]) {
+        let name = cursor.name()?;
+        let moves = cursor.words(&["rename", "to"]) || cursor.words(&["set", "tablespace"]);
+        return moves.then_some(name);
+    }
+    if cursor.words(&["create", "database"]) {
+        cursor.name()?;
+        return template(&mut cursor);
+    }
+    None
+}
+
+/// `None` where a string constant says it: that is no part of a statement's shape.
+fn template(cursor: &mut Cursor<'_>) -> Option<String> {
+    while cursor.peek(0).is_some() {
+        if cursor.word("template") {
+            cursor.operator("=");
+            if cursor.word("default") {
+                break;
+            }
+            return cursor.name();
+        }
+        cursor.next();
+    }
+    Some(DEFAULT_TEMPLATE.to_owned())
+}
