@@ -22,6 +22,12 @@ pub enum Step {
     NoStartBarrier,
     /// The cache outlives its guard.
     GuardLossIgnored,
+    /// Writes in flight mean what they meant before definitions changed.
+    NotWidened,
+    /// What a write touches is told by the classes that there were when it was sent, and not when it commits.
+    EarlyFootprints,
+    /// Whoever holds a connection waits for another's answer, too.
+    FollowerWithLease,
 }
 
 /// Whether this step is left out.

@@ -37,6 +37,8 @@ tar -xf "$work"/build/postgresql-"$major"_*.orig.tar.* -C "$work/build" --strip-
 
 echo "building it; the log is $work/build.log"
 cd "$work/build"
+# PostgreSQL's makefiles make what others need only in the outermost of several makes: ours must not be seen.
+unset MAKELEVEL MAKEFLAGS MFLAGS
 prefix=$work/postgres patches=$patches bash -eu >"$work/build.log" 2>&1 <<'BUILD' || {
     for patch in "$patches"/*.patch; do patch -p1 <"$patch"; done
     ./configure -q --prefix="$prefix" --without-readline --without-zlib --with-libxml

@@ -30,6 +30,8 @@ const TOTAL_MAX: usize = 1 << 14;
 struct Class {
     columns: Columns,
     published: bool,
+    /// Classes of the database that were there before.
+    older: usize,
 }
 
 /// Whether reads may be told apart by a class.
@@ -70,6 +72,7 @@ impl Classes {
                 all.push(Class {
                     columns: columns.into(),
                     published: false,
+                    older: total,
                 });
                 Standing::Announced
             }
@@ -85,10 +88,12 @@ impl Classes {
         }
     }
 
-    /// Calls `with` with the columns of each class of the relation, announced ones among them.
-    pub fn each(&self, relation: RelationOid, mut with: impl FnMut(&[ColumnNumber])) {
+    /// Calls `with` with the columns of each of the relation's first classes, announced ones among them: of those that there
+    /// were when the database had `known`.
+    pub fn each(&self, relation: RelationOid, known: usize, mut with: impl FnMut(&[ColumnNumber])) {
         if let Some(all) = self.by_relation.read().get(&relation) {
-            all.iter().for_each(|class| with(&class.columns));
+            let known = all.iter().filter(|class| class.older < known);
+            known.for_each(|class| with(&class.columns));
         }
     }
 
@@ -126,7 +131,9 @@ mod tests {
         assert_eq!(classes.announce(1, &[2]), Standing::Announced);
         assert!(!classes.is_published(1, &[2]));
         let mut known = 0;
-        classes.each(1, |columns| known += usize::from(columns == [2]));
+        classes.each(1, usize::MAX, |columns| {
+            known += usize::from(columns == [2])
+        });
         assert_eq!(known, 1);
         classes.publish(1, &[2]);
         assert!(classes.is_published(1, &[2]));

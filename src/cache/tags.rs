@@ -15,6 +15,7 @@ use super::counters::Reading;
 use super::field::{Field, Level, Line, Slot};
 use super::writer::{Registry, Writer};
 use crate::catalog::{ColumnNumber, Dependency, Footprint, Region, RelationOid};
+use crate::planted::{Step, planted};
 
 /// A tag: the name of one dependency. [`Tags::slot`] says where its counter stands.
 ///
@@ -386,7 +387,9 @@ impl Tags {
         // registers after it, and so finds the new generation when it touches.
         self.void();
         self.counts.widened.fetch_add(1, Ordering::Relaxed);
-        self.registry.lock().each(|state| state.widen(self));
+        if !planted(Step::NotWidened) {
+            self.registry.lock().each(|state| state.widen(self));
+        }
     }
 
     /// Every entry is stale.

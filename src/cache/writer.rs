@@ -25,6 +25,7 @@ use super::classes;
 use super::field::Slot;
 use super::tags::{Picture, TagId, Tags};
 use crate::catalog::{Footprint, Learned, Region};
+use crate::planted::{Step, planted};
 
 /// The writers in flight of one database.
 #[derive(Debug, Default)]
@@ -34,10 +35,13 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    fn add(&mut self) -> (u64, Arc<Mutex<State>>) {
+    fn add(&mut self, classes: usize) -> (u64, Arc<Mutex<State>>) {
         let id = self.next;
         self.next += 1;
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State {
+            classes,
+            ..State::default()
+        }));
         self.writers.insert(id, Arc::clone(&state));
         (id, state)
     }
@@ -76,6 +80,8 @@ pub(super) struct State {
     slots: Slots,
     /// Those of `slots` that `touched` does not need.
     loose: Slots,
+    /// So many classes of the database count, the oldest first: all that there are when it marks, unless that step is left out.
+    classes: usize,
 }
 
 type Slots = SmallVec<[Slot; 4]>;
@@ -100,13 +106,14 @@ impl State {
         for &oid in &touched.relations {
             self.need(Tags::slot(TagId::Table(oid)), tags);
         }
+        let classes = self.classes;
         for region in &touched.regions {
-            Self::each_slot(region, tags, |slot| self.need(slot, tags));
+            Self::each_slot(region, classes, tags, |slot| self.need(slot, tags));
         }
         self.touched = touched;
         let learnable = std::mem::take(&mut self.learnable);
         for region in learnable.iter().flat_map(|(_, regions)| regions) {
-            Self::each_slot(region, tags, |slot| {
+            Self::each_slot(region, classes, tags, |slot| {
                 if self.put(slot, tags) {
                     self.loose.push(slot);
                 }
@@ -115,10 +122,10 @@ impl State {
         self.learnable = learnable;
     }
 
-    fn each_slot(region: &Region, tags: &Tags, mut with: impl FnMut(Slot)) {
+    fn each_slot(region: &Region, classes: usize, tags: &Tags, mut with: impl FnMut(Slot)) {
         let oid = region.relation;
         with(Tags::slot(TagId::Any(oid)));
-        tags.classes.each(oid, |columns| {
+        tags.classes.each(oid, classes, |columns| {
             let Some(keys) = region.keys(columns) else {
                 return with(Tags::slot(TagId::Wild(oid, columns)));
             };
@@ -229,7 +236,11 @@ pub struct Writer {
 
 impl Writer {
     pub(super) fn register(tags: &Arc<Tags>) -> Self {
-        let (id, state) = tags.registry.lock().add();
+        let classes = match planted(Step::EarlyFootprints) {
+            true => tags.classes.len(),
+            false => usize::MAX,
+        };
+        let (id, state) = tags.registry.lock().add(classes);
         Self {
             tags: Arc::clone(tags),
             id,

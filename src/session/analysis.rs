@@ -51,6 +51,12 @@ impl Analysis {
         self.single().map(|facts| &facts.kind)
     }
 
+    /// The value of a SET LOCAL that gives a custom setting one string.
+    pub fn local_custom(&self) -> Option<String> {
+        matches!(self.kind(), Some(Kind::Set { local: true, .. })).then_some(())?;
+        sql::local_custom_value(std::str::from_utf8(&self.key_text).ok()?)
+    }
+
     /// True when some statement of the string may end a transaction or commit on its own.
     pub fn may_commit_inside(&self) -> bool {
         !self.understood

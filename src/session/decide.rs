@@ -176,7 +176,7 @@ impl Session {
         if read
             .custom_settings
             .iter()
-            .any(|name| self.settings.get(name).is_none())
+            .any(|name| self.custom_setting(name).is_none())
         {
             // NULL or '', by whether the connection that it happens to get has ever heard of the name.
             return Err(Bypass::CustomSetting);
@@ -359,6 +359,11 @@ impl Session {
         Ok(())
     }
 
+    /// The value that a custom setting has at present.
+    fn custom_setting(&self, name: &str) -> Option<&str> {
+        self.tx.custom(name).or_else(|| self.settings.get(name))
+    }
+
     fn key(
         &self,
         analysis: &Analysis,
@@ -371,7 +376,7 @@ impl Session {
         key.field(&analysis.key_text);
         for name in &read.custom_settings {
             key.field(name.as_bytes());
-            key.field(match self.settings.get(name) {
+            key.field(match self.custom_setting(name) {
                 Some(value) => value.as_bytes(),
                 None => b"\0unset",
             });

@@ -1,9 +1,13 @@
 //! Where a session stands in its transaction, as the client sees it.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::sql::{Bypass, Isolation};
 use crate::wire::TransactionStatus;
+
+/// Custom settings of one transaction; with more of them nothing is answered from the cache.
+const LOCAL_CUSTOM_MAX: usize = 16;
 
 /// The client's transaction.
 #[derive(Debug)]
@@ -18,8 +22,12 @@ pub struct Transaction {
     pub wrote: bool,
     /// It holds locks that a later read relies on.
     pub locked: bool,
-    /// It has settings of its own, or changed the session's.
+    /// It has settings of its own that are not known, or changed the session's.
     pub local_settings: bool,
+    /// Custom settings that it has of its own, by name.
+    local_custom: SmallVec<[(String, String); 1]>,
+    /// One of them whose SET LOCAL is under way.
+    local_pending: Option<(String, String)>,
     /// A statement of it has been answered from the cache.
     pub served: bool,
     /// What BEGIN or SET TRANSACTION asked for; `None` is the session's default.
@@ -35,6 +43,8 @@ impl Transaction {
             wrote: false,
             locked: false,
             local_settings: false,
+            local_custom: SmallVec::new(),
+            local_pending: None,
             served: false,
             isolation: None,
         }
@@ -54,9 +64,54 @@ impl Transaction {
     pub fn observe(&mut self, status: TransactionStatus) {
         if status == TransactionStatus::Idle {
             *self = Self::none();
-        } else {
-            self.status = status;
+            return;
         }
+        self.status = status;
+        if let Some((name, value)) = self.local_pending.take()
+            && status == TransactionStatus::InBlock
+        {
+            self.local_custom.retain(|(known, _)| *known != name);
+            self.local_custom.push((name, value));
+            self.local_settings = false;
+        }
+    }
+
+    /// A statement is about to be sent after which it is not known which settings it has of its own.
+    pub fn loses_settings(&mut self) {
+        self.local_settings = true;
+        self.local_pending = None;
+    }
+
+    /// SET LOCAL of a custom setting is about to be sent: until the unit has ended well, nothing is certain.
+    pub fn sets_custom(&mut self, name: String, value: String) {
+        let certain = self.status == TransactionStatus::InBlock
+            && !self.local_settings
+            && self.local_custom.len() < LOCAL_CUSTOM_MAX;
+        self.loses_settings();
+        if certain {
+            self.local_pending = Some((name, value));
+        }
+    }
+
+    /// ROLLBACK TO takes some of its settings back.
+    pub fn rolls_back_to(&mut self) {
+        if self.local_settings || !self.local_custom.is_empty() {
+            self.loses_settings();
+        }
+    }
+
+    /// The value that it has given to a custom setting.
+    pub fn custom(&self, name: &str) -> Option<&str> {
+        let mut known = self.local_custom.iter();
+        known
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn customs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.local_custom
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Why a read in this transaction may not be answered from the cache, if so.

@@ -326,11 +326,15 @@ impl Session {
                 Kind::Begin { isolation, .. } if self.tx.status == TransactionStatus::Idle => {
                     self.tx.isolation = *isolation;
                 }
-                Kind::SetTransaction => self.tx.local_settings = true,
-                Kind::Set { name, .. } => {
+                Kind::SetTransaction => self.tx.loses_settings(),
+                Kind::RollbackTo => self.tx.rolls_back_to(),
+                Kind::Set { name, local } => {
                     // It may be SET … TO DEFAULT.
                     self.resets |= self.baseline.get(name).is_some();
-                    self.tx.local_settings = true;
+                    match analysis.local_custom().filter(|_| *local) {
+                        Some(value) => self.tx.sets_custom(name.clone(), value),
+                        None => self.tx.loses_settings(),
+                    }
                     self.note_custom_name(name);
                 }
                 Kind::Reset { name } => {
@@ -338,7 +342,7 @@ impl Session {
                         Some(name) => self.baseline.get(name).is_some(),
                         None => !self.baseline.is_none(),
                     };
-                    self.tx.local_settings = true;
+                    self.tx.loses_settings();
                 }
                 Kind::DiscardAll => {
                     self.resets |= !self.baseline.is_none();

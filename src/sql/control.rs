@@ -178,6 +178,24 @@ fn set(cursor: &mut Cursor<'_>) -> Option<Kind> {
     assigned.then_some(Kind::Set { name, local })
 }
 
+/// The value that SET LOCAL gives to a setting whose name has a dot, where it is one string; `None` of any other statement.
+/// The names of pgditto's own are none of these.
+pub fn local_custom_value(statement: &str) -> Option<String> {
+    let mut cursor = Cursor::new(statement);
+    if !cursor.words(&["set", "local"]) {
+        return None;
+    }
+    let name = setting_name(&mut cursor)?;
+    let custom = name.contains('.') && !name.starts_with("pgditto.");
+    let assigned = custom && (cursor.operator("=") || cursor.word("to"));
+    let plain = cursor
+        .peek(0)
+        .is_some_and(|token| !cursor.text(token).contains('\\'));
+    let value = cursor.constant().filter(|_| assigned && plain)?;
+    while cursor.symbol(b';') {}
+    cursor.at_end().then_some(value)
+}
+
 fn names_a_setting(cursor: &mut Cursor<'_>) -> bool {
     cursor.is_symbol(1, b'.')
         || cursor.is(1, "to")

@@ -32,7 +32,7 @@ pub use analyse::analyse;
 pub use blocks::{
     ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Filter, Output, Seen, Source,
 };
-pub use control::{Channel, channel, is_start_transaction};
+pub use control::{Channel, channel, is_start_transaction, local_custom_value};
 pub use facts::{
     Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse, Stillness,
 };

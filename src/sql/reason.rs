@@ -55,7 +55,7 @@ reasons! {
     Isolation = "isolation", "REPEATABLE READ and SERIALIZABLE transactions read from one snapshot that only the server has.";
     FailedTransaction = "failed_transaction", "The transaction has failed and only ROLLBACK is heard.";
     SettingsUnknown = "settings_unknown", "The session's settings are not completely known.";
-    LocalSettings = "local_settings", "The transaction has settings of its own (SET LOCAL).";
+    LocalSettings = "local_settings", "The transaction has settings of its own (SET, SET LOCAL, SET TRANSACTION) whose values are not certain.";
     CustomSetting = "custom_setting", "It reads a custom setting whose name is not a constant, or that the session has not set.";
     RowLimit = "row_limit", "Execute with a row limit, in a transaction or with more behind it, leaves a portal open on the server.";
     OpenPortal = "open_portal", "The portal was bound in an earlier unit, so its snapshot is older.";

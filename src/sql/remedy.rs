@@ -58,7 +58,9 @@ impl Bypass {
             Bypass::SettingsUnknown => {
                 "It passes at the end of the transaction. For the pin see docs/pins.md."
             }
-            Bypass::LocalSettings => "SET outside of the transaction.",
+            Bypass::LocalSettings => {
+                "SET outside of the transaction; SET LOCAL of a custom setting to one string is followed."
+            }
             Bypass::CustomSetting => {
                 "Name the setting in the text and set it in the session before (`SET app.tenant = '7'`)."
             }

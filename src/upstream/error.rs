@@ -77,6 +77,10 @@ pub enum UpstreamError {
     /// Servers were reached, and none is what `target_session_attrs` wants.
     #[error("{}", none_fits(*.0))]
     NoneFits(TargetSessionAttrs),
+    /// The server does not tell a replication connection whether it is in recovery: it is older than
+    /// PostgreSQL 14, and `default_transaction_read_only` is on.
+    #[error("the server does not tell replication connections whether it is in recovery")]
+    Unjudged,
     /// It leads to another server than that of the guard.
     #[error("{0}")]
     Unproven(String),
@@ -138,6 +142,7 @@ impl UpstreamError {
             | Self::OtherSecret { .. }
             | Self::Authentication(_)
             | Self::Protocol(_)
+            | Self::Unjudged
             | Self::Encoding => false,
         }
     }
@@ -163,6 +168,7 @@ impl UpstreamError {
             Self::NoPassword { .. } | Self::OtherSecret { .. } | Self::Authentication(_) => {
                 SqlState::INVALID_AUTHORIZATION
             }
+            Self::Unjudged => SqlState::FEATURE_NOT_SUPPORTED,
             Self::Tls { .. }
             | Self::NoTls
             | Self::Lost(_)
@@ -201,6 +207,9 @@ impl UpstreamError {
             Self::Authentication(_) => "authentication with the upstream server failed",
             Self::Lost(_) => "the connection to the upstream server was lost",
             Self::NoneFits(wanted) => none_fits(*wanted),
+            Self::Unjudged => {
+                "the upstream server does not tell replication connections whether it is in recovery"
+            }
             Self::Unproven(_) => "the upstream server is being replaced by another",
             Self::Protocol(_) | Self::Encoding => "the upstream server sent an unexpected message",
             Self::Deadline => "the upstream server did not answer in time",

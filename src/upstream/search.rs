@@ -92,7 +92,7 @@ impl Connection {
         let (in_recovery, read_only) = match told {
             (Some(in_recovery), Some(read_only)) => (in_recovery, read_only),
             // Servers before 14, and poolers, do not tell.
-            _ if is_physical(options) => self.asked_of_a_walsender(options).await?,
+            _ if is_physical(options) => self.asked_of_a_walsender(wanted, options).await?,
             _ => {
                 let deadline = Instant::now() + options.timeout;
                 let rows = self
@@ -112,9 +112,11 @@ impl Connection {
     }
 
     /// Whether the server is in recovery, and whether it is read-only, in the only words of SQL that a
-    /// physical walsender knows.
+    /// physical walsender knows. Both are told of one that may also be a primary set read-only, where
+    /// that makes no difference to `wanted`.
     async fn asked_of_a_walsender(
         &mut self,
+        wanted: TargetSessionAttrs,
         options: &ConnectOptions,
     ) -> Result<(bool, bool), UpstreamError> {
         let deadline = Instant::now() + options.timeout;
@@ -125,13 +127,15 @@ impl Connection {
             let value = rows.first().and_then(|row| row.first());
             *is_on = value.and_then(|value| value.as_deref()) == Some("on");
         }
-        match shown {
-            [false, _] => Ok((false, false)),
-            [true, false] => Ok((true, true)),
-            [true, true] => Err(UpstreamError::Unproven(
-                "the server does not tell replication connections whether it is in recovery".into(),
-            )),
+        let [read_only, by_default] = shown;
+        let recovery_counts = matches!(
+            wanted,
+            TargetSessionAttrs::Primary | TargetSessionAttrs::Standby
+        );
+        if read_only && by_default && recovery_counts {
+            return Err(UpstreamError::Unjudged);
         }
+        Ok((read_only, read_only))
     }
 }
 

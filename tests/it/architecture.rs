@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sql", &["config"]),
     ("metrics", &["wire", "config", "sql"]),
     ("catalog", &["sql"]),
-    ("cache", &["config", "sql", "catalog"]),
+    ("cache", &["planted", "config", "sql", "catalog"]),
     (
         "authority",
         &[

@@ -1,5 +1,6 @@
 //! Many clients on few connections, and what becomes of a connection when its client goes.
 
+use std::sync::Barrier;
 use std::thread;
 
 use crate::fixture::{
@@ -68,6 +69,41 @@ fn sixty_four_clients_on_ten_connections() {
         }
     });
     assert_eq!(postgres.psql("SELECT sum(balance) FROM account"), "6400");
+    assert!(connections(&postgres) <= 10, "{}", connections(&postgres));
+}
+
+/// Drawing from a sequence leaves something behind for `currval`, and keeps no connection for it.
+#[test]
+fn sixty_four_clients_that_insert_into_a_serial_table_starve_nobody() {
+    let (postgres, pgditto) = servers(|options| {
+        options
+            .set("pool.default_pool_size", 10)
+            .set("pool.query_wait_timeout", "20s");
+    });
+    postgres.psql_as(
+        "app",
+        "CREATE TABLE line (id serial PRIMARY KEY, client int)",
+    );
+    let port = pgditto.port;
+    let all_have_inserted = Barrier::new(64);
+    thread::scope(|scope| {
+        for client in 0..64 {
+            let all_have_inserted = &all_have_inserted;
+            scope.spawn(move || {
+                let mut wire = Wire::connect(port);
+                let insert = format!("INSERT INTO line (client) VALUES ({client})");
+                for _ in 0..10 {
+                    assert_eq!(error_code(&wire.ask(&Frames::new().query(&insert))), "");
+                }
+                all_have_inserted.wait();
+                for _ in 0..10 {
+                    assert_eq!(error_code(&wire.ask(&Frames::new().query(&insert))), "");
+                }
+            });
+        }
+    });
+    let counted = "SELECT count(*), count(DISTINCT client), max(id) FROM line";
+    assert_eq!(postgres.psql(counted), "1280|64|1280");
     assert!(connections(&postgres) <= 10, "{}", connections(&postgres));
 }
 

@@ -354,7 +354,7 @@ fn triggers_of_refint_pin_whoever_fires_them() {
     postgres.psql(
         "CREATE EXTENSION refint; \
          CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int); \
-         CREATE TRIGGER t BEFORE DELETE OR UPDATE ON parent FOR EACH ROW \
+         CREATE TRIGGER t AFTER DELETE OR UPDATE ON parent FOR EACH ROW \
              EXECUTE FUNCTION check_foreign_key(1, 'cascade', 'id', 'child', 'id'); \
          INSERT INTO parent SELECT generate_series(1, 9); INSERT INTO child SELECT id FROM parent; \
          GRANT ALL ON parent, child TO app",

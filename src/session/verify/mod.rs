@@ -120,14 +120,20 @@ impl Session {
         if by_age || check.order == Order::Undetermined {
             return verifier.count(Verification::NotComparable);
         }
-        let request = match asked.request() {
-            Some(request) if !self.has_old_defaults() => request,
+        let settings = self
+            .tx
+            .customs()
+            .try_fold(self.settings.clone(), |settings, (name, value)| {
+                settings.with(name, value)
+            });
+        let (request, settings) = match (asked.request(), settings) {
+            (Some(request), Ok(settings)) if !self.has_old_defaults() => (request, settings),
             _ => return verifier.count(Verification::NotRebuilt),
         };
         let job = Job {
             pool: Arc::clone(&self.pool),
             database: Arc::clone(&self.database),
-            settings: self.settings.clone(),
+            settings,
             generation: self.generation,
             entry: Arc::clone(entry),
             check,

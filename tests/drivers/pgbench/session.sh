@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# pgbench in its three protocols with 64 clients, and its books balanced at the end.
-# usage: session.sh URL [TRANSACTIONS_PER_CLIENT]
+# pgbench in its three protocols, and its books balanced at the end.
+# usage: session.sh URL TRANSACTIONS_PER_CLIENT CLIENTS THREADS
 set -euo pipefail
 url=$1
-transactions=${2:-40}
-clients=64
+transactions=$2
+clients=$3
+threads=$4
 
 fail() { echo "$1" >&2; exit 1; }
 
 pgbench --initialize --scale=4 --quiet "$url" 2>&1 | tail -1
 for mode in simple extended prepared; do
     # Three reads of an account for each TPC-B transaction: work for the cache while it is written to.
-    report=$(timeout 120 pgbench --protocol="$mode" --client=$clients --jobs=2 --transactions="$transactions" \
+    report=$(timeout 120 pgbench --protocol="$mode" --client="$clients" --jobs="$threads" --transactions="$transactions" \
         --no-vacuum --builtin=tpcb-like@1 --builtin=select-only@3 "$url" 2>&1) || fail "$mode, ended with $?: $report"
     wanted=$((clients * transactions))
     grep -q "number of transactions actually processed: $wanted/$wanted" <<<"$report" || fail "$report"

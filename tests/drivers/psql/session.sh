@@ -102,6 +102,32 @@ expect errors "$(grep -oE '[0-9A-Z]{5}$' "$folder/errors" | tr '\n' ' ')" '42601
 expect 'after errors' "$(cat "$folder/answers")" alive
 ok errors
 
+psql -XAtq -d "$url" >"$folder/answers" 2>&1 <<'SQL'
+SELECT 1/0;
+\errverbose
+CREATE TEMP SEQUENCE countdown;
+SELECT 1 / (4 - nextval('countdown')) AS n \watch 0.01
+SET app.mine = 'gone';
+\c
+SELECT coalesce(current_setting('app.mine', true), 'new');
+SQL
+errors=$(grep -c 'division by zero' "$folder/answers")
+expect '\errverbose and \watch' "$errors $(grep -c 'LOCATION:  int4div' "$folder/answers")" '3 1'
+grep -q '^ERROR:  22012: division by zero' "$folder/answers" || fail "$(cat "$folder/answers")"
+expect '\c' "$(tail -n 1 "$folder/answers")" new
+ok 'watch, errverbose, connect'
+
+# Prompts, which only a terminal shows, tell the user, the database and the state of the transaction.
+script -qec "psql -Xq -v PROMPT1='<%n@%/%x> ' -d '$url'" /dev/null >"$folder/answers" 2>&1 <<'SQL'
+BEGIN;
+SELEC;
+ROLLBACK;
+\q
+SQL
+prompts=$(grep -o '<[^>]*>' "$folder/answers" | uniq | tr -d '\n')
+expect prompts "$prompts" "$(sql -c "SELECT format('<%1\$s@%2\$s><%1\$s@%2\$s*><%1\$s@%2\$s!><%1\$s@%2\$s>', session_user, current_database())")"
+ok prompts
+
 # SIGINT makes psql send a cancel request; -c alone would end psql, a script goes on.
 psql -XAtq -d "$url" >"$folder/answers" 2>"$folder/errors" <<'SQL' &
 SELECT 'begin';

@@ -167,13 +167,18 @@ impl<'a> House<'a> {
         let count = |metrics: &Metrics| metrics.sum("pgditto_statements_total", &[]);
         let before = self.before.borrow_mut().take();
         let before = before.unwrap_or_else(|| {
-            // What was asked last may not have been counted yet.
+            // What was asked last is counted after its last byte was sent: on a busy machine some time later.
             let mut last = self.pgditto.metrics();
+            let mut still = 0;
             eventually("nothing is under way", || {
                 let next = self.pgditto.metrics();
-                let still = count(&next) == count(&last);
+                still = if count(&next) == count(&last) {
+                    still + 1
+                } else {
+                    0
+                };
                 last = next;
-                still.then(|| std::mem::take(&mut last))
+                (still == 4).then(|| std::mem::take(&mut last))
             })
         });
         let answer = ask();

@@ -1,7 +1,7 @@
 //! Nobody is shown a row that the same statement would not show them.
 
 use super::wire::Wire;
-use super::{House, Pair, Served, server};
+use super::{Batch, House, Pair, Served, server};
 use crate::fixture::{Postgres, eventually};
 
 const SCHEMA: &str = "
@@ -280,12 +280,96 @@ fn a_tenant_is_served_his_rows_whoever_had_the_connection_before() {
     two.becomes_hit(sql);
     one.both("SET app.tenant = '0'");
     one.hit(sql);
-    // A transaction that is somebody for its own length only.
-    one.both("BEGIN");
-    one.both("SET LOCAL app.tenant = '1'");
+}
+
+/// As frameworks do it: each transaction says first on whose behalf it is.
+#[test]
+fn a_transaction_that_is_somebody_for_its_own_length_is_served_as_such() {
+    let postgres = with_roles();
+    let house = house(
+        &postgres,
+        "CREATE TABLE bill (id int PRIMARY KEY, tenant int, total int);
+         INSERT INTO bill SELECT g, g % 2, g FROM generate_series(1, 6) g;
+         ALTER TABLE bill ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY tenant ON bill USING (tenant::text = current_setting('app.tenant'));
+         GRANT SELECT, UPDATE ON bill TO ann;",
+    );
+    let sql = "SELECT id, total FROM bill ORDER BY id";
+    let (mut one, mut two) = (house.pair_as("ann", &[]), house.pair_as("ann", &[]));
+    let begin_as = |pair: &mut Pair<'_>, tenant: &str| {
+        pair.both("BEGIN");
+        pair.both(&format!("SET LOCAL app.tenant = '{tenant}'"));
+    };
+    for (pair, tenant) in [(&mut one, "1"), (&mut two, "0")] {
+        pair.both(&format!("SET app.tenant = '{tenant}'"));
+        pair.becomes_hit(sql);
+    }
+    // What is said for the session holds between transactions, and nowhere else.
+    begin_as(&mut one, "0");
+    one.hit(sql);
+    one.both("SET LOCAL app.tenant TO '1';");
+    one.hit(sql);
+    one.both("SAVEPOINT s");
+    one.both("SET LOCAL app.tenant = '0'");
+    one.hit(sql);
+    one.both("ROLLBACK TO s");
     one.bypass(sql, "local_settings");
     one.both("COMMIT");
     one.hit(sql);
+    // A value that nobody else has had is filled within the transaction.
+    begin_as(&mut one, "7");
+    one.miss(sql);
+    one.hit(sql);
+    one.both("ROLLBACK");
+    // What is not one string is not known.
+    for set in [
+        "SET LOCAL app.tenant = 1",
+        "SET LOCAL app.tenant TO DEFAULT",
+        "SET LOCAL app.tenant = E'\\x30'",
+        "SET LOCAL work_mem = '1MB'",
+        "SET app.tenant = '0'",
+        "SELECT set_config('app.tenant', '0', true)",
+    ] {
+        begin_as(&mut one, "1");
+        one.both(set);
+        one.never_hits(sql);
+        one.both("ROLLBACK");
+    }
+    // In one unit with what reads it.
+    for (first, second) in [("0", "1"), ("1", "0")] {
+        one.both("BEGIN");
+        for tenant in [first, second, first] {
+            let mut batch = Batch::default();
+            batch.parse("", &format!("SET LOCAL app.tenant = '{tenant}'"), &[]);
+            batch.bind("", "", &[], &[], &[]).execute("", 0);
+            batch.parse("", sql, &[]).bind("", "", &[], &[], &[]);
+            batch.execute("", 0).sync();
+            one.look_batch(&batch);
+            one.look(sql);
+        }
+        one.both("COMMIT");
+        one.look(sql);
+    }
+    // Bound before the setting, executed after it.
+    one.both("BEGIN");
+    let mut batch = Batch::default();
+    batch.parse("", sql, &[]).bind("late", "", &[], &[], &[]);
+    batch.parse("", "SET LOCAL app.tenant = '0'", &[]);
+    batch.bind("", "", &[], &[], &[]).execute("", 0);
+    batch.execute("late", 0).sync();
+    one.look_batch(&batch);
+    one.look(sql);
+    one.both("COMMIT");
+    one.look(sql);
+    // A write of one tenant's reaches him in either way of saying who he is.
+    begin_as(&mut two, "1");
+    two.look(sql);
+    two.both("COMMIT");
+    one.write("UPDATE bill SET total = total + 1");
+    begin_as(&mut two, "1");
+    two.asked(sql);
+    two.hit(sql);
+    two.both("COMMIT");
 }
 
 #[test]

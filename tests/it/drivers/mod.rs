@@ -118,10 +118,9 @@ fn pgbench_balances_its_books_with_64_clients_on_10_connections() {
                 most.fetch_max(now, Ordering::Relaxed);
             }
         });
-        let output = run(
-            script("pgbench/session.sh", &pgditto.url(USER, DATABASE)),
-            "",
-        );
+        let mut pgbench = script("pgbench/session.sh", &pgditto.url(USER, DATABASE));
+        pgbench.args(["40", "64", "2"]);
+        let output = run(pgbench, "");
         done.store(true, Ordering::Relaxed);
         println!("{}", output.stdout);
         assert!(output.success, "{}{}", output.stdout, output.stderr);
@@ -131,4 +130,17 @@ fn pgbench_balances_its_books_with_64_clients_on_10_connections() {
         (1..=POOL_SIZE).contains(&most),
         "{most} upstream connections"
     );
+}
+
+/// In its prepared protocol pgbench waits for the answer to each Parse, and while it does none of the thread's other clients
+/// ends its transaction: who needed a server for Parse would wait for ever.
+#[test]
+fn one_thread_of_pgbench_has_more_clients_than_there_are_connections() {
+    let postgres = Postgres::start(&[]);
+    let pgditto = Pgditto::start(&postgres, |opts| {
+        opts.set("pool.default_pool_size", POOL_SIZE);
+    });
+    let mut pgbench = script("pgbench/session.sh", &pgditto.url(USER, DATABASE));
+    pgbench.args(["40", "16", "1"]);
+    succeed(pgbench);
 }

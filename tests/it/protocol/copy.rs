@@ -1,7 +1,7 @@
 //! COPY in and out, in both protocols, to its end and not.
 
 use super::SETUP;
-use crate::fixture::{Frames, Script, same};
+use crate::fixture::{Frames, Script, Stage, same};
 
 fn frames() -> Frames {
     Frames::new()
@@ -167,8 +167,15 @@ fn copy_in_within_a_pipeline() {
 
 #[test]
 fn other_messages_while_copying_are_refused() {
+    let mut stage = Stage::new(SETUP);
     let script = Script::new().send(frames().query(COPY)).until(b'G');
-    same(SETUP, script.send(frames().query("SELECT 1")).end());
+    let script = script.send(frames().query("SELECT 1"));
+    // Since version 14 that ends the session.
+    let script = match stage.postgres.major() {
+        ..14 => script.ready(1).ask(frames().query("SELECT 2")),
+        _ => script.end(),
+    };
+    stage.play(&script);
 }
 
 #[test]

@@ -235,3 +235,68 @@ fn cursors() {
         "CLOSE ALL",
     ]);
 }
+
+/// A descriptor of a large object is good for its transaction, on the connection that opened it.
+#[test]
+fn large_objects() {
+    queries(&[
+        "SELECT lo_create(4711)",
+        "BEGIN",
+        "SELECT lo_open(4711, 393216)",
+        "SELECT lowrite(0, 'some bytes'::bytea)",
+        "SELECT lo_lseek(0, 5, 0)",
+        "SELECT loread(0, 100)",
+        "SELECT lo_tell(0)",
+        "SELECT lo_truncate(0, 4)",
+        "COMMIT",
+        "SELECT loread(0, 1)",
+        "SELECT lo_get(4711)",
+        "SELECT lo_get(4711)",
+        "SELECT lo_put(4711, 2, 'lid'::bytea)",
+        "SELECT lo_get(4711)",
+        "BEGIN",
+        "SELECT lo_from_bytea(4712, 'gone'::bytea)",
+        "ROLLBACK",
+        "SELECT lo_get(4712)",
+        "SELECT lo_unlink(4711)",
+        "SELECT lo_get(4711)",
+    ]);
+}
+
+/// The functions of libpq's large objects are called by FunctionCall.
+#[test]
+fn large_objects_by_function_call() {
+    let (create, open, write, read, seek) = (715, 952, 955, 954, 956);
+    let call = |function, arguments: &[&str]| Frames::new().function_call(function, arguments);
+    same(
+        SETUP,
+        Script::new()
+            .ask(call(create, &["4711"]))
+            .ask(Frames::new().query("BEGIN"))
+            .ask(call(open, &["4711", "393216"]))
+            .ask(call(write, &["0", "some bytes"]))
+            .ask(call(seek, &["0", "5", "0"]))
+            .ask(call(read, &["0", "100"]))
+            .ask(Frames::new().query("COMMIT"))
+            .ask(call(read, &["0", "100"]))
+            .ask(Frames::new().query("SELECT lo_get(4711)")),
+    );
+}
+
+#[test]
+fn a_session_that_terminates_itself() {
+    same(
+        SETUP,
+        Script::new()
+            .queries(&["SELECT count(*) FROM item", "SET app.x = 'y'"])
+            .send(Frames::new().query("SELECT pg_terminate_backend(pg_backend_pid())"))
+            .end(),
+    );
+    same(
+        SETUP,
+        Script::new()
+            .queries(&["BEGIN", "INSERT INTO item VALUES (5)"])
+            .send(Frames::new().query("SELECT pg_terminate_backend(pg_backend_pid())"))
+            .end(),
+    );
+}

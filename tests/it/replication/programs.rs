@@ -19,7 +19,10 @@ fn backup(conninfo: &str, to: &Path, more: &[&str]) {
     let mut arguments = vec!["-d", conninfo, "-D", to, "-c", "fast", "--no-sync"];
     arguments.extend_from_slice(more);
     program("pg_basebackup", &arguments);
-    program("pg_verifybackup", &[to]);
+    // WAL is read only by the programs of its own version, which other versions' servers come without.
+    let is_own = Postgres::has_program("pg_waldump");
+    let parse: &[&str] = if is_own { &[] } else { &["--no-parse-wal"] };
+    program("pg_verifybackup", &[parse, &[to]].concat());
 }
 
 #[test]
@@ -32,7 +35,11 @@ fn a_base_backup_is_whole_and_a_server_runs_on_it() {
     });
     assert_eq!(copy.psql("SELECT count(*) FROM wide"), "20000");
     assert_eq!(copy.psql("SELECT name FROM item"), "one");
-    // By the protocol of tar files, through a server-side compression, with WAL in the backup itself.
+    // By the protocol of tar files, with WAL in the backup itself, and compressed by servers that can.
+    let compress = match postgres.major() {
+        ..15 => "--gzip",
+        _ => "--compress=server-gzip",
+    };
     let folder = tempfile::tempdir_in("/tmp").expect("a folder");
     let out = folder.path().join("out");
     std::fs::set_permissions(
@@ -56,7 +63,7 @@ fn a_base_backup_is_whole_and_a_server_runs_on_it() {
             "fetch",
             "-F",
             "t",
-            "--compress=server-gzip",
+            compress,
         ],
     );
     assert!(Path::new(out).join("base.tar.gz").exists());

@@ -19,6 +19,9 @@ const STEPS: &[(Step, &[Anomaly])] = &[
         Step::GuardLossIgnored,
         &[Anomaly::Unhappened, Anomaly::Torn, Anomaly::WrongInTheEnd],
     ),
+    (Step::NotWidened, STALE),
+    (Step::EarlyFootprints, STALE),
+    (Step::FollowerWithLease, &[Anomaly::Deadlocked]),
 ];
 
 const STALE: &[Anomaly] = &[
@@ -32,6 +35,7 @@ fn focus(step: Step) -> Focus {
     match step {
         Step::NoStartBarrier => Focus::Kills,
         Step::GuardLossIgnored => Focus::Crashes,
+        Step::NotWidened | Step::EarlyFootprints | Step::FollowerWithLease => Focus::Nothing,
         _ => Focus::Everything,
     }
 }

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::Focus;
 use super::history::{Anomaly, History, Known, NEVER, Writing};
+use super::{Focus, UNLOGGED};
 use crate::cache::wire::{Batch, Reply, Wire};
 use crate::soak::random::Random;
 
@@ -29,7 +29,7 @@ pub struct Client<'a> {
 }
 
 /// The connection ended, or the server said no: nobody knows.
-struct Lost;
+pub struct Lost;
 
 impl<'a> Client<'a> {
     pub fn new(
@@ -82,13 +82,28 @@ impl<'a> Client<'a> {
         while !self.history.is_over() {
             let (table, id) = *self.random.pick(&rows);
             let at = self.history.place(table, id);
-            let known = self.history.known(at);
             let sql = format!("SELECT id, version FROM {table} WHERE id = {id}");
-            if let Ok(reply) = self.query(&sql) {
-                for (_, version) in pairs(&reply, false) {
-                    self.history.judge(at, &known, version, &sql);
-                }
-            }
+            let _ = self.read_by(at, &sql);
+        }
+    }
+
+    /// Reads one row by this query, and has it judged.
+    pub fn read_by(&mut self, at: usize, sql: &str) -> Result<(), Lost> {
+        let known = self.history.known(at);
+        for (_, version) in pairs(&self.query(sql)?, false) {
+            self.history.judge(at, &known, version, sql);
+        }
+        Ok(())
+    }
+
+    /// Some reads and writes.
+    pub fn run_briefly(mut self) {
+        for _ in 0..60 {
+            let at = self.random.below(self.history.rows.len());
+            let _ = match self.random.below(4) {
+                0 => self.write(at),
+                _ => self.read(at).map(drop),
+            };
         }
     }
 
@@ -166,7 +181,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn query(&mut self, sql: &str) -> Result<Reply, Lost> {
+    pub fn query(&mut self, sql: &str) -> Result<Reply, Lost> {
         self.send(Batch::default().query(sql))
     }
 
@@ -211,7 +226,7 @@ impl<'a> Client<'a> {
     }
 
     /// Reads one row, or some with it, and has each judged.
-    fn read(&mut self, at: usize) -> Result<Vec<(i64, i64)>, Lost> {
+    pub fn read(&mut self, at: usize) -> Result<Vec<(i64, i64)>, Lost> {
         let row = &self.history.rows[at];
         let (table, id) = (row.table, row.id);
         let known: Vec<(usize, Known)> = self
@@ -247,6 +262,12 @@ impl<'a> Client<'a> {
                 self.history
                     .judge(place, known, version, &format!("{way}: {sql}"));
             }
+        }
+        // What is not there is older than all that was written.
+        if table == UNLOGGED && rows.iter().all(|(there, _)| *there != id) {
+            let known = known.iter().find(|(place, _)| *place == at);
+            let (place, known) = known.expect("it was asked for");
+            self.history.judge(*place, known, 0, &sql);
         }
         Ok(rows)
     }
@@ -313,8 +334,8 @@ impl<'a> Client<'a> {
 
     fn write(&mut self, at: usize) -> Result<(), Lost> {
         let history = self.history;
-        if history.rows[at].table == "src" {
-            // Its trigger writes elsewhere.
+        if ["src", "fsrc"].contains(&history.rows[at].table) {
+            // Their triggers write elsewhere.
             return Ok(());
         }
         let Some(writing) = history.write(at) else {
@@ -341,11 +362,15 @@ impl<'a> Client<'a> {
             self.history.rows[at].id,
             writing.version,
         );
-        let update = format!("UPDATE {table} SET version = {next} WHERE id = {id}");
-        let never = format!(
-            "UPDATE {table} SET version = {} WHERE id = {id}",
-            NEVER + next
-        );
+        let unlogged = table == UNLOGGED;
+        let set = |version: i64| match unlogged {
+            true => format!(
+                "INSERT INTO {table} VALUES ({id}, {version}) \
+                 ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version"
+            ),
+            false => format!("UPDATE {table} SET version = {version} WHERE id = {id}"),
+        };
+        let (update, never) = (set(next), set(NEVER + next));
         // What means everything, or changes the catalogue, leaves nothing to hit for a while.
         let way = match self
             .random
@@ -360,6 +385,11 @@ impl<'a> Client<'a> {
             n => *[0, 1, 2, 3, 5, 6, 7, 8, 10, 12].get(n % 10).unwrap_or(&12),
         };
         match way {
+            // They need the row.
+            3 | 4 | 6 if unlogged => {
+                writing.commits();
+                self.query(&update)?;
+            }
             0 => {
                 self.query("BEGIN")?;
                 self.query(&never)?;
@@ -472,69 +502,6 @@ impl<'a> Client<'a> {
         prepared?;
         if ended && commit { Ok(true) } else { Err(Lost) }
     }
-}
-
-/// A writer that waits behind DDL runs with the trigger that the DDL makes, and so writes `dst`.
-pub fn behind_ddl(history: &History, address: Address, random: &Random) {
-    let mut maker = Client::new(history, address, random.branch(1), false, 90);
-    let mut reader = Client::new(history, address, random.branch(2), false, 91);
-    let (src, dst) = (history.place("src", 0), history.place("dst", 0));
-    while !history.is_over() {
-        let _ = behind_ddl_once(history, address, &mut maker, &mut reader, src, dst);
-        thread::sleep(Duration::from_millis(500));
-    }
-}
-
-fn behind_ddl_once(
-    history: &History,
-    address: Address,
-    maker: &mut Client<'_>,
-    reader: &mut Client<'_>,
-    src: usize,
-    dst: usize,
-) -> Result<(), Lost> {
-    maker.query("DROP TRIGGER IF EXISTS copies ON src")?;
-    // Until the catalogue is known again every write means everything, and this one must not.
-    for _ in 0..15 {
-        reader.read(dst)?;
-        thread::sleep(Duration::from_millis(100));
-    }
-    let (Some(one), Some(two)) = (history.write(src), history.write(dst)) else {
-        return Ok(());
-    };
-    maker.query("BEGIN")?;
-    maker.query(
-        "CREATE TRIGGER copies AFTER UPDATE ON src FOR EACH ROW EXECUTE FUNCTION copy_over()",
-    )?;
-    one.commits();
-    two.commits();
-    let (a, b) = (one.version, two.version);
-    let sql = format!("UPDATE src SET version = {a}, other = {b} WHERE id = 0");
-    let answer = thread::scope(|scope| {
-        let waits = scope.spawn(|| {
-            let mut waits = Client::new(history, address, Random::new(3), false, 92);
-            waits.query("BEGIN")?;
-            waits.query(&sql)?;
-            // Time enough for others to read the old row, and for it to be kept.
-            thread::sleep(Duration::from_millis(1_500));
-            waits.query("COMMIT")
-        });
-        thread::sleep(Duration::from_millis(60));
-        let made = maker.query("COMMIT");
-        (made, waits.join().unwrap_or(Err(Lost)))
-    });
-    if answer.0.is_ok() && answer.1.is_ok() {
-        one.acknowledged();
-        // The trigger was made before the update could run.
-        two.acknowledged();
-    } else {
-        one.unknown();
-        two.unknown();
-    }
-    for _ in 0..4 {
-        reader.read(dst)?;
-    }
-    Ok(())
 }
 
 /// The rows of (id, version) in an answer.

@@ -29,6 +29,8 @@ pub enum Anomaly {
     WrongInTheEnd,
     /// Acknowledged and not there.
     Lost,
+    /// Two wait for each other, and PostgreSQL does not see it.
+    Deadlocked,
 }
 
 pub struct Row {

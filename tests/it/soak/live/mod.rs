@@ -4,6 +4,7 @@ mod client;
 mod faults;
 mod history;
 mod proxy;
+mod scenes;
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -12,15 +13,37 @@ use std::time::{Duration, Instant};
 
 use super::{fresh_seed, random::Random, seconds};
 use crate::cache::wire::Wire;
-use crate::fixture::{Pgditto, Postgres, Redis, eventually};
+use crate::fixture::{Options, Pgditto, Postgres, Redis, eventually};
 use client::{Address, Client};
 pub use history::Anomaly;
 use history::History;
 
 const DATABASE: &str = "soak";
-const TABLES: &[(&str, i64)] = &[("v0", 4), ("v1", 4), ("v2", 2), ("src", 1), ("dst", 1)];
+const TABLES: &[(&str, i64)] = &[
+    ("v0", 4),
+    ("v1", 4),
+    ("v2", 2),
+    ("src", 1),
+    ("dst", 1),
+    ("c0", 1),
+    ("c1", 1),
+    ("c2", 1),
+    ("c3", 1),
+    ("fsrc", 1),
+    ("fdst", 1),
+    (UNLOGGED, 2),
+];
+/// Its rows come with their first version, and go with a crash.
+const UNLOGGED: &str = "u0";
 /// What a commit looks like of which something may happen on its way.
 const SLOW_COMMIT: &str = "COMMIT -- slow";
+const SETTINGS: &[(&str, &str)] = &[
+    ("max_prepared_transactions", "50"),
+    // Commits that were acknowledged are lost by a crash.
+    ("synchronous_commit", "off"),
+    ("wal_writer_delay", "10s"),
+    ("wal_writer_flush_after", "0"),
+];
 const WRITERS: u64 = 6;
 const DIRECT_READERS: u64 = 2;
 const HOT_READERS: u64 = 2;
@@ -37,6 +60,8 @@ pub enum Focus {
     Kills,
     /// PostgreSQL crashes.
     Crashes,
+    /// Nothing fails.
+    Nothing,
 }
 
 /// How one run is done.
@@ -64,6 +89,7 @@ fn schema() -> String {
          CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(NEW.seconds); RETURN NULL; END$$;
          CREATE CONSTRAINT TRIGGER pause AFTER INSERT ON pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pause();
          CREATE TABLE ddl (id int);
+         CREATE TABLE held (id int);
          CREATE TABLE acc_a (id int PRIMARY KEY, amount int);
          CREATE TABLE acc_b (id int PRIMARY KEY, amount int);
          INSERT INTO acc_a SELECT g, 1000 FROM generate_series(0, 2) g;
@@ -71,18 +97,32 @@ fn schema() -> String {
          CREATE VIEW acc_all AS SELECT * FROM acc_a UNION ALL SELECT * FROM acc_b;",
     );
     for (table, rows) in TABLES {
-        let last = rows - 1;
+        let (kind, rows) = if *table == UNLOGGED {
+            ("UNLOGGED", 0)
+        } else {
+            ("", *rows)
+        };
         // A string is as good as its parts: writing to one never fails.
         let _ = write!(
             sql,
-            "CREATE TABLE {table} (id int PRIMARY KEY, version int, other int);
-             INSERT INTO {table} SELECT g, 0, 0 FROM generate_series(0, {last}) g;
+            "CREATE {kind} TABLE {table} (id int PRIMARY KEY, version int, other int);
+             INSERT INTO {table} SELECT g, 0, 0 FROM generate_series(0, {rows} - 1) g;
              CREATE VIEW all_{table} AS SELECT * FROM {table};"
         );
+    }
+    for table in scenes::BORN {
+        for column in 0..scenes::COLUMNS {
+            let _ = write!(
+                sql,
+                "ALTER TABLE {table} ADD COLUMN k{column} int DEFAULT 0;"
+            );
+        }
     }
     sql.push_str(
         "CREATE FUNCTION copy_over() RETURNS trigger LANGUAGE plpgsql AS
              $$BEGIN UPDATE dst SET version = NEW.other WHERE id = 0; RETURN NULL; END$$;
+         CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+         CREATE TRIGGER follows AFTER UPDATE ON fsrc FOR EACH ROW EXECUTE FUNCTION follow();
          CHECKPOINT;",
     );
     sql
@@ -91,17 +131,9 @@ fn schema() -> String {
 /// One run.
 pub fn soak(plan: &Plan) -> Report {
     let random = Random::new(plan.seed);
-    let mut postgres = Postgres::start(&[
-        ("max_prepared_transactions", "50"),
-        // Commits that were acknowledged are lost by a crash.
-        ("synchronous_commit", "off"),
-        ("wal_writer_delay", "10s"),
-        ("wal_writer_flush_after", "0"),
-    ]);
+    let mut postgres = Postgres::start(SETTINGS);
     postgres.allow("host all all 127.0.0.1/32 trust");
-    postgres.psql(&format!(
-        "CREATE DATABASE {DATABASE} OWNER app; GRANT pg_checkpoint TO app"
-    ));
+    postgres.psql(&format!("CREATE DATABASE {DATABASE} OWNER app"));
     for sql in schema().split_inclusive("\n         CHECKPOINT;") {
         let made = Wire::connect(postgres.port, "postgres", DATABASE, &[])
             .query(&format!("SET ROLE app; {sql}").replace("CHECKPOINT;", ""));
@@ -110,8 +142,9 @@ pub fn soak(plan: &Plan) -> Report {
     postgres.psql("CHECKPOINT");
     let redis = Redis::start();
     let proxy = proxy::Proxy::start(postgres.port, &random.branch(1));
+    let direct = proxy::Proxy::start(postgres.port, &random.branch(3));
     let state = tempfile::tempdir().expect("a folder");
-    let mut pgditto = Pgditto::start(&postgres, |opts| {
+    let configure = |opts: &mut Options| {
         opts.set("auth.auth_type", "trust")
             .set("redis.url", redis.url())
             .set("pool.default_pool_size", 8)
@@ -121,18 +154,21 @@ pub fn soak(plan: &Plan) -> Report {
                 "postgres://app@127.0.0.1:{}/{DATABASE}?sslmode=disable",
                 proxy.port
             ));
+        if let Some(step) = &plan.planted {
+            opts.env("PLANTED_FAULT", step.as_str());
+        }
+    };
+    let mut pgditto = Pgditto::start(&postgres, |opts| {
+        configure(opts);
         // Without a record of them, a start waits for older backends.
         if plan.planted.is_some() || !plan.seed.is_multiple_of(8) {
             opts.set("upstream.state_dir", state.path().display());
-        }
-        if let Some(step) = &plan.planted {
-            opts.env("PLANTED_FAULT", step.as_str());
         }
     });
     let history = History::new(TABLES, plan.planted.is_some());
     let address = Address {
         port: pgditto.port,
-        direct_port: postgres.port,
+        direct_port: direct.port,
         database: DATABASE,
     };
     let hits_now = |pgditto: &Pgditto| pgditto.metrics().sum("pgditto_hits_total", &[]);
@@ -152,16 +188,25 @@ pub fn soak(plan: &Plan) -> Report {
         if matches!(focus, Focus::Everything | Focus::Kills) {
             scope.spawn(move || slow.run_slow(focus));
         }
-        let (history, ddl) = (&history, random.branch(50));
-        if focus == Focus::Everything {
-            scope.spawn(move || client::behind_ddl(history, address, &ddl));
+        let history = &history;
+        let (ddl, births, locks) = (random.branch(50), random.branch(51), random.branch(52));
+        if matches!(focus, Focus::Everything | Focus::Nothing) {
+            let function = random.branch(53);
+            scope.spawn(move || scenes::behind_ddl(history, address, &ddl));
+            scope.spawn(move || scenes::behind_function(history, address, &function));
+            scope.spawn(move || scenes::births(history, address, &births));
+        }
+        if focus == Focus::Nothing {
+            scope.spawn(move || scenes::locks(history, address, &locks));
         }
         let mut stage = faults::Stage {
             postgres: &mut postgres,
             pgditto: &mut pgditto,
             proxy: &proxy,
+            direct: &direct,
+            configure: &configure,
             history,
-            database: DATABASE,
+            address,
             hits: 0.0,
         };
         // Nothing fails before the cache has begun its work; a busy machine takes a while.

@@ -42,6 +42,14 @@ impl Proxy {
         Self { port, shared }
     }
 
+    /// Leads to another server from here on.
+    pub fn lead_to(&self, server: u16) {
+        self.shared.server.store(server, Ordering::SeqCst);
+        for pair in self.shared.open().drain(..) {
+            end(&pair);
+        }
+    }
+
     /// Ends connections, one or all of them.
     pub fn cut(&self, random: &mut Random, all: bool) {
         let mut open = self.shared.open();
