@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix unit fuzz soak soak-planted hit-ratio conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance clean
+.PHONY: help demo build test test-matrix unit fuzz soak soak-planted hit-ratio analysis conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance deps-analysis clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ soak-planted: deps-test ## See that the soak finds what each step of the cache's
 hit-ratio: deps-test ## Compare the hits under writes with perfect invalidation (ROWS_OF_HIT_RATIO OPERATIONS_OF_HIT_RATIO)
 	@scripts/soak.sh hit-ratio
 
+analysis: deps-analysis ## Compare the analysis of statements with PostgreSQL's own parser (SEED=…)
+	@scripts/analysis.sh
+
 conformance: deps-conformance ## Run PostgreSQL's own tests directly and through pgditto, and compare (half an hour)
 	@scripts/conformance/run.sh
 
@@ -63,6 +66,9 @@ deps-test: ## Install the Debian packages that the tests lack
 
 deps-conformance: ## Install the Debian packages that PostgreSQL's own tests lack
 	@scripts/deps.sh conformance
+
+deps-analysis: ## Install the Debian packages that PostgreSQL's parser lacks
+	@scripts/deps.sh analysis
 
 clean: ## Remove what was built
 	cargo clean

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by package name, what the demo or the tests lack on Debian; does nothing when all is there.
-# usage: scripts/deps.sh demo|test|conformance
+# usage: scripts/deps.sh demo|test|conformance|analysis
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,6 +45,11 @@ if [ "${1:-}" = conformance ]; then
     need pkg-config have pkg-config
     need libxml2-dev have_file /usr/include/libxml2
     need python3 have python3
+fi
+
+if [ "${1:-}" = analysis ]; then
+    # pg_query's bindings are made when it is built.
+    need libclang-dev have_file '/usr/lib/llvm-*/lib/libclang.so*'
 fi
 
 as_root() {

@@ -46,7 +46,9 @@ impl Bypass {
                 "Wait for `cache.catalog_watch_interval`; look for a misspelt name or another `search_path`."
             }
             Bypass::UnknownColumn => "Qualify columns; look for a misspelt name.",
-            Bypass::UnsafeType => "Leave the column out where it is not needed.",
+            Bypass::UnsafeType => {
+                "Keep such a column in a table of its own: it counts even where no statement names it. Cast in the application."
+            }
             Bypass::RowSecurity => "Let the policy read other tables, or none.",
             Bypass::DatetimeText => "Store the value in a date or time column.",
             Bypass::InTransactionAfterWrite => "Read before the write, or after COMMIT.",

@@ -3,6 +3,8 @@
 mod fixture;
 
 mod admin;
+#[cfg(feature = "postgres-parser")]
+mod analysis;
 mod architecture;
 mod auth;
 mod authority;

@@ -15,8 +15,11 @@ mod random;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "postgres-parser")]
+pub use fuzz::texts_of_sessions;
+
 /// A number from the environment, or what the suite uses.
-fn asked(name: &str, otherwise: u64) -> u64 {
+pub fn asked(name: &str, otherwise: u64) -> u64 {
     std::env::var(name)
         .ok()
         .filter(|text| !text.is_empty())

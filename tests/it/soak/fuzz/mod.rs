@@ -14,6 +14,8 @@ use std::time::Instant;
 
 use super::{fresh_seed, random::Random, seconds};
 use draw::Templates;
+#[cfg(feature = "postgres-parser")]
+use play::Step;
 use play::{Ground, Tally};
 
 /// Steps of one session; then the databases are made anew.
@@ -47,6 +49,21 @@ fn fuzz(seed: u64, until: Instant) -> Tally {
         }
     }
     tally
+}
+
+/// Every text that would be asked in that many sessions.
+#[cfg(feature = "postgres-parser")]
+pub fn texts_of_sessions(seed: u64, sessions: u64) -> Vec<String> {
+    let templates = Templates::new();
+    (0..sessions)
+        .flat_map(|episode| {
+            let mut random = Random::new(seed).branch(episode);
+            templates.session(&mut random, STEPS)
+        })
+        .map(|step| match step {
+            Step::Run(_, ask) | Step::Watch(ask) => ask.sql,
+        })
+        .collect()
 }
 
 /// `SECONDS_OF_FUZZ` and `SEED` make it longer and other; the suite plays the same sessions each time.
