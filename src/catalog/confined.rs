@@ -1,7 +1,7 @@
 //! What a statement is confined to, in words: columns and where their values stand, never the values.
 
 use super::judge::Judgement;
-use super::keys::RegionPlan;
+use super::keys::{PlannedValue, RegionPlan};
 use super::read::ReadFacts;
 use super::region::{ColumnNumber, KEYS_MAX};
 use super::returned::Returned;
@@ -82,7 +82,10 @@ impl Catalog {
             let values: Option<Vec<String>> = column
                 .values
                 .iter()
-                .map(|constant| {
+                .map(|value| {
+                    let PlannedValue::Stated(constant) = value else {
+                        return Some(OF_A_VIEW.to_owned());
+                    };
                     let known = matches!(
                         constant,
                         Constant::Parameter { .. } | Constant::Elements { .. }
@@ -145,12 +148,18 @@ impl Catalog {
     }
 }
 
+/// A constant in the query of a view.
+const OF_A_VIEW: &str = "?";
+
 /// Where a value stands.
 fn place(constant: &Constant) -> String {
     match constant {
         Constant::Parameter { number, .. } => format!("${number}"),
         Constant::Elements { number, .. } => format!("any of ${number}"),
-        Constant::Text(_) | Constant::Number { .. } | Constant::Boolean(_) => "?".into(),
+        Constant::Text(_)
+        | Constant::Number { .. }
+        | Constant::Boolean(_)
+        | Constant::Typed { .. } => "?".into(),
     }
 }
 

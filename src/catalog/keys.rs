@@ -2,23 +2,19 @@
 //! which constants. Facts hold for a shape, so all here are plans: where each value
 //! stands. [`Given`] has the values.
 
-use std::collections::HashMap;
-
 use smallvec::SmallVec;
 
-use super::names::{Meaning, NameScope};
+use super::names::NameScope;
 use super::picture::{Column, Relation, RelationKind, TypeOid};
+use super::places::{Rows, Text};
 use super::region::{ColumnNumber, Columns, Dependency, Region, Values};
 use super::returned::{Returnable, Returned};
 use super::value::{Given, KeyType, Role};
 use super::{Catalog, RelationOid};
-use crate::sql::{ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Facts, Seen};
+use crate::sql::{Assigned, Change, Conflict, Constant, Facts};
 
 /// Columns by which one region is told.
 const COLUMNS_MAX: usize = 4;
-
-/// Places of one statement that name one relation; beyond that it is read as a whole.
-const PLACES_MAX: usize = 4;
 
 /// Where the values of a region stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +29,15 @@ pub(super) struct PlannedColumn {
     pub(super) key: KeyType,
     pub(super) role: Role,
     /// It has one of these.
-    pub(super) values: SmallVec<[Constant; 1]>,
+    pub(super) values: SmallVec<[PlannedValue; 1]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlannedValue {
+    /// Where it stands in the statement.
+    Stated(Constant),
+    /// The hash of a constant of a view's query.
+    Known(u64),
 }
 
 impl RegionPlan {
@@ -41,8 +45,13 @@ impl RegionPlan {
     fn region(&self, given: &Given<'_>) -> Region {
         let known = self.columns.iter().filter_map(|column| {
             let mut values = Values::new();
-            for constant in &column.values {
-                values.extend(given.hashes(*constant, column.key, column.role)?);
+            for value in &column.values {
+                match value {
+                    PlannedValue::Stated(constant) => {
+                        values.extend(given.hashes(*constant, column.key, column.role)?);
+                    }
+                    PlannedValue::Known(hash) => values.push(*hash),
+                }
             }
             Some((column.number, values))
         });
@@ -62,7 +71,7 @@ impl RegionPlan {
 /// The relations of a read that are confined to regions, each with a region for every place that names it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadPlan {
-    confined: Vec<(RelationOid, Vec<RegionPlan>)>,
+    pub(super) confined: Vec<(RelationOid, Vec<RegionPlan>)>,
 }
 
 impl ReadPlan {
@@ -131,9 +140,6 @@ impl WritePlan {
     }
 }
 
-/// A column of one of a block's sources.
-type Node = (usize, ColumnNumber);
-
 impl Catalog {
     /// How values of a column are told apart; `None` if they are not.
     pub(super) fn key_type(&self, column: &Column) -> Option<KeyType> {
@@ -160,7 +166,7 @@ impl Catalog {
     }
 
     /// A table whose rows are no other relation's.
-    fn keyed_table(&self, oid: RelationOid) -> Option<&Relation> {
+    pub(super) fn keyed_table(&self, oid: RelationOid) -> Option<&Relation> {
         self.index.relation(oid).filter(|relation| {
             relation.kind == RelationKind::Table
                 && !relation.is_system()
@@ -169,116 +175,9 @@ impl Catalog {
         })
     }
 
-    /// What the sources of a block are, where they are relations and it is certain which.
-    fn sources<'a>(&'a self, block: &Block, scope: &NameScope) -> Vec<Option<&'a Relation>> {
-        let of = |name| match self.meaning(name, scope) {
-            Meaning::Relations(oids) if oids.len() == 1 => self.index.relation(oids[0]),
-            _ => None,
-        };
-        let sources = block.sources.iter();
-        sources
-            .map(|source| {
-                let relation = source.relation.as_ref().and_then(of)?;
-                (!source.renamed).then_some(relation)
-            })
-            .collect()
-    }
-
-    /// The column that a name means in a block: PostgreSQL refuses names that could mean two.
-    fn node(
-        &self,
-        seen: &Seen,
-        block: &Block,
-        sources: &[Option<&Relation>],
-    ) -> Option<(Node, KeyType)> {
-        let mut places = (seen.from..seen.to.min(sources.len())).filter(|&place| {
-            match seen.column.qualifier.as_slice() {
-                [] => sources[place].is_some_and(|r| r.has_column(&seen.column.name)),
-                [alias] => block.sources[place].alias == *alias,
-                _ => false,
-            }
-        });
-        let place = places.next()?;
-        if places.next().is_some() {
-            return None;
-        }
-        let column = sources[place]?.column(&seen.column.name)?;
-        Some(((place, column.number), self.key_type(column)?))
-    }
-
-    /// The columns of one source that have constants in all of its rows that matter.
-    fn confined(
-        &self,
-        block: &Block,
-        sources: &[Option<&Relation>],
-        place: usize,
-    ) -> Vec<PlannedColumn> {
-        let mut known: HashMap<Node, (KeyType, Vec<Constant>)> = HashMap::new();
-        let mut equal = Vec::new();
-        for filter in block.filters_of(block.sources[place].level) {
-            let Some((left, key)) = self.node(&filter.left, block, sources) else {
-                continue;
-            };
-            match &filter.right {
-                Equal::Constants(constants) if self.is_certain(constants, key) => {
-                    known
-                        .entry(left)
-                        .or_insert_with(|| (key, constants.clone()));
-                }
-                Equal::Column(right) => match self.node(right, block, sources) {
-                    Some((right, other)) if key.compares_with(other) => equal.push((left, right)),
-                    _ => {}
-                },
-                Equal::Constants(_) => {}
-            }
-        }
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for &(left, right) in &equal {
-                for (from, to) in [(left, right), (right, left)] {
-                    if let (Some(values), false) = (known.get(&from), known.contains_key(&to)) {
-                        let values = values.clone();
-                        known.insert(to, values);
-                        changed = true;
-                    }
-                }
-            }
-        }
-        let mut columns: Vec<_> = known
-            .into_iter()
-            .filter(|((source, _), _)| *source == place)
-            .map(|((_, number), (key, values))| PlannedColumn {
-                number,
-                key,
-                role: Role::Compared,
-                values: values.into(),
-            })
-            .collect();
-        columns.sort_by_key(|column| column.number);
-        columns
-    }
-
-    /// An array that is cast has elements of the column's family, and its type is not one of users.
-    fn is_certain(&self, constants: &[Constant], key: KeyType) -> bool {
-        constants.iter().all(|constant| match constant {
-            Constant::Elements {
-                cast: Some(cast), ..
-            } => match (cast, key) {
-                (ArrayOf::Integers, KeyType::Integer) => true,
-                (ArrayOf::Texts, KeyType::Text { .. }) => {
-                    self.index.types_called("text").next().is_none()
-                }
-                (ArrayOf::Uuids, KeyType::Uuid) => self.index.types_called("uuid").next().is_none(),
-                _ => false,
-            },
-            _ => true,
-        })
-    }
-
     /// The columns by which reads that are confined in all of these are told apart: a
     /// unique key where they hold one, since writes name those; else what keys are made of.
-    fn class(&self, relation: &Relation, confined: &[ColumnNumber]) -> Columns {
+    pub(super) fn class(&self, relation: &Relation, confined: &[ColumnNumber]) -> Columns {
         let within = |columns: &Columns| columns.iter().all(|column| confined.contains(column));
         if let Some(key) = relation.keys.iter().find(|key| within(key)) {
             return key.clone();
@@ -295,58 +194,6 @@ impl Catalog {
         class
     }
 
-    /// How far a read is confined. `reached` has every relation that it reads, once for each way by which it
-    /// was reached; only those that the statement itself names can be confined.
-    pub(super) fn plan_read(
-        &self,
-        facts: &Facts,
-        scope: &NameScope,
-        reached: &[RelationOid],
-    ) -> ReadPlan {
-        let mut named: HashMap<RelationOid, Option<Vec<RegionPlan>>> = HashMap::new();
-        for block in &facts.blocks {
-            let sources = self.sources(block, scope);
-            for (place, source) in block.sources.iter().enumerate() {
-                let Some(name) = &source.relation else {
-                    continue;
-                };
-                let plan = sources[place].and_then(|relation| {
-                    let relation = self.keyed_table(relation.oid)?;
-                    let confined = self.confined(block, &sources, place);
-                    let numbers: Vec<_> = confined.iter().map(|column| column.number).collect();
-                    let class = self.class(relation, &numbers);
-                    let of_class = |column: &PlannedColumn| class.contains(&column.number);
-                    (!class.is_empty()).then(|| RegionPlan {
-                        relation: relation.oid,
-                        columns: confined.into_iter().filter(of_class).collect(),
-                    })
-                });
-                for oid in self.candidates(name, scope) {
-                    let plans = named.entry(oid).or_insert_with(|| Some(Vec::new()));
-                    match (plans.as_mut(), &plan) {
-                        (Some(plans), Some(plan)) if plans.len() < PLACES_MAX => {
-                            plans.push(plan.clone());
-                        }
-                        _ => *plans = None,
-                    }
-                }
-            }
-        }
-        let by_name = |oid: RelationOid| {
-            let uses = facts.relations.iter();
-            uses.filter(|used| self.candidates(&used.name, scope).contains(&oid))
-                .count()
-        };
-        let ways = |oid: RelationOid| reached.iter().filter(|reached| **reached == oid).count();
-        let mut confined: Vec<_> = named
-            .into_iter()
-            .filter_map(|(oid, plans)| Some((oid, plans?)))
-            .filter(|(oid, _)| ways(*oid) == by_name(*oid))
-            .collect();
-        confined.sort_by_key(|(oid, _)| *oid);
-        ReadPlan { confined }
-    }
-
     /// What a change tells of the rows of its target, which is touched in no other way.
     pub(super) fn plan_write(
         &self,
@@ -361,6 +208,7 @@ impl Catalog {
         {
             return None;
         }
+        let text = Text::of(facts, scope);
         let regions = match facts.change.as_ref()? {
             Change::Insert {
                 columns,
@@ -368,12 +216,12 @@ impl Catalog {
                 conflict,
             } => self.inserted(relation, columns.as_deref(), rows, conflict)?,
             Change::Update { block, assigned } => {
-                let old = self.target(facts.blocks.get(*block)?, scope, relation)?;
+                let old = self.target(text, *block, relation)?;
                 let new = self.assigned(&old, relation, assigned)?;
                 vec![old, new]
             }
             Change::Delete { block } => {
-                vec![self.target(facts.blocks.get(*block)?, scope, relation)?]
+                vec![self.target(text, *block, relation)?]
             }
         };
         Some(WritePlan {
@@ -384,12 +232,15 @@ impl Catalog {
         })
     }
 
-    fn target(&self, block: &Block, scope: &NameScope, relation: &Relation) -> Option<RegionPlan> {
-        let sources = self.sources(block, scope);
-        let target = (*sources.first()?)?;
+    fn target(&self, text: Text<'_>, block: usize, relation: &Relation) -> Option<RegionPlan> {
+        let block = text.block(block)?;
+        let sources = self.sources(text, block);
+        let Rows::Relation(target) = sources.first()? else {
+            return None;
+        };
         (target.oid == relation.oid).then(|| RegionPlan {
             relation: relation.oid,
-            columns: self.confined(block, &sources, 0).into(),
+            columns: self.confined(text, block, &sources, 0).into(),
         })
     }
 
@@ -421,7 +272,7 @@ impl Catalog {
             number: column.number,
             key,
             role,
-            values: [value?].into_iter().collect(),
+            values: [PlannedValue::Stated(value?)].into_iter().collect(),
         })
     }
 

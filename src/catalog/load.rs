@@ -61,7 +61,7 @@ impl Loader {
             };
             let version = version?;
             if earlier? == later? || Self::version(client).await? == version {
-                return Ok(Catalog::assemble(version, picture, sql::analyse));
+                return Ok(Catalog::assemble(version, picture, sql::definition));
             }
         }
         Err(CatalogError::Unsettled)

@@ -22,6 +22,7 @@ mod maintain;
 mod names;
 mod order;
 mod picture;
+mod places;
 mod queries;
 mod read;
 mod region;
@@ -39,6 +40,7 @@ use crate::sql::{Bypass, Facts};
 use functions::{Outcome, Outcomes};
 use index::Index;
 use picture::{Cast, FIRST_USER_OID, Owner, Picture, Referred};
+use places::Definition;
 use read::Closure;
 
 pub(crate) use builtin::keeps_process_state;
@@ -83,6 +85,8 @@ pub struct Catalog {
     /// What PostgreSQL's own functions in the queries of views and materialised views may do.
     definitions: HashMap<RelationOid, Outcome>,
     views: HashMap<RelationOid, Result<Closure, Bypass>>,
+    /// The queries of those views that can be read.
+    queries: HashMap<RelationOid, Definition>,
     /// What reading a relation under row-level security comes to, beyond its own rows.
     policies: HashMap<RelationOid, Result<Closure, Bypass>>,
     /// Why no statement of this database is cacheable, if none is.
@@ -114,6 +118,7 @@ impl Catalog {
             outcomes,
             definitions,
             views: HashMap::new(),
+            queries: HashMap::new(),
             policies: HashMap::new(),
             hazard: None,
             settings: SettingNames::default(),
@@ -201,7 +206,11 @@ impl Catalog {
             match owner {
                 Owner::View(oid) if !self.views.contains_key(&oid) => {
                     if let Some(text) = self.definition(oid) {
-                        let view = self.read_hidden(owner, &analyse(text));
+                        let facts = analyse(text);
+                        let view = self.read_hidden(owner, &facts);
+                        if view.is_ok() {
+                            self.queries.insert(oid, Definition::of(facts));
+                        }
                         self.views.insert(oid, view);
                     }
                 }

@@ -15,9 +15,9 @@ pub(super) const BEGIN_PICTURE: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEAT
     SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 200";
 
 /// Begins another one for what `pg_get_viewdef` and its like give: they lock what they name until the transaction ends.
-/// Sooner than a deadlock is looked for, it is this one that gives up.
+/// Sooner than a deadlock is looked for, it is this one that gives up. They write constants as they are read here.
 pub(super) const BEGIN_DEFINITIONS: &str = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ ONLY; \
-    SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; \
+    SET LOCAL standard_conforming_strings = on; SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; \
     SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 200";
 
 pub(super) const SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text";

@@ -33,6 +33,8 @@ pub struct ReadFacts {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Closure {
     pub dependencies: Vec<RelationOid>,
+    /// Of these, what is read in another way than by a name in the statement, or in the query of a view that is read so.
+    pub unnamed: Vec<RelationOid>,
     /// With views, in the order in which they were met.
     pub met: Vec<RelationOid>,
     pub custom_settings: Vec<String>,
@@ -49,6 +51,7 @@ impl Closure {
 
     pub(crate) fn absorb(&mut self, other: &Closure) {
         self.dependencies.extend_from_slice(&other.dependencies);
+        self.unnamed.extend_from_slice(&other.unnamed);
         self.custom_settings
             .extend_from_slice(&other.custom_settings);
         other.met.iter().for_each(|&oid| self.meet(oid));
@@ -69,7 +72,7 @@ impl Catalog {
         self.read_facts(facts, scope, &mut closure)?;
         self.check_columns(facts, scope)?;
 
-        let keys = self.plan_read(facts, scope, &closure.dependencies);
+        let keys = self.plan_read(facts, scope, &closure);
         let mut dependencies: SmallVec<[RelationOid; 4]> = closure.dependencies.into();
         dependencies.sort_unstable();
         dependencies.dedup();
@@ -185,12 +188,25 @@ impl Catalog {
             if relation.policies.is_some() {
                 // Of all roles: which of them apply follows from the role and the catalogue.
                 match self.policies.get(&member) {
-                    Some(Ok(policies)) => closure.absorb(policies),
+                    Some(Ok(policies)) => {
+                        closure.absorb(policies);
+                        closure.unnamed.extend_from_slice(&policies.dependencies);
+                    }
                     Some(Err(reason)) => return Err(*reason),
                     None => return Err(Bypass::RowSecurity),
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The same of a relation that is not named.
+    fn read_unnamed(&self, oid: RelationOid, closure: &mut Closure) -> Result<(), Bypass> {
+        let known = closure.dependencies.len();
+        self.read_relation(oid, false, closure)?;
+        closure
+            .unnamed
+            .extend_from_slice(&closure.dependencies[known..]);
         Ok(())
     }
 
@@ -245,7 +261,7 @@ impl Catalog {
                     .ok_or(Bypass::UserFunction)?,
             };
             for &oid in reads {
-                self.read_relation(oid, false, closure)?;
+                self.read_unnamed(oid, closure)?;
             }
         }
         if schema.is_some_and(|s| s != "pg_catalog") {
@@ -310,9 +326,16 @@ impl Catalog {
         if system {
             return Err(Bypass::SystemColumn);
         }
+        let names = facts.relations.iter();
+        let named: Vec<RelationOid> = names
+            .flat_map(|used| self.candidates(&used.name, &scope))
+            .collect();
         for &target in self.index.references(owner) {
             match target {
-                Referred::Relation(read) => self.read_relation(read, false, &mut closure)?,
+                Referred::Relation(read) if named.contains(&read) => {
+                    self.read_relation(read, false, &mut closure)?;
+                }
+                Referred::Relation(read) => self.read_unnamed(read, &mut closure)?,
                 Referred::Function(_) | Referred::Operator(_) => {
                     let functions = self.index.functions_behind(target);
                     if !functions.into_iter().all(|f| self.is_trusted(f)) {

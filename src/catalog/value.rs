@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::array;
 use super::region::Values;
 
-use crate::sql::{Constant, Literal, Literals};
+use crate::sql::{ArrayOf, Constant, Literal, Literals};
 
 /// Types whose values can be told apart here. Not among them: numeric, floats, bpchar, dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,23 @@ impl Given<'_> {
                 _ => None,
             },
             Constant::Parameter { number, repeated } => self.parameter(number, repeated, key, role),
+            Constant::Typed {
+                token,
+                negative,
+                quoted,
+                cast,
+            } => {
+                let of_family = match cast {
+                    ArrayOf::Integers => key == KeyType::Integer,
+                    ArrayOf::Texts => matches!(key, KeyType::Text { .. }),
+                    ArrayOf::Uuids => key == KeyType::Uuid,
+                };
+                let bare = match quoted {
+                    true => Constant::Text(token),
+                    false => Constant::Number { token, negative },
+                };
+                of_family.then(|| self.hash(bare, key, role)).flatten()
+            }
             Constant::Elements { .. } => None,
         }
     }

@@ -6,6 +6,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token as Grammar, TokenWithSpan};
 
 use super::Bypass;
+use super::blocks::Derived;
 use super::cursor::Cursor;
 use super::facts::{Access, Facts, Kind, Stillness};
 use super::kind::{self, classify};
@@ -28,6 +29,20 @@ const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 ///
 /// String constants are read as with standard_conforming_strings on. Where it is off, nothing that is said here holds.
 pub fn analyse(statement: &str) -> Facts {
+    let mut facts = definition(statement);
+    facts.rows = Vec::new();
+    for (number, block) in facts.blocks.iter_mut().enumerate() {
+        let followed = |derived: &Derived| derived.branches.contains(&number);
+        if !facts.derived.iter().any(followed) {
+            // Nobody asks for its columns.
+            block.shown = Vec::new();
+        }
+    }
+    facts
+}
+
+/// The same of the query of a view, whose own rows are followed.
+pub fn definition(statement: &str) -> Facts {
     let kind = classify(statement);
     let select = kind == Kind::Select;
     let whole = scan(statement, true);
@@ -109,6 +124,8 @@ pub(super) fn inner(kind: Kind, text: &str) -> Facts {
                 kind,
                 // Constants are told by their place in the whole statement, which this is not.
                 blocks: Vec::new(),
+                derived: Vec::new(),
+                rows: Vec::new(),
                 change: None,
                 returning: Vec::new(),
                 ..body(known, text)
@@ -209,6 +226,8 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         complete: true,
         literal_dependent: walker.literal_dependent,
         blocks,
+        derived: walker.derived,
+        rows: walker.rows,
         change,
         returning: walker.returning,
         returns: walker.returns,

@@ -28,9 +28,17 @@ pub enum Constant {
         repeated: bool,
         cast: Option<ArrayOf>,
     },
+    /// A constant that is cast: `'x'::text`, `7::bigint`.
+    Typed {
+        token: usize,
+        negative: bool,
+        /// It is a string constant, else a number.
+        quoted: bool,
+        cast: ArrayOf,
+    },
 }
 
-/// What the array that a parameter is cast to is of.
+/// What a constant is cast to, or what the array is of that a parameter is cast to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArrayOf {
     Integers,
@@ -47,9 +55,32 @@ pub struct Source {
     pub alias: String,
     /// `None`: a subquery, a function, a common table expression.
     pub relation: Option<ObjectName>,
+    /// Of a subquery or common table expression whose rows may be followed: which of the statement's.
+    pub derived: Option<usize>,
     /// Its columns may have other names here.
     pub renamed: bool,
     pub level: usize,
+}
+
+/// A subquery in FROM, or a common table expression, of which a condition on its columns may be asked of what it is made
+/// of: without LIMIT, window functions and all else that would make a row depend on others of other values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derived {
+    /// The blocks whose rows together are its rows.
+    pub branches: Vec<usize>,
+    /// How many sources have its rows.
+    pub uses: usize,
+}
+
+/// What stands in the output of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// A column as it is, under this name.
+    Column { name: String, seen: Seen },
+    /// All columns of one source, or `None`: of all sources.
+    All(Option<String>),
+    /// One column of anything else.
+    Other,
 }
 
 /// A column, and the sources of the block among which its name is looked up.
@@ -58,6 +89,8 @@ pub struct Seen {
     pub column: ColumnUse,
     pub from: usize,
     pub to: usize,
+    /// It is cast to `text`.
+    pub as_text: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +123,8 @@ pub struct Block {
     pub levels: Vec<usize>,
     /// Names may mean something else than they seem to: nothing is known of its filters.
     pub opaque: bool,
+    /// Its columns in order, where it is a part of what [`Derived`] or [`super::Facts::rows`] names.
+    pub shown: Vec<Shown>,
 }
 
 impl Block {

@@ -1,7 +1,7 @@
 //! What one statement says about itself, before any catalogue is asked.
 
 use super::Bypass;
-use super::blocks::{Block, Change, Output};
+use super::blocks::{Block, Change, Derived, Output};
 
 /// A name as PostgreSQL folds it: unquoted parts in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -184,6 +184,10 @@ pub struct Facts {
     /// Every query block, and with it every place where a relation is read. Of a statement that
     /// is a part of another there are none.
     pub blocks: Vec<Block>,
+    /// What sources of the blocks name by [`super::Source::derived`].
+    pub derived: Vec<Derived>,
+    /// Of a definition: the blocks whose rows together are its own, as in [`Derived`]; none where they may not be followed.
+    pub rows: Vec<usize>,
     /// What it changes, where that is all that it changes.
     pub change: Option<Change>,
     /// What such a change returns; nothing where it is not known.
@@ -216,6 +220,8 @@ impl Facts {
             complete: false,
             literal_dependent: false,
             blocks: Vec::new(),
+            derived: Vec::new(),
+            rows: Vec::new(),
             change: None,
             returning: Vec::new(),
             returns: false,

@@ -29,9 +29,10 @@ mod vacancy;
 mod vocabulary;
 mod walk;
 
-pub use analyse::analyse;
+pub use analyse::{analyse, definition};
 pub use blocks::{
-    ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Filter, Output, Seen, Source,
+    ArrayOf, Assigned, Block, Change, Conflict, Constant, Derived, Equal, Filter, Output, Seen, Shown,
+    Source,
 };
 pub use control::{Channel, channel, is_start_transaction, local_custom_value};
 pub use facts::{

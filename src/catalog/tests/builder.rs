@@ -145,6 +145,25 @@ impl Builder {
         oid
     }
 
+    /// A view of this query, with columns like those of `like`, which is what it refers to.
+    pub fn view_of(&mut self, name: &str, columns: &[&str], like: &str, sql: &str) -> u32 {
+        let oid = self.relation(name, RelationKind::View, columns);
+        let base = self.relation_named(like);
+        let types = self.of(base).columns.clone();
+        let view = self.of(oid);
+        view.definition = Some(sql.into());
+        for column in &mut view.columns {
+            if let Some(known) = types.iter().find(|known| known.name == column.name) {
+                column.type_oid = known.type_oid;
+                column.modifier = known.modifier;
+            }
+        }
+        self.definitions
+            .insert(sql.into(), crate::sql::definition(sql));
+        self.refers(Owner::View(oid), Referred::Relation(base));
+        oid
+    }
+
     /// Row-level security on a relation, whose policies read as `facts` and refer to `targets`.
     pub fn policies(&mut self, oid: u32, facts: Facts, targets: &[Referred]) {
         let text = format!("policies {oid}");

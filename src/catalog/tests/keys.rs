@@ -10,7 +10,7 @@ const VARCHAR: u32 = 1043;
 const NUMERIC: u32 = 1700;
 
 /// `t`: id is its key, tenant refers; `u (t_id, kind)`: both are its key; `v`: no key.
-fn builder() -> (Builder, u32) {
+pub(super) fn builder() -> (Builder, u32) {
     use super::super::RelationKind::Table;
     let mut builder = Builder::new();
     let columns = ["id", "tenant", "name", "code", "price", "made"];
@@ -51,7 +51,7 @@ fn columns(catalog: &Catalog, region: &Region) -> String {
 }
 
 /// The dependencies of a read: a relation with the columns that confine it, or by itself.
-fn reads(catalog: &Catalog, sql: &str) -> String {
+pub(super) fn reads(catalog: &Catalog, sql: &str) -> String {
     let judgement = catalog.judge(&analyse(sql), &scope());
     let read = judgement
         .read
@@ -136,6 +136,20 @@ fn reads_are_confined_by_the_equalities_of_their_block() {
             "t",
         ),
         ("SELECT * FROM t HAVING id = 7", "t"),
+        ("SELECT * FROM t WHERE name = 'a'::text", "t(name)"),
+        ("SELECT * FROM t WHERE id = 7::bigint", "t(id)"),
+        ("SELECT * FROM t WHERE id = '7'::int", "t(id)"),
+        ("SELECT * FROM t WHERE code::text = 'b'::varchar", "t(code)"),
+        (
+            "SELECT * FROM t WHERE code::text = ANY (ARRAY['a'::varchar, 'b'::varchar]::text[])",
+            "t(code)",
+        ),
+        ("SELECT * FROM t WHERE id = 7.4::int", "t"),
+        ("SELECT * FROM t WHERE id = '7'::numeric", "t"),
+        ("SELECT * FROM t WHERE code = 'b'::varchar(1)", "t"),
+        ("SELECT * FROM t WHERE code = 'b'::bpchar", "t"),
+        ("SELECT * FROM t WHERE code = ANY (ARRAY['bc']::varchar(1)[])", "t"),
+        ("SELECT * FROM t WHERE name = $2::text", "t"),
         ("SELECT * FROM t WHERE $1 = id AND name = $1", "t(id)"),
         (
             "SELECT * FROM t WHERE id IN (1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17)",

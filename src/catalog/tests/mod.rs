@@ -4,6 +4,7 @@ mod builder;
 mod effects;
 mod keys;
 mod names;
+mod places;
 mod read;
 mod returnable;
 mod write;

@@ -1,22 +1,22 @@
 //! The walk's notes of query blocks and of what confines their rows.
 
 use sqlparser::ast::{
-    ArrayElemTypeDef, Assignment, AssignmentTarget, BinaryOperator, CastKind, ConflictTarget,
-    DataType, Expr, Ident, Insert, JoinConstraint, ObjectName as ParsedName, ObjectNamePart,
-    OnConflict, OnConflictAction, OnInsert, SetExpr, Statement, UnaryOperator, Value,
+    Assignment, AssignmentTarget, BinaryOperator, ConflictTarget, Expr, Ident, Insert,
+    JoinConstraint, ObjectName as ParsedName, ObjectNamePart, OnConflict, OnConflictAction,
+    OnInsert, SetExpr, Statement,
 };
 
 use super::Walker;
+use super::constants::{LIST_MAX, array, compared, compared_constant, constant};
 use crate::sql::blocks::{
-    ArrayOf, Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source,
+    Assigned, Block, Change, Conflict, Constant, Equal, Filter, Seen, Source,
 };
 use crate::sql::facts::{ColumnUse, ObjectName};
 use crate::sql::lexer::fold;
 use crate::sql::tokens::Prepared;
 
-/// Filters of one block, and constants of one IN list, rows and columns of one INSERT. What is more is not noted.
+/// Filters of one block, and rows of one INSERT. What is more is not noted.
 const FILTERS_MAX: usize = 64;
-const LIST_MAX: usize = 16;
 const ROWS_MAX: usize = 256;
 
 /// Where in a block the walk is.
@@ -49,10 +49,11 @@ impl Walker {
     }
 
     /// Runs `inner` outside of any block: names that it meets are no source of one.
-    pub(super) fn out_of_block(&mut self, inner: impl FnOnce(&mut Self)) {
+    pub(super) fn out_of_block<R>(&mut self, inner: impl FnOnce(&mut Self) -> R) -> R {
         let around = self.place.take();
-        inner(self);
+        let result = inner(self);
         self.place = around;
+        result
     }
 
     fn here(&mut self) -> Option<(&mut Block, usize)> {
@@ -60,14 +61,30 @@ impl Walker {
         Some((self.blocks.get_mut(place.block)?, place.level))
     }
 
-    pub(super) fn source(&mut self, alias: String, relation: Option<ObjectName>, renamed: bool) {
-        if let Some((block, level)) = self.here() {
-            block.sources.push(Source {
-                alias,
-                relation,
-                renamed,
-                level,
-            });
+    /// Its place among the sources of the current block.
+    pub(super) fn source(
+        &mut self,
+        alias: String,
+        relation: Option<ObjectName>,
+        renamed: bool,
+    ) -> Option<usize> {
+        let (block, level) = self.here()?;
+        block.sources.push(Source {
+            alias,
+            relation,
+            derived: None,
+            renamed,
+            level,
+        });
+        Some(block.sources.len() - 1)
+    }
+
+    /// A source of the current block has these rows.
+    pub(super) fn derive(&mut self, source: Option<usize>, derived: Option<usize>) {
+        if let (Some(place), Some((block, _))) = (source, self.here())
+            && let Some(source) = block.sources.get_mut(place)
+        {
+            source.derived = derived;
         }
     }
 
@@ -162,6 +179,7 @@ impl Walker {
                         },
                         from,
                         to,
+                        as_text: false,
                     };
                     self.filter(
                         seen(mark.sources, right.sources),
@@ -186,7 +204,7 @@ impl Walker {
 
     /// Notes the equalities among the conjuncts of a condition.
     fn confine(&mut self, condition: &Expr, from: usize, to: usize, level: usize) {
-        let seen = |expression: &Expr| column(expression, from, to);
+        let seen = |expression: &Expr| compared(expression, from, to);
         let mut pending = vec![condition];
         while let Some(conjunct) = pending.pop() {
             match conjunct {
@@ -220,17 +238,11 @@ impl Walker {
                     compare_op: BinaryOperator::Eq,
                     right,
                     is_some: _,
-                } => match (seen(left), bare(right)) {
-                    (Some(seen), Expr::Array(list)) if list.elem.len() <= LIST_MAX => {
-                        self.filter_constants(seen, &list.elem, level);
+                } => {
+                    if let (Some(seen), Some(values)) = (seen(left), array(right)) {
+                        self.filter(seen, Equal::Constants(values), level);
                     }
-                    (Some(seen), array) => {
-                        if let Some(elements) = elements(array) {
-                            self.filter(seen, Equal::Constants(vec![elements]), level);
-                        }
-                    }
-                    (None, _) => {}
-                },
+                }
                 _ => {}
             }
         }
@@ -242,7 +254,7 @@ impl Walker {
         expressions: impl IntoIterator<Item = &'a Expr>,
         level: usize,
     ) {
-        let constants: Option<Vec<Constant>> = expressions.into_iter().map(constant).collect();
+        let constants: Option<Vec<Constant>> = expressions.into_iter().map(compared_constant).collect();
         if let Some(constants) = constants.filter(|constants| !constants.is_empty()) {
             self.filter(seen, Equal::Constants(constants), level);
         }
@@ -389,86 +401,3 @@ fn single(name: &ParsedName) -> Option<String> {
     first(name).filter(|_| name.0.len() == 1)
 }
 
-fn column(expression: &Expr, from: usize, to: usize) -> Option<Seen> {
-    let (qualifier, name) = match expression {
-        Expr::Identifier(ident) => (Vec::new(), ident),
-        Expr::CompoundIdentifier(idents) => match idents.as_slice() {
-            [qualifier, name] => (vec![plain(qualifier)], name),
-            _ => return None,
-        },
-        Expr::Nested(inner) => return column(inner, from, to),
-        _ => return None,
-    };
-    let column = ColumnUse {
-        qualifier,
-        name: plain(name),
-    };
-    Some(Seen { column, from, to })
-}
-
-/// The tokens are numbered by the columns of their spans.
-fn constant(expression: &Expr) -> Option<Constant> {
-    let (value, negative) = match expression {
-        Expr::Value(value) => (value, false),
-        Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr,
-        } => match expr.as_ref() {
-            Expr::Value(value) if matches!(value.value, Value::Number(..)) => (value, true),
-            _ => return None,
-        },
-        Expr::Nested(inner) => return constant(inner),
-        _ => return None,
-    };
-    let token = usize::try_from(value.span.start.column).ok()?;
-    match &value.value {
-        Value::SingleQuotedString(_) => Some(Constant::Text(token)),
-        Value::Number(..) => Some(Constant::Number { token, negative }),
-        Value::Boolean(value) => Some(Constant::Boolean(*value)),
-        Value::Placeholder(name) => Some(Constant::Parameter {
-            number: name.strip_prefix('$')?.parse().ok()?,
-            repeated: true,
-        }),
-        _ => None,
-    }
-}
-
-fn bare(expression: &Expr) -> &Expr {
-    match expression {
-        Expr::Nested(inner) => bare(inner),
-        _ => expression,
-    }
-}
-
-/// `$1`, or `$1::int[]` and its like.
-fn elements(array: &Expr) -> Option<Constant> {
-    let (array, cast) = match array {
-        Expr::Cast {
-            kind: CastKind::DoubleColon | CastKind::Cast,
-            expr,
-            data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(of, None)),
-            ..
-        } => (bare(expr), Some(array_of(of)?)),
-        _ => (array, None),
-    };
-    match constant(array)? {
-        Constant::Parameter { number, repeated } => Some(Constant::Elements {
-            number,
-            repeated,
-            cast,
-        }),
-        _ => None,
-    }
-}
-
-fn array_of(element: &DataType) -> Option<ArrayOf> {
-    match element {
-        DataType::Int(None)
-        | DataType::Integer(None)
-        | DataType::BigInt(None)
-        | DataType::SmallInt(None) => Some(ArrayOf::Integers),
-        DataType::Text => Some(ArrayOf::Texts),
-        DataType::Uuid => Some(ArrayOf::Uuids),
-        _ => None,
-    }
-}

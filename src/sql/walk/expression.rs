@@ -112,8 +112,10 @@ impl Walker {
             Expr::Exists {
                 subquery,
                 negated: _,
-            } => self.query(subquery),
-            Expr::Subquery(subquery) => self.query(subquery),
+            }
+            | Expr::Subquery(subquery) => {
+                self.query(subquery);
+            }
             Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
                 for set in sets {
                     self.expressions(set);

@@ -164,9 +164,14 @@ impl Walker {
                 sample,
             } => {
                 self.doubt |= sample.is_some();
+                let renamed = alias
+                    .as_ref()
+                    .is_some_and(|alias| !alias.columns.is_empty());
                 let alias = alias.as_ref().map(|alias| self.table_alias(alias));
-                self.source(alias.unwrap_or_default(), None, false);
-                self.out_of_block(|walker| walker.query(subquery));
+                let source = self.source(alias.unwrap_or_default(), None, renamed);
+                let rows = self.out_of_block(|walker| walker.query(subquery));
+                let derived = self.note_derived(rows, 1);
+                self.derive(source, derived);
             }
             TableFactor::Function {
                 lateral: _,
@@ -230,7 +235,9 @@ impl Walker {
         let common =
             access == Access::Read && object.schema.is_none() && self.is_common_table(&object.name);
         let alias = alias.unwrap_or(&object.name).to_owned();
-        self.source(alias, (!common).then_some(object), renamed);
+        let derived = common.then(|| self.use_common(&object.name)).flatten();
+        let source = self.source(alias, (!common).then_some(object), renamed);
+        self.derive(source, derived);
     }
 
     fn sample(&mut self, sample: &TableSampleKind) {

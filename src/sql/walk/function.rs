@@ -73,6 +73,7 @@ impl Walker {
         }
         self.sorted(within_group);
         self.optional(filter.as_deref());
+        self.windows += usize::from(over.is_some());
         match over {
             None => {}
             Some(WindowType::NamedWindow(window)) => {

@@ -4,12 +4,14 @@
 //! field, so that what a new version of the parser adds does not pass unseen.
 
 mod blocks;
+mod constants;
 mod dml;
 mod expression;
 mod from;
 mod function;
 mod query;
 mod returning;
+mod rows;
 mod special;
 mod types;
 
@@ -18,7 +20,7 @@ use std::collections::HashSet;
 use sqlparser::ast::{Ident, ObjectName as ParsedName, ObjectNamePart, Statement};
 
 use super::Bypass;
-use super::blocks::{Block, Change, Output};
+use super::blocks::{Block, Change, Derived, Output};
 use super::facts::{Access, ColumnUse, FunctionUse, ObjectName, RelationUse};
 use super::lexer::fold;
 use super::tokens::{Prepared, is_only};
@@ -44,6 +46,8 @@ pub(super) struct Walker {
     pub locks: bool,
     pub literal_dependent: bool,
     pub blocks: Vec<Block>,
+    pub derived: Vec<Derived>,
+    pub rows: Vec<usize>,
     pub change: Option<Change>,
     pub returning: Vec<Output>,
     pub returns: bool,
@@ -54,8 +58,10 @@ pub(super) struct Walker {
     selects: usize,
     changes: usize,
     depth: usize,
-    /// The names of common table expressions, by the WITH that defines them, inside out.
-    scopes: Vec<Vec<String>>,
+    /// Window functions.
+    windows: usize,
+    /// Common table expressions, by the WITH that defines them, inside out.
+    scopes: Vec<Vec<rows::Common>>,
     /// Every name that the walk has met, in whatever role.
     met: HashSet<String>,
     /// Where in a block the walk is; `None` where names are no sources of one.
@@ -68,7 +74,7 @@ impl Walker {
         match statement {
             Statement::Query(query) => {
                 self.ordered = query.order_by.is_some();
-                self.query(query);
+                self.rows = self.query(query).unwrap_or_default();
             }
             other => {
                 let block = self.change(other);
@@ -174,7 +180,7 @@ impl Walker {
     }
 
     fn is_common_table(&self, name: &str) -> bool {
-        self.scopes.iter().flatten().any(|known| known == name)
+        self.scopes.iter().flatten().any(|known| known.name == name)
     }
 
     fn column(&mut self, qualifier: Vec<String>, name: String) {

@@ -1,21 +1,24 @@
 //! SELECT, VALUES, set operations, WITH.
 
 use sqlparser::ast::{
-    Cte, Distinct, GroupByExpr, LimitClause, NamedWindowExpr, OrderBy, OrderByExpr, OrderByKind,
+    Cte, CteAsMaterialized, Distinct, GroupByExpr, LimitClause, NamedWindowExpr, OrderBy, OrderByExpr, OrderByKind,
     OrderBySort, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
     SetOperator, SetQuantifier, WildcardAdditionalOptions, With,
 };
 
 use super::Walker;
+use super::rows::{Common, Rows, united};
 use crate::sql::Bypass;
 use crate::sql::facts::Access;
 
 impl Walker {
-    pub(super) fn query(&mut self, query: &Query) {
-        self.deeper(|walker| walker.query_here(query));
+    pub(super) fn query(&mut self, query: &Query) -> Rows {
+        let mut rows = None;
+        self.deeper(|walker| rows = walker.query_here(query));
+        rows
     }
 
-    fn query_here(&mut self, query: &Query) {
+    fn query_here(&mut self, query: &Query) -> Rows {
         let Query {
             with,
             body,
@@ -35,7 +38,8 @@ impl Walker {
         if let Some(with) = with {
             self.with(with);
         }
-        self.body(body);
+        let rows = self.body(body);
+        let windows = self.windows;
         if let Some(order_by) = order_by {
             self.order_by(order_by);
         }
@@ -57,6 +61,8 @@ impl Walker {
         if with.is_some() {
             self.scopes.pop();
         }
+        let apart = limit_clause.is_some() || fetch.is_some() || !locks.is_empty();
+        rows.filter(|_| !apart && self.windows == windows)
     }
 
     /// Opens a scope. Without RECURSIVE an expression sees those before it, with RECURSIVE all of them.
@@ -70,8 +76,12 @@ impl Walker {
             .iter()
             .map(|cte| self.define(&cte.alias.name))
             .collect();
+        let unknown = |name: &String| Common {
+            name: name.clone(),
+            derived: None,
+        };
         self.scopes.push(if *recursive {
-            names.clone()
+            names.iter().map(unknown).collect()
         } else {
             Vec::new()
         });
@@ -80,21 +90,30 @@ impl Walker {
                 alias,
                 query,
                 from,
-                materialized: _,
+                materialized,
                 closing_paren_token: _,
             } = cte;
             self.doubt |= from.is_some();
             self.alias_columns(alias);
-            self.query(query);
-            if let Some(scope) = self.scopes.last_mut().filter(|_| !recursive) {
-                scope.push(name);
+            let rows = self.query(query);
+            if *recursive {
+                continue;
+            }
+            // What is materialized is computed whole, and whatever goes wrong in any row of it is an error.
+            let followed = *materialized != Some(CteAsMaterialized::Materialized)
+                && alias.columns.is_empty();
+            let derived = self.note_derived(rows.filter(|_| followed), 0);
+            if let Some(scope) = self.scopes.last_mut() {
+                scope.push(Common { name, derived });
             }
         }
     }
 
     /// Chains of set operations lean to the left and are long where queries are generated: their spine is a loop.
-    fn body(&mut self, body: &SetExpr) {
+    fn body(&mut self, body: &SetExpr) -> Rows {
         let mut body = body;
+        let mut others = Vec::new();
+        let mut united_only = true;
         while let SetExpr::SetOperation {
             left,
             op,
@@ -115,12 +134,16 @@ impl Walker {
                     | SetQuantifier::DistinctByName,
                 ) => self.doubt = true,
             }
-            self.deeper(|walker| walker.body(right));
+            united_only &= *op == SetOperator::Union;
+            let mut rows = None;
+            self.deeper(|walker| rows = walker.body(right));
+            others.push(rows);
             body = left;
         }
+        let mut rows = None;
         match body {
-            SetExpr::Select(select) => self.deeper(|walker| walker.select(select)),
-            SetExpr::Query(query) => self.query(query),
+            SetExpr::Select(select) => self.deeper(|walker| rows = walker.select(select)),
+            SetExpr::Query(query) => rows = self.query(query),
             SetExpr::Values(values) => {
                 self.doubt |= values.explicit_row;
                 for row in &values.rows {
@@ -138,9 +161,11 @@ impl Walker {
             // TABLE never reaches the parser, and the loop has taken the set operations.
             SetExpr::Table(_) | SetExpr::SetOperation { .. } => self.doubt = true,
         }
+        let all = others.into_iter().rev().fold(rows, united);
+        all.filter(|_| united_only)
     }
 
-    fn select(&mut self, select: &Select) {
+    fn select(&mut self, select: &Select) -> Rows {
         let Select {
             select_token: _,
             optimizer_hints,
@@ -167,6 +192,7 @@ impl Walker {
             value_table_mode,
             flavor,
         } = select;
+        let windows = self.windows;
         self.selects += 1;
         self.doubt |= !optimizer_hints.is_empty()
             || select_modifiers.is_some()
@@ -194,7 +220,7 @@ impl Walker {
                 walker.select_item(item);
             }
         });
-        self.in_block(|walker| {
+        let block = self.in_block(|walker| {
             for table in from {
                 walker.table(table, Access::Read);
             }
@@ -218,6 +244,7 @@ impl Walker {
                 NamedWindowExpr::WindowSpec(window) => self.window(window),
             }
         }
+        self.note_shown(block, select, windows)
     }
 
     pub(super) fn select_item(&mut self, item: &SelectItem) {
