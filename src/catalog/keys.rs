@@ -6,9 +6,9 @@ use smallvec::SmallVec;
 
 use super::names::NameScope;
 use super::picture::{Column, Relation, RelationKind, TypeOid};
-use super::places::{Rows, Text};
 use super::region::{ColumnNumber, Columns, Dependency, Region, Values};
 use super::returned::{Returnable, Returned};
+use super::sources::{Rows, Text};
 use super::value::{Given, KeyType, Role};
 use super::{Catalog, RelationOid};
 use crate::sql::{Assigned, Change, Conflict, Constant, Facts};

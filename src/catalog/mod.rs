@@ -28,6 +28,7 @@ mod read;
 mod region;
 mod returned;
 mod settings;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -79,8 +79,8 @@ pub enum Shown {
     Column { name: String, seen: Seen },
     /// All columns of one source, or `None`: of all sources.
     All(Option<String>),
-    /// One column of anything else.
-    Other,
+    /// One column of anything else. Without a name of its own PostgreSQL finds one.
+    Expression { name: Option<String> },
 }
 
 /// A column, and the sources of the block among which its name is looked up.
@@ -108,6 +108,21 @@ pub struct Filter {
     pub level: usize,
 }
 
+/// Names that stand for columns of several sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Those of USING.
+    pub names: Vec<String>,
+    /// There is a natural join: any name may.
+    pub natural: bool,
+}
+
+impl Merged {
+    pub fn has(&self, name: &str) -> bool {
+        self.natural || self.names.iter().any(|merged| merged == name)
+    }
+}
+
 /// One SELECT, UPDATE or DELETE without its subqueries.
 ///
 /// Level 0 is the block as a whole: its filters are those of WHERE and of inner joins. The
@@ -123,6 +138,8 @@ pub struct Block {
     pub levels: Vec<usize>,
     /// Names may mean something else than they seem to: nothing is known of its filters.
     pub opaque: bool,
+    /// By what of its sources are joined under one name, whose type may be another than each of theirs.
+    pub merged: Merged,
     /// Its columns in order, where it is a part of what [`Derived`] or [`super::Facts::rows`] names.
     pub shown: Vec<Shown>,
 }

@@ -31,8 +31,8 @@ mod walk;
 
 pub use analyse::{analyse, definition};
 pub use blocks::{
-    ArrayOf, Assigned, Block, Change, Conflict, Constant, Derived, Equal, Filter, Output, Seen, Shown,
-    Source,
+    ArrayOf, Assigned, Block, Change, Conflict, Constant, Derived, Equal, Filter, Merged, Output,
+    Seen, Shown, Source,
 };
 pub use control::{Channel, channel, is_start_transaction, local_custom_value};
 pub use facts::{

@@ -27,6 +27,9 @@ pub(super) fn builder() -> (Builder, u32) {
     builder.of(u).keys = vec![[1, 2].into_iter().collect()];
     builder.relation("v", Table, &["t_id", "y"]);
     builder.picture.is_utf8 = true;
+    for name in ["int8", "varchar", "numeric", "bpchar"] {
+        builder.picture.builtin_types.push(name.into());
+    }
     (builder, t)
 }
 
@@ -148,7 +151,10 @@ fn reads_are_confined_by_the_equalities_of_their_block() {
         ("SELECT * FROM t WHERE id = '7'::numeric", "t"),
         ("SELECT * FROM t WHERE code = 'b'::varchar(1)", "t"),
         ("SELECT * FROM t WHERE code = 'b'::bpchar", "t"),
-        ("SELECT * FROM t WHERE code = ANY (ARRAY['bc']::varchar(1)[])", "t"),
+        (
+            "SELECT * FROM t WHERE code = ANY (ARRAY['bc']::varchar(1)[])",
+            "t",
+        ),
         ("SELECT * FROM t WHERE name = $2::text", "t"),
         ("SELECT * FROM t WHERE $1 = id AND name = $1", "t(id)"),
         (
@@ -247,7 +253,7 @@ fn equalities_carry_over_joins_to_where_rows_are_dropped() {
         ),
         (
             "WITH t AS (SELECT * FROM u) SELECT * FROM t WHERE t_id = 7",
-            "u",
+            "u(t_id)",
         ),
         (
             "WITH w AS (SELECT * FROM u WHERE t_id = 7) SELECT * FROM w",

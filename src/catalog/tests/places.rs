@@ -73,13 +73,14 @@ fn with_views() -> Builder {
         &["id", "tenant"],
         "SELECT t.tenant AS id, t.id AS tenant FROM public.t",
     );
-    view("over", &["tenant"], "SELECT grouped.tenant FROM public.grouped");
     view("untyped", &["price"], "SELECT t.id AS price FROM public.t");
     view(
         "again",
         &["id"],
         "SELECT t.id FROM public.t WHERE (t.tenant IN ( SELECT t_1.id FROM public.t t_1))",
     );
+    let over = "SELECT grouped.tenant FROM public.grouped";
+    builder.view_of("over", &["tenant"], "grouped", over);
     let names = |builder: &Builder, name| Referred::Relation(builder.relation_named(name));
     let joined = builder.view_of(
         "joined",
@@ -98,9 +99,15 @@ fn a_condition_on_a_view_confines_what_the_view_is_made_of() {
     for (sql, expected) in [
         ("SELECT * FROM plain WHERE id = 7", "t(id)"),
         ("SELECT * FROM plain p WHERE p.tenant = $1", "t(tenant)"),
-        ("SELECT * FROM plain WHERE code = 'b' AND price = 3", "t(code)"),
+        (
+            "SELECT * FROM plain WHERE code = 'b' AND price = 3",
+            "t(code)",
+        ),
         ("SELECT * FROM plain p (a, b) WHERE a = 7", "t"),
-        ("SELECT count(*) FROM plain WHERE tenant IN (1, 2) LIMIT 3", "t(tenant)"),
+        (
+            "SELECT count(*) FROM plain WHERE tenant IN (1, 2) LIMIT 3",
+            "t(tenant)",
+        ),
         ("SELECT * FROM plain WHERE id = 7 OR tenant = 1", "t"),
         ("SELECT * FROM plain WHERE made = 7", "t"),
         ("SELECT * FROM plain", "t"),
@@ -111,7 +118,7 @@ fn a_condition_on_a_view_confines_what_the_view_is_made_of() {
         ("SELECT * FROM grouped WHERE tenant = 7", "t(tenant)"),
         ("SELECT * FROM grouped WHERE count = 7", "t"),
         ("SELECT * FROM sets WHERE tenant = 7", "t"),
-        ("SELECT * FROM twice WHERE id = 7", "t(id) t(tenant)"),
+        ("SELECT * FROM twice WHERE id = 7", "t(tenant) t(id)"),
         ("SELECT * FROM less WHERE id = 7", "t"),
         ("SELECT * FROM some WHERE id = 7", "t"),
         ("SELECT * FROM one WHERE tenant = 7", "t"),
@@ -127,13 +134,31 @@ fn a_condition_on_a_view_confines_what_the_view_is_made_of() {
         ("SELECT * FROM joined WHERE tenant = 7", "t(tenant) u"),
         ("SELECT * FROM joined WHERE x = 7", "t u(x)"),
         ("SELECT * FROM joined WHERE t_id = 7", "t u(t_id)"),
-        ("SELECT * FROM joined j JOIN v ON v.t_id = j.id WHERE v.t_id = 7", "t(id) u(t_id) v(t_id)"),
-        ("SELECT * FROM v LEFT JOIN plain p ON p.id = v.t_id AND p.id = 7", "t(id) v"),
-        ("SELECT * FROM v LEFT JOIN plain p ON p.id = v.t_id AND v.y = 7", "t v"),
-        ("SELECT * FROM plain p, t WHERE p.id = 7 AND t.id = 8", "t(id) t(id)"),
+        (
+            "SELECT * FROM joined j JOIN v ON v.t_id = j.id WHERE v.t_id = 7",
+            "t(id) u(t_id) v(t_id)",
+        ),
+        (
+            "SELECT * FROM v LEFT JOIN plain p ON p.id = v.t_id AND p.id = 7",
+            "t(id) v",
+        ),
+        (
+            "SELECT * FROM v LEFT JOIN plain p ON p.id = v.t_id AND v.y = 7",
+            "t v",
+        ),
+        (
+            "SELECT * FROM plain p, t WHERE p.id = 7 AND t.id = 8",
+            "t(id) t(id)",
+        ),
         ("SELECT * FROM plain p, t WHERE p.id = 7", "t"),
-        ("SELECT * FROM plain a, plain b WHERE a.id = 7 AND b.tenant = 8", "t(id) t(tenant)"),
-        ("SELECT * FROM plain WHERE id = 7 UNION SELECT * FROM plain", "t"),
+        (
+            "SELECT * FROM plain a, plain b WHERE a.id = 7 AND b.tenant = 8",
+            "t(id) t(tenant)",
+        ),
+        (
+            "SELECT * FROM plain WHERE id = 7 UNION SELECT * FROM plain",
+            "t",
+        ),
     ] {
         assert_eq!(reads(&catalog, sql), expected, "{sql}");
     }
@@ -248,8 +273,14 @@ fn a_condition_on_a_subquery_confines_what_it_is_made_of() {
             "SELECT * FROM (SELECT id FROM t UNION ALL SELECT 7) s WHERE id = 7",
             "t",
         ),
-        ("SELECT * FROM (SELECT id FROM t LIMIT 5) s WHERE id = 7", "t"),
-        ("SELECT * FROM (SELECT id FROM t OFFSET 5) s WHERE id = 7", "t"),
+        (
+            "SELECT * FROM (SELECT id FROM t LIMIT 5) s WHERE id = 7",
+            "t",
+        ),
+        (
+            "SELECT * FROM (SELECT id FROM t OFFSET 5) s WHERE id = 7",
+            "t",
+        ),
         (
             "SELECT * FROM (SELECT id FROM t FETCH FIRST 5 ROWS ONLY) s WHERE id = 7",
             "t",
@@ -266,7 +297,10 @@ fn a_condition_on_a_subquery_confines_what_it_is_made_of() {
             "SELECT * FROM (SELECT DISTINCT ON (id) id FROM t) s WHERE id = 7",
             "t",
         ),
-        ("SELECT * FROM (SELECT DISTINCT id FROM t) s WHERE id = 7", "t(id)"),
+        (
+            "SELECT * FROM (SELECT DISTINCT id FROM t) s WHERE id = 7",
+            "t(id)",
+        ),
         (
             "SELECT * FROM (SELECT current_role AS name FROM t) s WHERE name = 'a'",
             "t",
@@ -286,6 +320,31 @@ fn a_condition_on_a_subquery_confines_what_it_is_made_of() {
         (
             "SELECT * FROM u, LATERAL (SELECT * FROM t WHERE t.tenant = u.x) s WHERE s.id = 7 AND u.x = 1",
             "t(id) u(x)",
+        ),
+        // Joined under one name, the column may be of another type.
+        (
+            "SELECT * FROM t JOIN (SELECT price AS id FROM t) s USING (id) WHERE id = 7",
+            "t",
+        ),
+        (
+            "SELECT * FROM u JOIN (SELECT 7.0 AS t_id) s USING (t_id) WHERE t_id = 7",
+            "u",
+        ),
+        (
+            "SELECT * FROM u JOIN (SELECT t.id::numeric FROM t) s USING (t_id) WHERE t_id = 7",
+            "t u",
+        ),
+        (
+            "SELECT * FROM u NATURAL JOIN (VALUES (7)) x (t_id) WHERE t_id = 7",
+            "u",
+        ),
+        (
+            "SELECT * FROM (SELECT * FROM u JOIN (SELECT price AS t_id FROM t) p USING (t_id)) s WHERE t_id = 7",
+            "t u",
+        ),
+        (
+            "SELECT * FROM (SELECT u.* FROM u JOIN (SELECT price AS t_id FROM t) p USING (t_id)) s WHERE t_id = 7",
+            "t u(t_id)",
         ),
         (
             "SELECT * FROM t JOIN (SELECT t_id AS id, x FROM u) s USING (id) WHERE id = 7",

@@ -172,10 +172,14 @@ impl Walker {
                     let [ObjectNamePart::Identifier(ident)] = column.0.as_slice() else {
                         continue;
                     };
+                    let name = plain(ident);
+                    if let Some((block, _)) = self.here() {
+                        block.merged.names.push(name.clone());
+                    }
                     let seen = |from, to| Seen {
                         column: ColumnUse {
                             qualifier: Vec::new(),
-                            name: plain(ident),
+                            name: name.clone(),
                         },
                         from,
                         to,
@@ -188,7 +192,11 @@ impl Walker {
                     );
                 }
             }
-            JoinConstraint::Natural => {}
+            JoinConstraint::Natural => {
+                if let Some((block, _)) = self.here() {
+                    block.merged.natural = true;
+                }
+            }
             // A cross join, or the parser has read the joins in another order.
             JoinConstraint::None => {}
         }
@@ -254,7 +262,8 @@ impl Walker {
         expressions: impl IntoIterator<Item = &'a Expr>,
         level: usize,
     ) {
-        let constants: Option<Vec<Constant>> = expressions.into_iter().map(compared_constant).collect();
+        let constants: Option<Vec<Constant>> =
+            expressions.into_iter().map(compared_constant).collect();
         if let Some(constants) = constants.filter(|constants| !constants.is_empty()) {
             self.filter(seen, Equal::Constants(constants), level);
         }
@@ -400,4 +409,3 @@ fn first(name: &ParsedName) -> Option<String> {
 fn single(name: &ParsedName) -> Option<String> {
     first(name).filter(|_| name.0.len() == 1)
 }
-

@@ -1,8 +1,6 @@
 //! Columns and constants as they stand in conditions.
 
-use sqlparser::ast::{
-    ArrayElemTypeDef, CastKind, DataType, Expr, Ident, UnaryOperator, Value,
-};
+use sqlparser::ast::{ArrayElemTypeDef, CastKind, DataType, Expr, Ident, UnaryOperator, Value};
 
 use super::blocks::plain;
 use crate::sql::blocks::{ArrayOf, Constant, Seen};
@@ -14,7 +12,9 @@ pub(super) const LIST_MAX: usize = 16;
 
 /// A column, looked up among these sources of its block.
 pub(super) fn column(expression: &Expr, from: usize, to: usize) -> Option<Seen> {
-    let word = |ident: &Ident| ident.quote_style.is_none() && names_current_value(&ident.value.to_ascii_lowercase());
+    let word = |ident: &Ident| {
+        ident.quote_style.is_none() && names_current_value(&ident.value.to_ascii_lowercase())
+    };
     let (qualifier, name) = match bare(expression) {
         // CURRENT_USER and its like are no columns, whatever columns there are.
         Expr::Identifier(ident) if !word(ident) => (Vec::new(), ident),

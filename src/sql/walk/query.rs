@@ -1,9 +1,10 @@
 //! SELECT, VALUES, set operations, WITH.
 
 use sqlparser::ast::{
-    Cte, CteAsMaterialized, Distinct, GroupByExpr, LimitClause, NamedWindowExpr, OrderBy, OrderByExpr, OrderByKind,
-    OrderBySort, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    SetOperator, SetQuantifier, WildcardAdditionalOptions, With,
+    Cte, CteAsMaterialized, Distinct, GroupByExpr, LimitClause, NamedWindowExpr, OrderBy,
+    OrderByExpr, OrderByKind, OrderBySort, Query, Select, SelectFlavor, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
+    WildcardAdditionalOptions, With,
 };
 
 use super::Walker;
@@ -100,8 +101,8 @@ impl Walker {
                 continue;
             }
             // What is materialized is computed whole, and whatever goes wrong in any row of it is an error.
-            let followed = *materialized != Some(CteAsMaterialized::Materialized)
-                && alias.columns.is_empty();
+            let followed =
+                *materialized != Some(CteAsMaterialized::Materialized) && alias.columns.is_empty();
             let derived = self.note_derived(rows.filter(|_| followed), 0);
             if let Some(scope) = self.scopes.last_mut() {
                 scope.push(Common { name, derived });

@@ -90,15 +90,22 @@ fn is_several(expression: &Expr) -> bool {
 
 fn shown(item: &SelectItem, sources: usize) -> Shown {
     let of = |expression: &Expr| column(expression, 0, sources);
+    let unnamed = Shown::Expression { name: None };
     match item {
-        SelectItem::UnnamedExpr(expression) => of(expression).map_or(Shown::Other, |seen| {
-            let name = seen.column.name.clone();
-            Shown::Column { name, seen }
-        }),
-        SelectItem::ExprWithAlias { expr, alias } => of(expr).map_or(Shown::Other, |seen| {
+        SelectItem::UnnamedExpr(expression) => match of(expression) {
+            Some(seen) => Shown::Column {
+                name: seen.column.name.clone(),
+                seen,
+            },
+            None => unnamed,
+        },
+        SelectItem::ExprWithAlias { expr, alias } => {
             let name = plain(alias);
-            Shown::Column { name, seen }
-        }),
+            match of(expr) {
+                Some(seen) => Shown::Column { name, seen },
+                None => Shown::Expression { name: Some(name) },
+            }
+        }
         SelectItem::Wildcard(_) => Shown::All(None),
         SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
             match name.0.as_slice() {
@@ -109,6 +116,6 @@ fn shown(item: &SelectItem, sources: usize) -> Shown {
         }
         // A row of a type: as many columns as it has.
         SelectItem::QualifiedWildcard(..) => Shown::All(Some(String::new())),
-        SelectItem::ExprWithAliases { .. } => Shown::Other,
+        SelectItem::ExprWithAliases { .. } => unnamed,
     }
 }

@@ -824,20 +824,103 @@ fn condition(random: &mut Random, alias: &str) -> String {
     }
 }
 
+/// Views with the columns of `t`. What a condition on them may be asked of is another thing for each.
+const VIEWS: &str = "
+    CREATE VIEW v_all AS SELECT * FROM t;
+    CREATE VIEW v_swapped AS SELECT b AS id, id AS b, k, v, x FROM t;
+    CREATE VIEW v_texts AS SELECT id, b, v AS k, k AS v, x FROM t;
+    CREATE VIEW v_constant AS SELECT id, b, k, v, x FROM v_all WHERE v = 'k1' AND id IN (1, 2, 3);
+    CREATE VIEW v_cast AS SELECT id::bigint AS id, b::int AS b, k::varchar(2) AS k, v::text AS v, x FROM t;
+    CREATE VIEW v_grouped AS SELECT id, b, k, v, sum(x) AS x FROM t GROUP BY id, b, k, v;
+    CREATE VIEW v_distinct AS SELECT DISTINCT id, b, k, v, x FROM v_swapped;
+    CREATE VIEW v_rolled AS SELECT id, b, k, v, count(*) AS x FROM t GROUP BY GROUPING SETS ((id, b), (k, v, id), ());
+    CREATE VIEW v_window AS SELECT id, b, k, v, count(*) OVER (PARTITION BY b) AS x FROM t;
+    CREATE VIEW v_limited AS SELECT id, b, k, v, x FROM t ORDER BY x, id, b, k, v LIMIT 9;
+    CREATE VIEW v_first AS SELECT DISTINCT ON (b) id, b, k, v, x FROM t ORDER BY b, x, id, k, v;
+    CREATE VIEW v_either AS SELECT id, b, k, v, x FROM t WHERE x > 5 UNION SELECT id, b, k, v, x + 1 FROM t WHERE id = 4;
+    CREATE VIEW v_mixed AS SELECT id, b, k, v, x FROM t UNION ALL SELECT x, b, v, v, id FROM u;
+    CREATE VIEW v_less AS SELECT id, b, k, v, x FROM t EXCEPT SELECT b::int, id, k, v, x FROM t;
+    CREATE VIEW v_left AS SELECT c.id, a.b, a.k, c.v, a.x FROM u a LEFT JOIN t c ON c.id = a.b AND c.b = 2;
+    CREATE VIEW v_right AS SELECT c.id, a.b, c.k, a.v, c.x FROM t a RIGHT JOIN (SELECT * FROM u WHERE id = 1) c ON a.id = c.b;
+    CREATE VIEW v_full AS SELECT id, a.b, c.k, a.v, a.x FROM t a FULL JOIN u c USING (id);
+    CREATE VIEW v_inner AS SELECT a.id, c.b, a.k, c.v, a.x FROM t a JOIN v_all c ON c.id = a.b;
+    CREATE VIEW v_common AS WITH w AS (SELECT id, b, k, v, x FROM t WHERE b = 1) SELECT * FROM w;
+    CREATE VIEW v_related AS SELECT id, b, k, v, (SELECT sum(o.x) FROM t o WHERE o.k = t.k AND o.id = 2) AS x FROM t;
+";
+
+/// What has the columns of `t`: itself, a view, or a query; and what must stand before the statement.
+fn rows(random: &mut Random) -> (&'static str, String) {
+    const PLACES: &[&str] = &[
+        "t",
+        "v_all",
+        "v_swapped",
+        "v_texts",
+        "v_constant",
+        "v_cast",
+        "v_grouped",
+        "v_distinct",
+        "v_rolled",
+        "v_window",
+        "v_limited",
+        "v_first",
+        "v_either",
+        "v_mixed",
+        "v_less",
+        "v_left",
+        "v_right",
+        "v_full",
+        "v_inner",
+        "v_common",
+        "v_related",
+    ];
+    let place = PLACES[random.below(PLACES.len() as u64) as usize];
+    match random.below(8) {
+        0 => ("", format!("(SELECT * FROM {place})")),
+        1 => (
+            "",
+            format!("(SELECT id, b, k, v, sum(x) AS x FROM {place} GROUP BY 1, 2, 3, 4)"),
+        ),
+        2 => (
+            "",
+            format!("(SELECT b::int AS id, id AS b, v AS k, k AS v, x FROM {place} ORDER BY x)"),
+        ),
+        3 => (
+            "",
+            format!("(SELECT * FROM {place} UNION ALL SELECT * FROM {place} WHERE id = 3)"),
+        ),
+        4 => (
+            "",
+            format!("(SELECT * FROM {place} ORDER BY 1, 2, 3, 4, 5 LIMIT 7)"),
+        ),
+        5 => (
+            "WITH w AS (SELECT * FROM v_all WHERE b = 2) ",
+            "w".to_owned(),
+        ),
+        _ => ("", place.to_owned()),
+    }
+}
+
 fn read(random: &mut Random) -> String {
     let on = condition(random, "a");
     let other = condition(random, "c");
-    match random.below(8) {
-        0..=3 => format!("SELECT * FROM t a WHERE {on} ORDER BY id, b, k, v, x"),
-        4 => format!("SELECT count(*), sum(x) FROM t a WHERE {on}"),
+    let (with, t) = match random.below(3) {
+        0 => ("", "t".to_owned()),
+        _ => rows(random),
+    };
+    match random.below(9) {
+        0..=3 => format!("{with}SELECT * FROM {t} a WHERE {on} ORDER BY id, b, k, v, x"),
+        4 => format!("{with}SELECT count(*), sum(x) FROM {t} a WHERE {on}"),
         5 => format!(
-            "SELECT a.id, a.x, c.x FROM t a JOIN u c ON c.id = a.id WHERE {on} ORDER BY 1, 2, 3"
+            "{with}SELECT a.id, a.x, c.x FROM {t} a JOIN u c ON c.id = a.id WHERE {on} ORDER BY 1, 2, 3"
         ),
         6 => format!(
-            "SELECT a.id, a.x, c.x FROM t a LEFT JOIN u c ON c.b = a.b AND {other} WHERE {on} ORDER BY 1, 2, 3"
+            "{with}SELECT a.id, a.x, c.x FROM {t} a LEFT JOIN u c ON c.b = a.b AND {other} WHERE {on} ORDER BY 1, 2, 3"
+        ),
+        7 => format!(
+            "{with}SELECT c.id, a.x, c.x FROM u c LEFT JOIN {t} a ON c.b = a.b AND {on} WHERE {other} ORDER BY 1, 2, 3"
         ),
         _ => format!(
-            "SELECT a.id, a.x, c.x FROM u c RIGHT JOIN t a ON c.id = a.b AND {on} WHERE {other} ORDER BY 1, 2, 3"
+            "{with}SELECT a.id, a.x, c.x FROM u c RIGHT JOIN {t} a ON c.id = a.b AND {on} WHERE {other} ORDER BY 1, 2, 3"
         ),
     }
 }
@@ -886,12 +969,12 @@ fn random_reads_and_writes_answer_as_the_server_does() {
         .map_or(1, |since| since.as_nanos() as u64 | 1);
     println!("seed {seed}");
     let mut random = Random(seed);
-    let house = House::new(
+    let house = House::new(&format!(
         "CREATE TABLE t (id int, b bigint, k text, v varchar(4), x int, n serial PRIMARY KEY);
-         CREATE TABLE u (id smallint, b int, k varchar, v text, x int, n serial UNIQUE);
+         CREATE TABLE u (id smallint, b int, k varchar, v text, x int, n serial UNIQUE); {VIEWS}
          INSERT INTO t SELECT g % 6, g / 6, 'k' || g % 5, 'k' || g % 4, g FROM generate_series(1, 30) g;
-         INSERT INTO u SELECT g % 6, g / 6, 'k' || g % 5, 'k' || g % 4, g FROM generate_series(1, 30) g;",
-    );
+         INSERT INTO u SELECT g % 6, g / 6, 'k' || g % 5, 'k' || g % 4, g FROM generate_series(1, 30) g;"
+    ));
     let (mut via, mut direct) = (house.via(), house.direct());
     let mut reads: Vec<String> = (0..40).map(|_| read(&mut random)).collect();
     let before = house.pgditto.metrics();

@@ -22,6 +22,7 @@ mod rules;
 mod shadow;
 mod transactions;
 mod verify;
+mod views_keyed;
 pub mod wire;
 mod writes;
 

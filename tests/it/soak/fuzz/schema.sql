@@ -57,6 +57,11 @@ CREATE VIEW v_nested AS SELECT id, v FROM v_k WHERE grp = 2;
 CREATE VIEW v_inst AS SELECT id, v FROM par;
 CREATE VIEW v_barrier WITH (security_barrier) AS SELECT id, v FROM k WHERE v >= 0;
 CREATE VIEW v_invoker WITH (security_invoker) AS SELECT id, v FROM k;
+CREATE VIEW v_const AS SELECT id, v, t FROM k WHERE t = 'a' AND grp IN (0, 1);
+CREATE VIEW v_outer AS SELECT par.id, chi.id AS cid, chi.v FROM par LEFT JOIN chi ON chi.pid = par.id AND chi.v <> 3;
+CREATE VIEW v_union AS SELECT id, v FROM par UNION ALL SELECT id, v FROM gch WHERE cid = 2;
+CREATE VIEW v_last AS SELECT id, v FROM par ORDER BY v DESC, id LIMIT 3;
+CREATE VIEW v_keys AS SELECT DISTINCT w.grp AS id, w.big FROM (SELECT * FROM k WHERE b) w;
 CREATE MATERIALIZED VIEW mv AS SELECT grp, sum(v) AS v FROM k GROUP BY grp;
 
 CREATE TABLE log (n int GENERATED ALWAYS AS IDENTITY, what text, id int);
@@ -95,6 +100,7 @@ ALTER TABLE rls ENABLE ROW LEVEL SECURITY;
 CREATE POLICY by_role ON rls FOR SELECT USING (tenant IN (SELECT tenant FROM tenants WHERE role = current_user));
 CREATE POLICY by_setting ON rls FOR SELECT USING (tenant::text = current_setting('app.tenant', true));
 CREATE POLICY writes ON rls FOR UPDATE USING (true);
+CREATE VIEW v_rls AS SELECT id, tenant, v FROM rls;
 
 CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY, v int);
 INSERT INTO unlogged VALUES (1, 1), (2, 2);
