@@ -363,7 +363,7 @@ fn is_system_schema(schema: &str) -> bool {
 }
 
 fn read_setting(used: &FunctionUse, closure: &mut Closure) -> Result<(), Bypass> {
-    let Some(Some(name)) = used.literal_arguments.first() else {
+    let Some(name) = used.first_text() else {
         return Err(Bypass::CustomSetting);
     };
     let name = name.to_ascii_lowercase();

@@ -56,14 +56,11 @@ impl Session {
     fn past_for(&self, function: &FunctionUse) -> Past {
         match function.name.name.as_str() {
             "pg_stat_force_next_flush" if !self.own_past.counted => Past::Nothing,
-            "pg_my_temp_schema" | "pg_is_other_temp_schema" | "current_schemas"
-                if !self.own_past.temporary_schema =>
-            {
-                Past::NoTemporarySchema
-            }
-            "current_schema"
-                if !self.own_past.temporary_schema && self.names_temporary_schema() =>
-            {
+            _ if self.own_past.temporary_schema => Past::Anything,
+            "pg_my_temp_schema" | "pg_is_other_temp_schema" => Past::NoTemporarySchema,
+            // Without those that are searched implicitly it shows the path alone.
+            "current_schemas" if function.first_boolean() != Some(false) => Past::NoTemporarySchema,
+            "current_schema" | "current_schemas" if self.names_temporary_schema() => {
                 Past::NoTemporarySchema
             }
             _ => Past::Anything,
@@ -162,8 +159,7 @@ fn sets_custom_setting(analysis: &Analysis) -> bool {
     match (&facts.kind, &facts.functions[..]) {
         (Kind::Set { name, local: false }, _) => is_custom_name(name),
         (Kind::Select, [function]) if facts.complete && facts.relations.is_empty() => {
-            function.name.name == "set_config"
-                && matches!(function.literal_arguments.first(), Some(Some(name)) if is_custom_name(name))
+            function.name.name == "set_config" && function.first_text().is_some_and(is_custom_name)
         }
         _ => false,
     }

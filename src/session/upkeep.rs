@@ -361,15 +361,15 @@ impl Session {
             }
             for function in &facts.functions {
                 if function.name.name == "set_config" {
-                    match function.literal_arguments.first() {
-                        Some(Some(name)) => {
+                    match function.first_text() {
+                        Some(name) => {
                             if name.eq_ignore_ascii_case("seed") {
                                 self.effects = self.effects.union(Effects::PROCESS);
                             }
                             self.note_custom_name(&name.to_ascii_lowercase());
                         }
                         // It may be a custom setting, which the server does not list.
-                        _ => self.custom_lost = true,
+                        None => self.custom_lost = true,
                     }
                 }
             }

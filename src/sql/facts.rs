@@ -31,8 +31,34 @@ pub struct RelationUse {
 pub struct FunctionUse {
     pub name: ObjectName,
     pub argument_count: usize,
-    /// One element an argument: the decoded string constant, where it is one.
-    pub literal_arguments: Vec<Option<String>>,
+    /// One element an argument: the constant, where it is one that is kept.
+    pub literal_arguments: Vec<Option<KnownArgument>>,
+}
+
+/// A constant that a function is given.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KnownArgument {
+    /// A string constant, decoded.
+    Text(String),
+    Boolean(bool),
+}
+
+impl FunctionUse {
+    /// The string constant that is the first argument.
+    pub fn first_text(&self) -> Option<&str> {
+        match self.literal_arguments.first()? {
+            Some(KnownArgument::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// `true` or `false` as the first argument.
+    pub fn first_boolean(&self) -> Option<bool> {
+        match self.literal_arguments.first()? {
+            Some(KnownArgument::Boolean(value)) => Some(*value),
+            _ => None,
+        }
+    }
 }
 
 /// A name that stands where a column may stand (`a.b.c` has the qualifier `[a, b]`).

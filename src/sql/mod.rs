@@ -36,7 +36,8 @@ pub use blocks::{
 };
 pub use control::{Channel, channel, is_start_transaction, local_custom_value};
 pub use facts::{
-    Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, ObjectName, RelationUse, Stillness,
+    Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, KnownArgument, ObjectName, RelationUse,
+    Stillness,
 };
 pub use hints::Hints;
 pub use literal::clock_text;

@@ -65,6 +65,12 @@ impl Trio {
         metrics.sum("pgditto_pinned_sessions", &[("reason", "own_process")])
     }
 
+    fn processes(&self) -> String {
+        let sql = "SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity \
+                   WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'";
+        self.postgres.psql(sql)
+    }
+
     fn connections(&self) -> usize {
         let sql = "SELECT count(*) FROM pg_stat_activity \
                    WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'";
@@ -208,9 +214,24 @@ fn a_pin_to_a_process_keeps_no_read_out_of_the_cache() {
     assert_eq!(trio.own_processes(), 1.0);
 }
 
+const TEMPORARY: &str = "CREATE TEMP TABLE brief (x int) ON COMMIT DROP";
+
+#[test]
+fn the_search_path_without_what_is_implied_is_asked_of_whatever_process() {
+    let mut trio = trio(1);
+    trio.run_by_others_everywhere(TEMPORARY, 1);
+    let before = trio.processes();
+    trio.same("SELECT current_schemas(false)");
+    assert_eq!(trio.processes(), before);
+    trio.same("SELECT current_schemas(true)");
+    assert_ne!(trio.processes(), before);
+    trio.run_by_others_everywhere(TEMPORARY, 1);
+    trio.same("SET search_path TO 'pg_temp', public");
+    trio.same("SELECT array_length(current_schemas(false), 1)");
+}
+
 #[test]
 fn others_temporary_schema_is_not_seen() {
-    const TEMPORARY: &str = "CREATE TEMP TABLE brief (x int) ON COMMIT DROP";
     for size in [1, 2] {
         let mut trio = trio(size);
         trio.run_by_others_everywhere(TEMPORARY, size);

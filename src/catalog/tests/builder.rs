@@ -8,7 +8,9 @@ use super::super::picture::{
 };
 use super::super::region::Columns;
 use super::super::{Catalog, CatalogVersion, Judgement, NameScope};
-use crate::sql::{Access, ColumnUse, Facts, FunctionUse, Kind, ObjectName, RelationUse};
+use crate::sql::{
+    Access, ColumnUse, Facts, FunctionUse, Kind, KnownArgument, ObjectName, RelationUse,
+};
 
 pub const INT: u32 = 23;
 pub const TIMESTAMPTZ: u32 = 1184;
@@ -363,7 +365,10 @@ impl With for Facts {
         self.functions.push(FunctionUse {
             name: name(function),
             argument_count: arguments.len(),
-            literal_arguments: arguments.iter().map(|a| a.map(str::to_owned)).collect(),
+            literal_arguments: arguments
+                .iter()
+                .map(|a| a.map(|text| KnownArgument::Text(text.to_owned())))
+                .collect(),
         });
         self
     }

@@ -1,4 +1,4 @@
-use crate::sql::{Access, Bypass, Facts, Kind, analyse};
+use crate::sql::{Access, Bypass, Facts, Kind, KnownArgument, analyse};
 
 /// The relations of a statement in one line: `t`, `s.t`, `only t`, and `!t` for one that is written.
 fn relations(facts: &Facts) -> String {
@@ -700,13 +700,17 @@ fn facts_that_hold_for_one_text_say_so() {
     let facts = complete("SELECT set_config('a.b', $1, false)");
     assert_eq!(
         facts.functions[0].literal_arguments,
-        [Some("a.b".to_owned()), None, None]
+        [
+            Some(KnownArgument::Text("a.b".to_owned())),
+            None,
+            Some(KnownArgument::Boolean(false))
+        ]
     );
     assert!(facts.literal_dependent);
-    assert!(
-        complete(r"SELECT nextval(E'\x61'::regclass)").functions[0].literal_arguments
-            == [Some("a".to_owned())]
-    );
+    assert!(complete(r"SELECT nextval(E'\x61'::regclass)").functions[0].first_text() == Some("a"));
+    let facts = complete("SELECT current_schemas(FALSE)");
+    assert_eq!(facts.functions[0].first_boolean(), Some(false));
+    assert!(!facts.literal_dependent);
     assert!(!complete("SELECT current_setting($1)").literal_dependent);
     assert!(!complete("SELECT lower('A'), coalesce(a, 'x') FROM t").literal_dependent);
     assert!(analyse("PREPARE TRANSACTION 'x'").literal_dependent);

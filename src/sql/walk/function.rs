@@ -8,11 +8,11 @@ use sqlparser::ast::{
 
 use super::Walker;
 use super::types::is_datetime;
-use crate::sql::facts::FunctionUse;
+use crate::sql::facts::{FunctionUse, KnownArgument};
 use crate::sql::vocabulary::names_current_value;
 
-/// Functions of which the catalogue must see the constants that they are given: which setting, which sequence, which
-/// relation. Facts with such a constant hold for one text only.
+/// Functions of which it must be known which constants they are given: which setting, which sequence, which relation.
+/// Facts with a string of these hold for one text only.
 fn reads_its_constants(name: &str) -> bool {
     matches!(
         name,
@@ -24,6 +24,7 @@ fn reads_its_constants(name: &str) -> bool {
             | "pg_get_serial_sequence"
             | "query_to_xml"
             | "table_to_xml"
+            | "current_schemas"
     ) || name.starts_with("to_reg")
 }
 
@@ -145,13 +146,16 @@ impl Walker {
             }
         }
         let keep = reads_its_constants(&object.name);
-        let mut literal_arguments: Vec<Option<String>> = arguments
+        let mut literal_arguments: Vec<Option<KnownArgument>> = arguments
             .iter()
             .filter(|argument| !matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Wildcard)))
             .map(|argument| if keep { constant(argument) } else { None })
             .collect();
         literal_arguments.resize(argument_count + ordered_set, None);
-        self.literal_dependent |= literal_arguments.iter().any(Option::is_some);
+        // Strings are no part of a shape, the words of the grammar are.
+        self.literal_dependent |= literal_arguments
+            .iter()
+            .any(|known| matches!(known, Some(KnownArgument::Text(_))));
         self.called(FunctionUse {
             name: object,
             argument_count: argument_count + ordered_set,
@@ -216,8 +220,8 @@ fn is_word(name: &ParsedName, words: &[&str]) -> bool {
         if ident.quote_style.is_none() && words.iter().any(|word| ident.value.eq_ignore_ascii_case(word)))
 }
 
-/// The string constant that an argument is, possibly behind a cast.
-fn constant(argument: &FunctionArg) -> Option<String> {
+/// The constant that an argument is, possibly behind a cast.
+fn constant(argument: &FunctionArg) -> Option<KnownArgument> {
     let FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) = argument else {
         return None;
     };
@@ -227,7 +231,8 @@ fn constant(argument: &FunctionArg) -> Option<String> {
     };
     match expression {
         Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text.clone()),
+            Value::SingleQuotedString(text) => Some(KnownArgument::Text(text.clone())),
+            Value::Boolean(value) => Some(KnownArgument::Boolean(*value)),
             _ => None,
         },
         _ => None,
