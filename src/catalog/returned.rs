@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 
 use super::footprint::Effects;
-use super::keys::WritePlan;
+use super::keys::{PlannedValue, WritePlan};
 use super::names::{Meaning, NameScope};
 use super::picture::{Column, Relation};
 use super::region::{ColumnNumber, Region};
@@ -47,7 +47,10 @@ impl WritePlan {
             old.columns.iter().any(|column| {
                 column.number == *number
                     && column.values.len() == 1
-                    && !matches!(column.values[0], Constant::Elements { .. })
+                    && !matches!(
+                        column.values[0],
+                        PlannedValue::Stated(Constant::Elements { .. })
+                    )
             })
         };
         relation.keys.iter().any(|key| key.iter().all(has_one))

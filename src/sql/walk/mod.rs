@@ -120,6 +120,8 @@ impl Walker {
 
     /// An identifier as PostgreSQL keeps it, which has been met by this.
     fn name(&mut self, ident: &Ident) -> String {
+        // PostgreSQL has no such names: what looks like an alias is the constant of a type (`pg_lsn '0/0'`).
+        self.doubt |= ident.quote_style == Some('\'');
         let name = if ident.quote_style.is_some() {
             ident.value.clone()
         } else {
