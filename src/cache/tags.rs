@@ -133,10 +133,12 @@ pub enum Fit {
 pub struct Tags {
     /// Differs between any two processes: values kept outside of this one name it.
     base: u128,
-    /// How often everything was voided: by [`Tags::empty`], and whenever the
+    /// Grows whenever everything is voided: by [`Tags::empty`], and when the
     /// catalogue changed, since an entry's dependencies and its reader's
-    /// privileges hold for one picture of the catalogue only.
+    /// privileges hold for one picture of the catalogue only. It begins anywhere: what is kept in memory may be
+    /// of a database of this name that was left before (`DROP DATABASE`), whose counters began at zero as well.
     generation: Line<AtomicU64>,
+    first_generation: u64,
     pub(super) field: Field,
     pub(super) classes: Classes,
     /// One birth of a class, or one growth of the field, at a time.
@@ -183,11 +185,17 @@ impl Tags {
     /// When the operating system gives no random numbers: without them two
     /// processes could take each other's values for their own.
     pub fn new(key_bytes_max: u64) -> Result<Arc<Self>, super::CacheError> {
-        let mut base = [0; 16];
-        getrandom::fill(&mut base).map_err(|_| super::CacheError::Random)?;
+        let mut random = [0; 24];
+        getrandom::fill(&mut random).map_err(|_| super::CacheError::Random)?;
+        let (mut base, mut first) = ([0; 16], [0; 8]);
+        base.copy_from_slice(&random[..16]);
+        first.copy_from_slice(&random[16..]);
+        // Far from the greatest, which fits nowhere.
+        let first_generation = u64::from_le_bytes(first) >> 1;
         Ok(Arc::new(Self {
             base: u128::from_le_bytes(base),
-            generation: Line::default(),
+            generation: Line(AtomicU64::new(first_generation)),
+            first_generation,
             field: Field::new(key_bytes_max),
             classes: Classes::default(),
             births: Mutex::default(),
@@ -421,7 +429,7 @@ impl Tags {
             widened: count(&self.counts.widened),
             unsettled: count(&self.counts.unsettled),
             saturated: count(&self.counts.saturated),
-            generation: self.generation(),
+            generation: self.generation().wrapping_sub(self.first_generation),
             classes: self.classes.len(),
             live_keys: self.field.live_keys(),
             key_bytes: self.field.key_bytes(),

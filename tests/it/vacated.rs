@@ -85,3 +85,31 @@ async fn a_database_with_a_session_is_in_use_though_the_session_is_idle() {
     drop(visitor);
     run(&operator, "DROP DATABASE spare").await;
 }
+
+/// Both are copies of one template, so that their tables have the same numbers and their counters the same past.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_of_a_database_for_the_next_of_its_name() {
+    let (postgres, pgditto, operator) = operator().await;
+    run(&operator, "CREATE DATABASE mold").await;
+    let mold = postgres.superuser_url().replace("/app", "/mold");
+    let in_mold = async |sql: &str| run(&connect(&mold).await, sql).await;
+    in_mold("CREATE TABLE t (x int); INSERT INTO t VALUES (0)").await;
+    for round in 1..4 {
+        in_mold(&format!("UPDATE t SET x = {round}")).await;
+        run(&operator, "CREATE DATABASE spare TEMPLATE mold").await;
+        let visitor = connect(&pgditto.url("app", "spare")).await;
+        let hits = || {
+            let labels = [("outcome", "hit")];
+            pgditto.metrics().sum("pgditto_statements_total", &labels)
+        };
+        let before = hits();
+        eventually_async("a hit", async || {
+            let row = visitor.query_one("SELECT x FROM t", &[]).await;
+            assert_eq!(row.expect("a row").get::<_, i32>(0), round);
+            hits() > before
+        })
+        .await;
+        drop(visitor);
+        run(&operator, "DROP DATABASE spare").await;
+    }
+}

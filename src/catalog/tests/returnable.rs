@@ -2,7 +2,7 @@
 
 use super::super::picture::{Owner, Referred, Volatility};
 use super::super::{Catalog, RelationKind};
-use super::builder::{Builder, scope};
+use super::builder::{Builder, scope, select};
 use crate::sql::analyse;
 
 /// `t`: id is its key; `u`: two columns are.
@@ -131,7 +131,7 @@ fn nothing_is_returned_where_code_may_look_at_the_text() {
         ""
     );
     assert_eq!(
-        with(&|builder, t| builder.of(t).policies = Some("SELECT true".into())),
+        with(&|builder, t| builder.policies(t, select(&[]), &[])),
         ""
     );
     assert_eq!(with(&|builder, t| builder.of(t).keys.clear()), "");

@@ -46,6 +46,8 @@ fn clocks_dice_and_identities() {
         "SELECT count(*) FROM pg_catalog.pg_locks",
         "SELECT count(*) FROM information_schema.tables",
         "SELECT 't'::regclass, 't'::regclass::oid",
+        "SELECT regclass 't', id FROM t",
+        "SELECT pg_lsn '0/0', id FROM t",
         "SELECT to_regclass('t')",
         "SELECT pg_relation_size('t')",
         "SELECT has_table_privilege('t', 'select')",

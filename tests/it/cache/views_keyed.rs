@@ -224,7 +224,7 @@ fn what_looks_at_other_rows_is_read_as_a_whole() {
          CREATE VIEW lowest AS SELECT DISTINCT ON (k) k, id, x FROM t ORDER BY k, x, id;
          CREATE VIEW rolled AS SELECT k, sum(x) AS x FROM t GROUP BY ROLLUP (k);
          CREATE VIEW rest AS SELECT k, id FROM t EXCEPT SELECT id, x FROM t;
-         CREATE VIEW both AS SELECT k, id FROM t INTERSECT SELECT id % 3, x FROM t;
+         CREATE VIEW shared AS SELECT k, id FROM t INTERSECT SELECT id % 3, x FROM t;
          CREATE VIEW shifted AS SELECT id + 1 AS id, x FROM t;
          CREATE VIEW related AS SELECT id, (SELECT sum(o.x) FROM t o WHERE o.k = t.k) AS x FROM t;
          CREATE VIEW existing AS SELECT id, x FROM t WHERE EXISTS (SELECT FROM t o WHERE o.x = t.x + 1);
@@ -257,7 +257,7 @@ fn what_looks_at_other_rows_is_read_as_a_whole() {
             "UPDATE t SET id = 2, x = 5 WHERE id = 2 AND k = 2",
         ),
         (
-            "SELECT count(*) FROM both WHERE k = 1",
+            "SELECT count(*) FROM shared WHERE k = 1",
             "UPDATE t SET x = 4 WHERE id = 7",
         ),
         (
@@ -418,14 +418,14 @@ fn policies_of_a_views_tables_count_beside_the_condition() {
          CREATE VIEW shown AS SELECT id, tenant, x FROM t;
          ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY;
          CREATE POLICY own ON t USING (tenant IN (SELECT tenant FROM member WHERE role = current_user));
-         CREATE VIEW both AS SELECT r.id, m.role FROM shown r JOIN member m ON m.tenant = r.tenant;",
+         CREATE VIEW shared AS SELECT r.id, m.role FROM shown r JOIN member m ON m.tenant = r.tenant;",
     );
     let mut pair = house.pair();
     let read = "SELECT x FROM shown WHERE id = 4";
     pair.leaves_alone(read, "UPDATE t SET x = 10 WHERE id = 7");
     pair.invalidates(read, "UPDATE t SET x = 10 WHERE id = 4");
     pair.invalidates(read, "UPDATE member SET tenant = 2 WHERE role = 'app'");
-    let read = "SELECT count(*) FROM both WHERE role = 'app'";
+    let read = "SELECT count(*) FROM shared WHERE role = 'app'";
     pair.invalidates(read, "INSERT INTO member VALUES ('app', 1)");
     pair.invalidates(read, "DELETE FROM member WHERE tenant = 1");
 }
