@@ -256,17 +256,19 @@ fn policies_change_what_is_served_from_their_commit_on() {
     }
 }
 
+/// Everybody sees the rows of the tenant whom a setting names.
+const BILLS: &str = "
+    CREATE TABLE bill (id int PRIMARY KEY, tenant int, total int);
+    INSERT INTO bill SELECT g, g % 2, g FROM generate_series(1, 6) g;
+    ALTER TABLE bill ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY tenant ON bill USING (tenant::text = current_setting('app.tenant'));
+    GRANT SELECT, UPDATE ON bill TO ann;
+";
+
 #[test]
 fn a_tenant_is_served_his_rows_whoever_had_the_connection_before() {
     let postgres = with_roles();
-    let house = house(
-        &postgres,
-        "CREATE TABLE bill (id int PRIMARY KEY, tenant int, total int);
-         INSERT INTO bill SELECT g, g % 2, g FROM generate_series(1, 6) g;
-         ALTER TABLE bill ENABLE ROW LEVEL SECURITY;
-         CREATE POLICY tenant ON bill USING (tenant = current_setting('app.tenant')::int);
-         GRANT SELECT, UPDATE ON bill TO ann;",
-    );
+    let house = house(&postgres, BILLS);
     let sql = "SELECT id, total FROM bill ORDER BY id";
     let (mut one, mut two) = (house.pair_as("ann", &[]), house.pair_as("ann", &[]));
     // Without the setting the server refuses.
@@ -286,14 +288,7 @@ fn a_tenant_is_served_his_rows_whoever_had_the_connection_before() {
 #[test]
 fn a_transaction_that_is_somebody_for_its_own_length_is_served_as_such() {
     let postgres = with_roles();
-    let house = house(
-        &postgres,
-        "CREATE TABLE bill (id int PRIMARY KEY, tenant int, total int);
-         INSERT INTO bill SELECT g, g % 2, g FROM generate_series(1, 6) g;
-         ALTER TABLE bill ENABLE ROW LEVEL SECURITY;
-         CREATE POLICY tenant ON bill USING (tenant::text = current_setting('app.tenant'));
-         GRANT SELECT, UPDATE ON bill TO ann;",
-    );
+    let house = house(&postgres, BILLS);
     let sql = "SELECT id, total FROM bill ORDER BY id";
     let (mut one, mut two) = (house.pair_as("ann", &[]), house.pair_as("ann", &[]));
     let begin_as = |pair: &mut Pair<'_>, tenant: &str| {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::client::{Address, Client, Lost};
-use super::history::{Anomaly, History};
+use super::history::{Anomaly, History, Writing};
 use crate::cache::wire::{Reply, Wire};
 use crate::soak::random::Random;
 
@@ -54,18 +54,9 @@ fn behind_ddl_once(
         let made = maker.query("COMMIT");
         (made, waits.join().unwrap_or(Err(Lost)))
     });
-    if answer.0.is_ok() && answer.1.is_ok() {
-        one.acknowledged();
-        // The trigger was made before the update could run.
-        two.acknowledged();
-    } else {
-        one.unknown();
-        two.unknown();
-    }
-    for _ in 0..4 {
-        reader.read(dst)?;
-    }
-    Ok(())
+    // The trigger was made before the update could run.
+    let known = answer.0.is_ok() && answer.1.is_ok();
+    conclude(known, [one, two], reader, dst)
 }
 
 /// A writer that waits for a row fires a trigger whose function is replaced meanwhile, and then writes `fdst`.
@@ -113,16 +104,25 @@ fn behind_function_once(
         let waited = waits.join().unwrap_or(Err(Lost));
         made.and(freed).and(waited)
     });
-    if answer.is_ok() {
-        one.acknowledged();
-        // The function was replaced before the row was free.
-        two.acknowledged();
-    } else {
-        one.unknown();
-        two.unknown();
+    // The function was replaced before the row was free.
+    conclude(answer.is_ok(), [one, two], reader, dst)
+}
+
+/// What was written is known, or not; whoever reads `at` now finds it.
+fn conclude(
+    known: bool,
+    written: [Writing<'_>; 2],
+    reader: &mut Client<'_>,
+    at: usize,
+) -> Result<(), Lost> {
+    for version in written {
+        match known {
+            true => version.acknowledged(),
+            false => version.unknown(),
+        }
     }
     for _ in 0..4 {
-        reader.read(dst)?;
+        reader.read(at)?;
     }
     Ok(())
 }
