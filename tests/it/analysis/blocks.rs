@@ -18,6 +18,8 @@ pub enum Fixed {
     Parameter(i64),
     /// The elements of a parameter, and the type that it is cast to.
     Elements(i64, Option<String>),
+    /// What is cast, and the type.
+    Cast(Box<Fixed>, String),
 }
 
 /// A name of a column, and the sources among which it is looked up.
@@ -262,7 +264,23 @@ pub fn fixed(value: &Value) -> Option<Fixed> {
                 _ => return None,
             })
         }
+        ("TypeCast", fields) => {
+            let name = some(fields, "type_name")?.as_object()?;
+            let plain = list(name, "array_bounds").is_empty() && list(name, "typmods").is_empty();
+            let of = tree::object(list(name, "names")).1;
+            let value = fixed(&fields["arg"]).filter(|_| plain)?;
+            Some(Fixed::Cast(Box::new(value), of))
+        }
         _ => None,
+    }
+}
+
+/// Whether our word for a family of types is for that type.
+fn is_of(family: ArrayOf, name: &str) -> bool {
+    match family {
+        ArrayOf::Integers => ["int2", "int4", "int8"].contains(&name),
+        ArrayOf::Texts => ["text", "varchar"].contains(&name),
+        ArrayOf::Uuids => name == "uuid",
     }
 }
 
@@ -287,14 +305,27 @@ pub fn is_that(ours: &Constant, theirs: &Fixed, literals: &Literals<'_>) -> bool
             i64::try_from(*number) == Ok(*theirs)
         }
         (Constant::Elements { number, cast, .. }, Fixed::Elements(theirs, of)) => {
-            let cast_to = |names: &[&str]| of.as_deref().is_some_and(|of| names.contains(&of));
-            i64::try_from(*number) == Ok(*theirs)
-                && match cast {
-                    None => of.is_none(),
-                    Some(ArrayOf::Integers) => cast_to(&["int2", "int4", "int8"]),
-                    Some(ArrayOf::Texts) => cast_to(&["text"]),
-                    Some(ArrayOf::Uuids) => cast_to(&["uuid"]),
-                }
+            let same_cast = match (cast, of) {
+                (None, of) => of.is_none(),
+                (Some(family), of) => of.as_deref().is_some_and(|of| is_of(*family, of)),
+            };
+            i64::try_from(*number) == Ok(*theirs) && same_cast
+        }
+        (
+            Constant::Typed {
+                token,
+                negative,
+                quoted,
+                cast,
+            },
+            Fixed::Cast(value, of),
+        ) => {
+            let (token, negative) = (*token, *negative);
+            let plain = match quoted {
+                true => Constant::Text(token),
+                false => Constant::Number { token, negative },
+            };
+            is_of(*cast, of) && is_that(&plain, value, literals)
         }
         _ => false,
     }
@@ -305,7 +336,10 @@ pub fn claimed(facts: &Facts, names: &Names, sql: &str) -> Vec<String> {
     let literals = Literals::of(sql);
     let mut claims = Vec::new();
     let mut left: Vec<&Block> = names.blocks.iter().collect();
-    for ours in &facts.blocks {
+    // Those that claim the most find theirs first.
+    let mut blocks: Vec<_> = facts.blocks.iter().collect();
+    blocks.sort_by_key(|block| std::cmp::Reverse(block.filters.len()));
+    for ours in blocks {
         let same: Vec<usize> = (0..left.len())
             .filter(|at| are_same(ours, left[*at]))
             .collect();
