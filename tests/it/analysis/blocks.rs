@@ -22,6 +22,9 @@ pub enum Fixed {
     Cast(Box<Fixed>, String),
 }
 
+/// Behind the name of a column that is cast to text.
+const AS_TEXT: &str = "::text";
+
 /// A name of a column, and the sources among which it is looked up.
 type Place = (Vec<String>, usize, usize);
 
@@ -185,9 +188,18 @@ fn conjuncts(condition: &Value, from: usize, to: usize, found: &mut Vec<Conjunct
     const ANY: i64 = 2;
     const IN: i64 = 7;
     let place = |value: &Value| {
-        column(value)
+        let (named, as_text) = match node(value) {
+            Some(("TypeCast", fields)) if cast_to(fields).as_deref() == Some("text") => {
+                (&fields["arg"], true)
+            }
+            _ => (value, false),
+        };
+        column(named)
             .filter(|parts| parts.len() <= 2 && parts.iter().all(|part| part != "*"))
-            .map(|parts| (parts, from, to))
+            .map(|parts| {
+                let cast = as_text.then(|| AS_TEXT.to_owned());
+                (parts.into_iter().chain(cast).collect(), from, to)
+            })
     };
     match node(condition) {
         Some(("BoolExpr", fields)) if number(fields, "boolop") == AND => {
@@ -265,14 +277,18 @@ pub fn fixed(value: &Value) -> Option<Fixed> {
             })
         }
         ("TypeCast", fields) => {
-            let name = some(fields, "type_name")?.as_object()?;
-            let plain = list(name, "array_bounds").is_empty() && list(name, "typmods").is_empty();
-            let of = tree::object(list(name, "names")).1;
-            let value = fixed(&fields["arg"]).filter(|_| plain)?;
-            Some(Fixed::Cast(Box::new(value), of))
+            let value = fixed(&fields["arg"])?;
+            Some(Fixed::Cast(Box::new(value), cast_to(fields)?))
         }
         _ => None,
     }
+}
+
+/// The type of a cast, where it is no array and has no modifier.
+fn cast_to(cast: &Fields) -> Option<String> {
+    let name = some(cast, "type_name")?.as_object()?;
+    let plain = list(name, "array_bounds").is_empty() && list(name, "typmods").is_empty();
+    plain.then(|| tree::object(list(name, "names")).1)
 }
 
 /// Whether our word for a family of types is for that type.
@@ -325,7 +341,9 @@ pub fn is_that(ours: &Constant, theirs: &Fixed, literals: &Literals<'_>) -> bool
                 true => Constant::Text(token),
                 false => Constant::Number { token, negative },
             };
-            is_of(*cast, of) && is_that(&plain, value, literals)
+            let within = matches!(**value, Fixed::Cast(..));
+            let inner = if within { ours } else { &plain };
+            is_of(*cast, of) && is_that(inner, value, literals)
         }
         _ => false,
     }
@@ -409,8 +427,11 @@ fn are_same(ours: &pgditto::sql::Block, theirs: &Block) -> bool {
 
 fn holds(filter: &Filter, source: &Source, literals: &Literals<'_>) -> bool {
     let is = |seen: &Seen, place: &Place| {
+        let cast = seen.as_text.then_some(AS_TEXT);
         let parts = seen.column.qualifier.iter().chain([&seen.column.name]);
-        parts.eq(&place.0) && seen.from == place.1 && seen.to == place.2
+        parts.map(String::as_str).chain(cast).eq(&place.0)
+            && seen.from == place.1
+            && seen.to == place.2
     };
     source
         .holds
