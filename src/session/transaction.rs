@@ -93,8 +93,9 @@ impl Transaction {
         }
     }
 
-    /// ROLLBACK TO takes some of its settings back.
-    pub fn rolls_back_to(&mut self) {
+    /// A statement is about to be sent that takes settings back: ROLLBACK TO some of them, and the end of the transaction
+    /// all, though another may begin with it (COMMIT AND CHAIN).
+    pub fn takes_settings_back(&mut self) {
         if self.local_settings || !self.local_custom.is_empty() {
             self.loses_settings();
         }

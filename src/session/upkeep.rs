@@ -312,6 +312,9 @@ impl Session {
             Some(Kind::Commit { .. } | Kind::Rollback { .. })
         );
         for facts in analysis.statements.iter() {
+            if facts.kind == Kind::Unknown {
+                self.tx.takes_settings_back();
+            }
             if matches!(facts.kind, Kind::Do | Kind::Unknown) {
                 let mut names = SettingNames::default();
                 names.add(&String::from_utf8_lossy(&analysis.key_text));
@@ -327,7 +330,9 @@ impl Session {
                     self.tx.isolation = *isolation;
                 }
                 Kind::SetTransaction => self.tx.loses_settings(),
-                Kind::RollbackTo => self.tx.rolls_back_to(),
+                Kind::RollbackTo | Kind::Commit { .. } | Kind::Rollback { .. } => {
+                    self.tx.takes_settings_back();
+                }
                 Kind::Set { name, local } => {
                     // It may be SET … TO DEFAULT.
                     self.resets |= self.baseline.get(name).is_some();
@@ -350,7 +355,10 @@ impl Session {
                 }
                 Kind::Deallocate { name: None } => self.ran_ddl = true,
                 Kind::Deallocate { name: Some(name) } => self.deallocates.push(name.clone()),
-                Kind::PrepareTransaction { gid } => self.prepared_gid = Some(gid.clone()),
+                Kind::PrepareTransaction { gid } => {
+                    self.tx.takes_settings_back();
+                    self.prepared_gid = Some(gid.clone());
+                }
                 Kind::Load => self.loads = true,
                 Kind::Ddl | Kind::TemporaryDdl | Kind::Do | Kind::Unknown => {
                     self.ran_ddl = true;

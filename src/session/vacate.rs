@@ -12,30 +12,37 @@ use super::shared::{Place, Shared};
 const PATIENCE: Duration = Duration::from_secs(5);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
+/// Databases of one unit; others are left to PostgreSQL's own answer.
+const PLACES_MAX: usize = 64;
+
 impl Session {
     /// Leaves the databases in which the unit wants nobody, as soon as no session of ours is in them. The unit need
     /// not wait for it: PostgreSQL looks again and again before it gives up.
     pub(super) fn vacate(&self, work: &Work<'_>) {
         let mut places: Vec<Place> = Vec::new();
         self.any_statement(work, |analysis| {
-            for name in analysis
-                .statements
-                .iter()
-                .filter_map(|facts| facts.vacates.as_ref())
-            {
-                places.push((self.pool.target().hosts, name.clone()));
+            let statements = analysis.statements.iter();
+            for name in statements.filter_map(|facts| facts.vacates.as_ref()) {
+                let place = (self.pool.target().hosts, name.clone());
+                if !places.contains(&place) && places.len() < PLACES_MAX {
+                    places.push(place);
+                }
             }
             false
         });
-        for place in places {
-            tokio::spawn(leave(Arc::clone(&self.shared), place));
+        if !places.is_empty() {
+            tokio::spawn(leave(Arc::clone(&self.shared), places));
         }
     }
 }
 
-async fn leave(shared: Arc<Shared>, place: Place) {
+async fn leave(shared: Arc<Shared>, mut places: Vec<Place>) {
     let deadline = Instant::now() + PATIENCE;
-    while !shared.leave(&place) && Instant::now() < deadline {
+    loop {
+        places.retain(|place| !shared.leave(place));
+        if places.is_empty() || Instant::now() >= deadline {
+            return;
+        }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }

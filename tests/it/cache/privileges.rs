@@ -311,6 +311,29 @@ fn a_transaction_that_is_somebody_for_its_own_length_is_served_as_such() {
     one.bypass(sql, "local_settings");
     one.both("COMMIT");
     one.hit(sql);
+    // It ends with its transaction, though another begins at once.
+    for end in [
+        "COMMIT AND CHAIN",
+        "ROLLBACK AND CHAIN",
+        "COMMIT; BEGIN",
+        "ROLLBACK; BEGIN",
+    ] {
+        begin_as(&mut one, "0");
+        one.hit(sql);
+        one.both(end);
+        one.bypass(sql, "local_settings");
+        one.both("COMMIT");
+        one.hit(sql);
+    }
+    begin_as(&mut one, "0");
+    let mut batch = Batch::default();
+    for statement in ["COMMIT", "BEGIN", sql] {
+        batch.parse("", statement, &[]);
+        batch.bind("", "", &[], &[], &[]).execute("", 0);
+    }
+    one.look_batch(batch.sync());
+    one.look(sql);
+    one.both("COMMIT");
     // A value that nobody else has had is filled within the transaction.
     begin_as(&mut one, "7");
     one.miss(sql);
