@@ -7,7 +7,7 @@ use super::footprint::Effects;
 use super::keys::{PlannedValue, WritePlan};
 use super::names::{Meaning, NameScope};
 use super::picture::{Column, Relation};
-use super::region::{ColumnNumber, Region};
+use super::region::{ColumnNumber, Columns, KEYS_MAX, Region};
 use super::value::{KeyType, hash_stored};
 use super::write::Reach;
 use super::{Catalog, RelationOid};
@@ -38,22 +38,26 @@ impl ReturnedColumn {
 }
 
 impl WritePlan {
-    /// The rows as they were have one value in each column of a unique key.
-    fn is_of_one_row(&self, relation: &Relation) -> bool {
+    /// The rows as they were have so few values in the columns of a unique key that there are at most [`KEYS_MAX`].
+    fn is_of_few_rows(&self, relation: &Relation) -> bool {
         let Some(old) = self.plans().first() else {
             return false;
         };
-        let has_one = |number: &ColumnNumber| {
-            old.columns.iter().any(|column| {
-                column.number == *number
-                    && column.values.len() == 1
-                    && !matches!(
-                        column.values[0],
-                        PlannedValue::Stated(Constant::Elements { .. })
-                    )
-            })
+        let values = |number: &ColumnNumber| {
+            let column = old.columns.iter().find(|c| c.number == *number)?;
+            let any_number = |value: &PlannedValue| {
+                matches!(value, PlannedValue::Stated(Constant::Elements { .. }))
+            };
+            (!column.values.iter().any(any_number)).then_some(column.values.len())
         };
-        relation.keys.iter().any(|key| key.iter().all(has_one))
+        let rows = |key: &Columns| {
+            key.iter()
+                .try_fold(1_usize, |rows, number| rows.checked_mul(values(number)?))
+        };
+        relation
+            .keys
+            .iter()
+            .any(|key| rows(key).is_some_and(|rows| rows <= KEYS_MAX))
     }
 }
 
@@ -113,7 +117,7 @@ impl Catalog {
     }
 
     /// Of a change that `plan` says all of. Nobody notices that it returns what it could: it has no RETURNING, names
-    /// nothing but its target, is of one row, and what it runs does not look at its text.
+    /// nothing but its target, is of few rows, and what it runs does not look at its text.
     pub(super) fn plan_returnable(
         &self,
         facts: &Facts,
@@ -121,29 +125,38 @@ impl Catalog {
         reach: &Reach,
         plan: &WritePlan,
     ) -> Option<Returnable> {
-        let (block, assigned) = match facts.change.as_ref()? {
-            Change::Update { block, assigned } => (block, assigned.as_slice()),
-            Change::Delete { block } => (block, &[][..]),
-            Change::Insert { .. } => return None,
-        };
         let relation = self.index.relation(plan.relation)?;
+        let of_block = |block: usize| {
+            let alone = facts
+                .blocks
+                .get(block)
+                .is_some_and(|b| b.sources.len() == 1);
+            alone && plan.is_of_few_rows(relation)
+        };
+        let (of_few_rows, assigned) = match facts.change.as_ref()? {
+            Change::Update { block, assigned } => (of_block(*block), assigned.as_slice()),
+            Change::Delete { block } => (of_block(*block), &[][..]),
+            Change::Insert { rows, conflict, .. } => (
+                *conflict == Conflict::Nothing && rows.len() <= KEYS_MAX,
+                &[][..],
+            ),
+        };
         // Whatever else it does must not be done twice, should the server refuse it at first.
         let sequences = Effects::SEQUENCE.union(Effects::SEQUENCE_READ);
         let is_target = |oids: &[RelationOid]| oids == [relation.oid];
         let names_target_only = facts.relations.iter().all(|used| {
             matches!(self.meaning(&used.name, scope), Meaning::Relations(oids) if is_target(&oids))
         });
-        if !matches!(facts.kind, Kind::Update | Kind::Delete)
+        if !matches!(facts.kind, Kind::Insert | Kind::Update | Kind::Delete)
+            || !of_few_rows
             || facts.returns
             || !facts.complete
             || !names_target_only
-            || facts.blocks.get(*block)?.sources.len() != 1
             || relation.policies.is_some()
             || reach.footprint.everything
             || !reach.effects.without(sequences).is_empty()
             || reach.sees_text
             || self.index.picture.texts_are_seen
-            || !plan.is_of_one_row(relation)
         {
             return None;
         }

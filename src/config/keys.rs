@@ -200,7 +200,7 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
     cache.key_memory => cache.key_memory, Size(0, GIB), Restart,
         "Memory for knowing which rows answers depend on, in bytes, of each database; it is taken as it is needed. With \"0\" a write invalidates all answers from its table.";
     cache.learn_keys => cache.learn_keys, OneOf, Reload,
-        "Send an UPDATE or DELETE of one row with a RETURNING where that tells which answers it changes. Clients do not see it; the server's log does.";
+        "Send an INSERT, UPDATE or DELETE of few rows with a RETURNING where that tells which answers it changes. Clients do not see it; the server's log does.";
     cache.max_entry_size => cache.max_entry_size, Size(1 << 10, GIB), Restart,
         "Longer answers are not kept, in bytes.";
     cache.lease => cache.lease, TIME, Restart,

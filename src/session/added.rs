@@ -30,7 +30,7 @@ use super::upkeep::CONTROL_TIMEOUT;
 use crate::cache::{Moment, Writer};
 use crate::catalog::{ColumnNumber, Columns, Effects, KEYS_MAX, RelationOid, Returned};
 use crate::config::CacheMode;
-use crate::sql::{self, Change};
+use crate::sql;
 use crate::upstream::{Connection, Lease, UpstreamError};
 use crate::wire::frontend::{self, Bind, Target};
 use crate::wire::{Frame, TransactionStatus, tag};
@@ -240,11 +240,7 @@ impl Session {
     ) -> Option<(Arc<Statement>, Vec<u8>)> {
         let statement = &prepared.statement;
         let facts = statement.analysis.single()?;
-        let changes = matches!(
-            facts.change,
-            Some(Change::Update { .. } | Change::Delete { .. })
-        );
-        if !changes
+        if facts.change.is_none()
             || facts.returns
             || !bind.portal.is_empty()
             || exchange.lent

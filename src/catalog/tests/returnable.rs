@@ -63,7 +63,11 @@ fn a_change_of_one_row_could_return_what_it_does_not_assign() {
             " RETURNING \"a\", \"b\", \"c\"",
         ),
         ("DELETE FROM u WHERE a = 2", ""),
-        ("DELETE FROM t WHERE id IN (1, 2)", ""),
+        ("DELETE FROM t WHERE id IN (1, $1)", &with_x),
+        (
+            "DELETE FROM u WHERE a IN (1, 2, 3, 4, 5) AND b IN (1, 2, 3, 4)",
+            "",
+        ),
         ("DELETE FROM t WHERE id = ANY ($1)", ""),
         ("DELETE FROM t WHERE id > 1", ""),
         ("DELETE FROM t WHERE id = 1 OR id = 1", ""),
@@ -75,7 +79,24 @@ fn a_change_of_one_row_could_return_what_it_does_not_assign() {
         ("UPDATE t SET x = length(current_query()) WHERE id = 1", ""),
         ("UPDATE t SET x = pg_advisory_lock(1) WHERE id = 1", ""),
         ("UPDATE t SET x = none_such(1) WHERE id = 1", ""),
-        ("INSERT INTO t VALUES (1)", ""),
+        ("INSERT INTO t VALUES (1)", &with_x),
+        (
+            "INSERT INTO t AS a (x) VALUES ($1), (length($2)) ON CONFLICT DO NOTHING",
+            &with_x,
+        ),
+        (
+            "INSERT INTO t (x) VALUES (1) ON CONFLICT (id) DO UPDATE SET x = 1",
+            "",
+        ),
+        ("INSERT INTO t (x) VALUES (1) RETURNING id", ""),
+        ("INSERT INTO t (x) VALUES ((SELECT max(c) FROM u))", ""),
+        ("INSERT INTO t (x) SELECT 1", ""),
+        ("INSERT INTO t DEFAULT VALUES", ""),
+        ("WITH w AS (SELECT 1) INSERT INTO t (x) VALUES (1)", ""),
+        (
+            &format!("INSERT INTO t (x) VALUES (1){}", ", (2)".repeat(16)),
+            "",
+        ),
         ("WITH w AS (SELECT 1) UPDATE t SET x = 1 WHERE id = 1", ""),
         ("EXPLAIN ANALYZE UPDATE t SET x = 1 WHERE id = 1", ""),
     ] {

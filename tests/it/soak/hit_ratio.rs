@@ -65,6 +65,13 @@ const RETURNING: &[Mix] = &[
         rows_of_answer: 1,
         inserts: true,
     },
+    Mix {
+        name: "reads by key, inserts",
+        read: "SELECT v FROM item WHERE id = $1",
+        write: "INSERT INTO item (tenant, v) VALUES ($1, 0)",
+        rows_of_answer: 1,
+        inserts: true,
+    },
 ];
 
 /// Numbers below `n`; the first are the most frequent.
