@@ -139,7 +139,7 @@ impl admin::House for House {
         for session in self.shared.registry.all() {
             let is_operator = console::DATABASES.contains(&session.database.as_str());
             if !is_operator && database.is_none_or(|database| session.database == database) {
-                session.kill.notify_one();
+                session.end();
             }
         }
         Ok(())
@@ -150,7 +150,7 @@ impl admin::House for House {
             .ok()
             .and_then(|number| self.shared.registry.get(number));
         let session = session.ok_or(CommandError::NoSuchClient(id))?;
-        session.kill.notify_one();
+        session.end();
         Ok(())
     }
 

@@ -161,7 +161,7 @@ impl House {
         let pins: Vec<&'static str> = Pin::ALL.iter().map(|pin| pin.as_str()).collect();
         let metrics = Metrics::new(&pins)?;
         let (phase, phase_seen) = watch::channel(Phase::Serving);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|me: &Weak<Shared>| Shared {
             config: ArcSwap::new(config.clone()),
             pools,
             cache,
@@ -180,8 +180,8 @@ impl House {
             verifier: Default::default(),
             rules: RuleCounts::new(&config.cache.rules),
             databases: Databases::new(Box::new({
-                let config = config.clone();
-                move |target| Arc::new(open_database(&config, target))
+                let (config, me) = (config.clone(), me.clone());
+                move |target| Arc::new(open_database(&config, target, me.clone()))
             })),
         });
         doorman.serve(&shared);
@@ -354,7 +354,7 @@ impl House {
 /// The guard, the catalogue and the tags of the database that `target` leads to.
 /// Control connections log in as the upstream URL's user where there is one, else as
 /// `auth_user`, else as the user of the client that came first.
-fn open_database(config: &Arc<Config>, target: &Target) -> Database {
+fn open_database(config: &Arc<Config>, target: &Target, shared: Weak<Shared>) -> Database {
     let name: Arc<str> = database_name(target).into();
     let tags = Tags::new(config.cache.key_memory)
         .expect("the operating system gave random numbers at start, and still does");
@@ -374,6 +374,15 @@ fn open_database(config: &Arc<Config>, target: &Target) -> Database {
         tags: tags.clone(),
         cache: config.cache.clone(),
         state_dir: config.upstream.state_dir.clone(),
+        roles_changed: Box::new({
+            let (hosts, dbname) = (target.hosts.clone(), target.dbname.clone());
+            move |names| {
+                if let Some(shared) = shared.upgrade() {
+                    let is_there = |other: &Target| other.hosts == hosts && other.dbname == dbname;
+                    shared.end_roles(is_there, names);
+                }
+            }
+        }),
     });
     let hub = Arc::new(Hub::new(
         control_target(config, target, &user),

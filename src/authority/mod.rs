@@ -69,7 +69,11 @@ pub struct Setup {
     pub cache: CacheConfig,
     /// `upstream.state_dir`.
     pub state_dir: Option<PathBuf>,
+    /// Is told the names of roles that are found to mean nobody, or another role than before.
+    pub roles_changed: RolesChanged,
 }
+
+pub type RolesChanged = Box<dyn Fn(&[String]) + Send + Sync>;
 
 /// The right to serve hits of one database.
 pub struct Authority {
@@ -90,6 +94,7 @@ struct Core {
     barriers: AtomicUsize,
     record: Record,
     pictures: Pictures,
+    roles_changed: RolesChanged,
     gate: Gate,
     proof: watch::Sender<Option<Arc<Proof>>>,
     generation: watch::Sender<u64>,
@@ -113,6 +118,7 @@ impl Authority {
             tags,
             cache,
             state_dir,
+            roles_changed,
         } = setup;
         let (record, found) = open_record(state_dir, &target);
         let control = ArcSwap::from_pointee(control_pool(&target, target.hosts.preferred()));
@@ -127,6 +133,7 @@ impl Authority {
             barriers: AtomicUsize::new(1),
             record,
             pictures: Pictures::default(),
+            roles_changed,
             gate: Gate::default(),
             proof: watch::Sender::new(None),
             generation: watch::Sender::new(0),
@@ -216,6 +223,11 @@ impl Authority {
     /// It has settled, whatever came of it; the picture is loaded again.
     pub fn settled(&self) {
         self.core.catalogue_settled();
+    }
+
+    /// Roles have lost these names, and whoever went by them has been dealt with: that they mean others now is no news.
+    pub fn forget_roles(&self, names: &[String]) {
+        self.core.forget_roles(names);
     }
 
     /// The catalogue may have been changed by other means (a change of roles in another database).

@@ -17,7 +17,7 @@ use super::control::{ControlError, STATEMENT_PATIENCE, end_itself};
 use super::foreign::Seen;
 use super::standing::Block;
 use super::stats::Server;
-use crate::catalog::{Catalog, CatalogError, CatalogVersion, Loader};
+use crate::catalog::{Catalog, CatalogError, CatalogVersion, Loader, Roles};
 use crate::planted::{Step, planted};
 
 /// How long the loading may take.
@@ -38,6 +38,8 @@ pub(super) struct Pictures {
     pub failures: AtomicU64,
     /// Changes from elsewhere.
     pub found: AtomicU64,
+    /// Whom names meant when it was last seen.
+    roles: Mutex<Option<Roles>>,
 }
 
 #[derive(Default)]
@@ -154,8 +156,14 @@ impl Core {
         let mut catalog = catalog?;
         catalog.version = timeline.tell_apart(catalog.version);
         let version = catalog.version;
+        let is_stale = |state: &State| state.epoch != epoch || state.changing > 0;
+        if is_stale(&self.pictures.state.lock()) {
+            return Ok(());
+        }
+        // Before anything is served by it: who a name meant before must not be answered as who it means now.
+        self.note_roles(catalog.roles());
         let mut state = self.pictures.state.lock();
-        if state.epoch != epoch || state.changing > 0 {
+        if is_stale(&state) {
             return Ok(());
         }
         self.pictures.loads.fetch_add(1, Ordering::Relaxed);
@@ -167,6 +175,21 @@ impl Core {
         let took_ms = began.elapsed().as_millis();
         tracing::debug!(database = %self.target.dbname, took_ms, "the catalogue is loaded");
         Ok(())
+    }
+
+    /// Whom these names mean is to be learned anew, and is no change.
+    pub(super) fn forget_roles(&self, names: &[String]) {
+        if let Some(roles) = self.pictures.roles.lock().as_mut() {
+            roles.forget(names);
+        }
+    }
+
+    fn note_roles(&self, now: &Roles) {
+        let before = self.pictures.roles.lock().replace(now.clone());
+        let changed = before.map(|before| now.changed_since(&before));
+        if let Some(changed) = changed.filter(|changed| !changed.is_empty()) {
+            (self.roles_changed)(&changed);
+        }
     }
 
     /// Looks for changes from elsewhere. If it cannot look, it takes them for granted.

@@ -10,6 +10,7 @@ use super::picture::{
     Referred, Relation, RelationKind, Schema, Trigger, TypeKind, UserType, Volatility,
 };
 use super::region::{ColumnNumber, Columns};
+use super::roles::Role;
 use super::{Catalog, CatalogVersion, queries};
 use crate::sql;
 
@@ -96,7 +97,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
     let (
         begun,
         schemas,
-        superusers,
+        roles,
         relations,
         serials,
         current_values,
@@ -123,7 +124,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         biased;
         client.batch_execute(queries::BEGIN_PICTURE),
         query(queries::SCHEMAS),
-        query(queries::SUPERUSERS),
+        query(queries::ROLES),
         query(queries::RELATIONS),
         query(queries::SERIALS),
         query(queries::CURRENT_VALUES),
@@ -181,7 +182,15 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
     })?;
     let picture = Picture {
         schemas: rows(schemas, schema)?,
-        superusers: rows(superusers, |row| row.try_get(0))?,
+        roles: rows(roles, |row| {
+            let role = Role {
+                oid: row.try_get(1)?,
+                is_superuser: row.try_get(2)?,
+            };
+            Ok((row.try_get(0)?, role))
+        })?
+        .into_iter()
+        .collect(),
         relations,
         inheritance: rows(inheritance, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?,
         foreign_keys: rows(foreign_keys, foreign_key)?,

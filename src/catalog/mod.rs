@@ -27,6 +27,7 @@ mod queries;
 mod read;
 mod region;
 mod returned;
+mod roles;
 mod settings;
 mod sources;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
 pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Learned, Region, Values};
 pub use returned::{Returnable, Returned};
+pub use roles::Roles;
 pub use settings::SettingNames;
 pub use value::Given;
 
@@ -97,6 +99,10 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    pub fn roles(&self) -> &Roles {
+        &self.index.picture.roles
+    }
+
     /// `analyse` reads the query of a view.
     pub(crate) fn assemble(
         version: CatalogVersion,

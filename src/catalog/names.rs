@@ -93,7 +93,7 @@ impl Catalog {
     }
 
     fn surely_usable(&self, schema: &str, role: &str) -> bool {
-        if schema == "pg_catalog" || self.index.picture.superusers.iter().any(|s| s == role) {
+        if schema == "pg_catalog" || self.index.picture.roles.is_superuser(role) {
             return true;
         }
         match self.index.schema(schema).map(|s| &s.usage) {

@@ -4,6 +4,7 @@
 
 use super::RelationOid;
 use super::region::{ColumnNumber, Columns};
+use super::roles::Roles;
 
 pub(crate) type FunctionOid = u32;
 pub(crate) type TypeOid = u32;
@@ -281,7 +282,7 @@ pub(crate) struct Schema {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Picture {
     pub schemas: Vec<Schema>,
-    pub superusers: Vec<String>,
+    pub roles: Roles,
     pub relations: Vec<Relation>,
     /// (child, parent)
     pub inheritance: Vec<(RelationOid, RelationOid)>,

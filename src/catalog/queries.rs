@@ -110,7 +110,7 @@ LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
 WHERE n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast%'
 GROUP BY n.oid, n.nspname";
 
-pub(super) const SUPERUSERS: &str = "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolsuper";
+pub(super) const ROLES: &str = "SELECT rolname::text, oid, rolsuper FROM pg_catalog.pg_roles";
 
 /// Columns as parallel arrays: one row a relation.
 pub(super) const RELATIONS: &str = r"

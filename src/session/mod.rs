@@ -24,6 +24,7 @@ pub mod registry;
 mod replication;
 pub mod report;
 mod request;
+mod roles;
 mod rules;
 mod send;
 mod serve;
@@ -206,6 +207,9 @@ impl Session {
     async fn enter_unit(&self, handle: &Arc<SessionHandle>) -> Result<UnderWay, Ending> {
         loop {
             let under_way = UnderWay::begin(handle);
+            if handle.is_ended() {
+                return Err(Ending::Fatal(shut_down()));
+            }
             if !self.shared.suspension.is_on() {
                 return Ok(under_way);
             }
@@ -571,7 +575,9 @@ impl Session {
 
     /// Computes anew how names are resolved and what stands in cache keys.
     fn rescope(&mut self) {
-        let role = self.settings.get("role").unwrap_or(&self.user).to_owned();
+        let set = self.settings.get("role");
+        *self.registration.handle.role.lock() = set.map(str::to_owned);
+        let role = set.unwrap_or(&self.user).to_owned();
         let path = self
             .settings
             .get("search_path")

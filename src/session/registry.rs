@@ -71,6 +71,9 @@ pub struct SessionHandle {
     pub cancelled: Notify,
     /// Told when the session is to end.
     pub kill: Notify,
+    ended: AtomicBool,
+    /// The role that it has become, if another than its user.
+    pub role: Mutex<Option<String>>,
     pub pins: Mutex<Vec<Pin>>,
     /// A unit was begun and is not answered yet.
     pub(super) under_way: AtomicBool,
@@ -90,6 +93,16 @@ impl SessionHandle {
             2 => Activity::Waiting,
             _ => Activity::InTransaction,
         }
+    }
+
+    /// The session is to end, and begins nothing more.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.kill.notify_one();
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     pub fn note_statements(&self, count: usize) {
@@ -197,6 +210,8 @@ impl Registry {
             cancel_target: Mutex::new(None),
             cancelled: Notify::new(),
             kill: Notify::new(),
+            ended: AtomicBool::new(false),
+            role: Mutex::new(None),
             pins: Mutex::new(Vec::new()),
             under_way: AtomicBool::new(false),
             statements: AtomicUsize::new(0),

@@ -23,6 +23,9 @@ impl Session {
                 && writer.is_marked()
             {
                 authority.release(writer, self.commit_inside);
+                if self.commit_inside {
+                    self.end_freed();
+                }
             }
             return;
         }
@@ -55,6 +58,7 @@ impl Session {
             return;
         }
         self.shared.note_invalidated(&self.database, &touched);
+        self.end_freed();
     }
 
     /// Statement descriptions that came along are good for everybody with the same settings.

@@ -212,6 +212,13 @@ impl Databases {
         self.open.lock().get(&place(target)).cloned()
     }
 
+    /// Those of a server that are open.
+    pub(super) fn on(&self, hosts: &Arc<Hosts>) -> Vec<Arc<Database>> {
+        let open = self.open.lock();
+        let there = open.iter().filter(|((other, _), _)| other == hosts);
+        there.map(|(_, database)| Arc::clone(database)).collect()
+    }
+
     /// Forgets a database that the server does not know, unless somebody uses it:
     /// nobody fills the map with names that he made up.
     pub fn forget(&self, target: &Target) {

@@ -30,6 +30,8 @@ pub struct Transaction {
     local_pending: Option<(String, String)>,
     /// A statement of it has been answered from the cache.
     pub served: bool,
+    /// Roles that have lost their names in it.
+    pub freed_roles: Vec<String>,
     /// What BEGIN or SET TRANSACTION asked for; `None` is the session's default.
     pub isolation: Option<Isolation>,
 }
@@ -46,6 +48,7 @@ impl Transaction {
             local_custom: SmallVec::new(),
             local_pending: None,
             served: false,
+            freed_roles: Vec::new(),
             isolation: None,
         }
     }

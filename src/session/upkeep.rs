@@ -322,6 +322,7 @@ impl Session {
             }
             self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
             self.note_past(facts);
+            self.note_freed(&facts.frees_roles);
             if self.makes_temporary_schema(facts) {
                 self.effects = self.effects.union(Effects::TEMPORARY);
             }

@@ -15,7 +15,7 @@ use super::scan::scan;
 use super::stillness::stillness;
 use super::tokens::{Prepared, prepare};
 use super::utility;
-use super::vacancy::vacated;
+use super::vacancy::{freed, vacated};
 use super::walk::Walker;
 
 /// Longer statements are not parsed: a tree of their size may not fit on the stack.
@@ -60,6 +60,7 @@ pub fn definition(statement: &str) -> Facts {
     }
     facts.stillness = stillness(&facts.kind, statement);
     facts.vacates = vacated(&facts.kind, statement);
+    facts.frees_roles = freed(&facts.kind, statement);
     if facts.hazard != Some(Bypass::DatetimeText) {
         facts.datetime_columns = None;
     }
@@ -223,6 +224,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         evaluates_nothing: false,
         stillness: Stillness::NotNeeded,
         vacates: None,
+        frees_roles: Vec::new(),
         complete: true,
         literal_dependent: walker.literal_dependent,
         blocks,

@@ -203,6 +203,8 @@ pub struct Facts {
     pub stillness: Stillness,
     /// The database to which nobody may be connected while it runs.
     pub vacates: Option<String>,
+    /// The roles of which no role has the name when it has run.
+    pub frees_roles: Vec<String>,
     /// Everything above is known; when false the statement may do anything.
     pub complete: bool,
     /// The facts hold for this text only, not for every text of its shape.
@@ -243,6 +245,7 @@ impl Facts {
             evaluates_nothing: false,
             stillness: Stillness::NotNeeded,
             vacates: None,
+            frees_roles: Vec::new(),
             complete: false,
             literal_dependent: false,
             blocks: Vec::new(),

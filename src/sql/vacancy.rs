@@ -1,4 +1,4 @@
-//! Statements that PostgreSQL refuses while anybody is connected to a certain database.
+//! Statements after which a database or a role is not there any more, or not by its name.
 
 use super::cursor::Cursor;
 use super::facts::Kind;
@@ -27,6 +27,34 @@ pub(super) fn vacated(kind: &Kind, statement: &str) -> Option<String> {
         return template(&mut cursor);
     }
     None
+}
+
+/// The roles that DROP or RENAME names.
+pub(super) fn freed(kind: &Kind, statement: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    if *kind != Kind::Ddl {
+        return names;
+    }
+    let mut cursor = Cursor::new(statement);
+    let drops = cursor.word("drop");
+    if !(drops || cursor.word("alter"))
+        || !cursor.any(&["role", "user", "group"])
+        || cursor.word("mapping")
+    {
+        return names;
+    }
+    if !drops {
+        names.extend(cursor.name().filter(|_| cursor.words(&["rename", "to"])));
+        return names;
+    }
+    cursor.words(&["if", "exists"]);
+    while let Some(name) = cursor.name() {
+        names.push(name);
+        if !cursor.symbol(b',') {
+            break;
+        }
+    }
+    names
 }
 
 /// `None` where a string constant says it: that is no part of a statement's shape.

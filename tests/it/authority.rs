@@ -44,6 +44,7 @@ fn setup(target: ControlTarget) -> Setup {
             ..CacheConfig::default()
         },
         state_dir: None,
+        roles_changed: Box::new(|_| {}),
     }
 }
 

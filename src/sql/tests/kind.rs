@@ -458,6 +458,25 @@ fn statements_that_would_notice_a_read() {
 }
 
 #[test]
+fn statements_after_which_no_role_has_the_name() {
+    use crate::sql::analyse;
+    for (sql, wanted) in [
+        ("DROP ROLE a", &["a"][..]),
+        ("drop user if exists A, \"B c\" , d;", &["a", "B c", "d"]),
+        ("DROP GROUP a", &["a"]),
+        ("ALTER ROLE a RENAME TO b", &["a"]),
+        ("ALTER USER \"A\" /* b */ RENAME TO b", &["A"]),
+        ("ALTER ROLE a PASSWORD 'rename to b'", &[]),
+        ("ALTER ROLE a SET work_mem = 1", &[]),
+        ("DROP USER MAPPING FOR a SERVER b", &[]),
+        ("CREATE ROLE a", &[]),
+        ("DROP TABLE role", &[]),
+    ] {
+        assert_eq!(analyse(sql).frees_roles, wanted, "{sql}");
+    }
+}
+
+#[test]
 fn statements_that_want_a_database_without_anybody() {
     use crate::sql::analyse;
     for (sql, wanted) in [

@@ -167,6 +167,74 @@ fn the_role_that_a_session_takes_on_decides() {
     app.hit("SELECT x FROM secret");
 }
 
+/// To the server a session stays whom it logged in as, however that role is called since, and whoever has its name.
+#[test]
+fn whoever_gets_the_name_of_a_role_is_served_nothing_of_its_former_owner_s() {
+    const READ: &str = "SELECT x FROM secret";
+    let postgres = with_roles();
+    let house = House::on(&postgres, SCHEMA, |_| {});
+    let mut operator = house.via_as("postgres", &[]);
+    let mut app = house.via();
+    let ended = |client: &mut Wire| {
+        let reply = client.try_query(READ);
+        reply.is_none_or(|reply| reply.error().as_deref() == Some("57P01"))
+    };
+    for (change, is_seen_at_once) in [
+        (
+            &["ALTER ROLE ann RENAME TO former; CREATE ROLE ann LOGIN"][..],
+            true,
+        ),
+        (
+            &["DROP OWNED BY bob, ann; DROP ROLE IF EXISTS nobody_such, ann; CREATE USER ann"],
+            true,
+        ),
+        (
+            &[
+                "BEGIN",
+                "ALTER USER ann RENAME TO former",
+                "CREATE ROLE ann LOGIN",
+                "COMMIT AND CHAIN",
+                "ROLLBACK",
+            ],
+            true,
+        ),
+        (
+            &["DO $$BEGIN ALTER ROLE ann RENAME TO former; CREATE ROLE ann LOGIN; END$$"],
+            false,
+        ),
+    ] {
+        house.superuser("GRANT SELECT ON secret TO ann");
+        let mut ann = house.via_as("ann", &[]);
+        let mut actor = house.via_as("postgres", &[]);
+        actor.query("SET ROLE ann");
+        for client in [&mut ann, &mut actor] {
+            eventually("a hit", || {
+                let (reply, served) = house.look(client, READ);
+                reply.text() == "42" && served == Served::Hit
+            });
+        }
+        for sql in change {
+            let reply = operator.query(sql);
+            assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+        }
+        if is_seen_at_once {
+            denied(&mut house.via_as("ann", &[]), READ);
+            assert!(ended(&mut ann) && ended(&mut actor), "{change:?}");
+        }
+        eventually("the name is seen to be another's", || {
+            let denied = house.via_as("ann", &[]).query(READ).error().as_deref() == Some("42501");
+            let ended = ended(&mut ann) && ended(&mut actor);
+            denied && ended
+        });
+        for _ in 0..2 {
+            denied(&mut house.via_as("ann", &[]), READ);
+        }
+        house.before.take();
+        assert_eq!(app.query("SELECT current_user").text(), "app");
+        house.superuser("DO $$BEGIN DROP OWNED BY former; DROP ROLE former; EXCEPTION WHEN undefined_object THEN END$$");
+    }
+}
+
 #[test]
 fn everybody_is_served_the_rows_that_the_policies_show_him() {
     let postgres = with_roles();
