@@ -123,7 +123,7 @@ pub async fn ask(
                 });
             }
             // The connection died while it was idle: the next one is as good.
-            Err(UpstreamError::Lost(_)) if in_time && lost < LOST_MAX => {
+            Err(error) if error.is_departure() && in_time && lost < LOST_MAX => {
                 lost += 1;
                 lease.finish(false);
             }

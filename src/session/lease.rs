@@ -45,7 +45,7 @@ impl Session {
             }
             match self.restore(&mut lease).await {
                 Ok(()) => break lease,
-                Err(error @ UpstreamError::Server { .. }) => {
+                Err(error @ UpstreamError::Server { .. }) if !error.is_departure() => {
                     lease.finish(false);
                     if error.sqlstate().0 == INVALID_NAME && past != Past::Nothing {
                         // A library that others loaded has reserved the name of one of its settings.

@@ -147,6 +147,18 @@ impl UpstreamError {
         }
     }
 
+    /// Whether this connection has ended, for no fault of what was asked on it.
+    pub fn is_departure(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Server { sqlstate, .. } => matches!(
+                *sqlstate,
+                SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether the login came to its end, and that was a no: the same will be refused again.
     pub(super) fn is_refusal(&self) -> bool {
         match self {

@@ -4,7 +4,8 @@ use std::sync::Barrier;
 use std::thread;
 
 use crate::fixture::{
-    Frames, Options, Pgditto, Postgres, Wait, Wire, error_code, eventually, psql,
+    DATABASE, Frames, Options, PASSWORD, Pgditto, Postgres, USER, Wait, Wire, error_code,
+    eventually, psql,
 };
 
 fn servers(configure: impl Fn(&mut Options)) -> (Postgres, Pgditto) {
@@ -253,6 +254,35 @@ fn a_terminated_backend_ends_what_it_was_busy_with_and_nothing_else() {
     let end = wire.read_until(&[]);
     assert_eq!(error_code(&end), "57P01", "{end:?}");
     assert_eq!(Wire::connect(pgditto.port).value("SELECT 1"), "1");
+}
+
+/// What pgditto does for itself on a connection, when a session begins or moves to it, may find that it has ended.
+#[test]
+fn connections_that_are_terminated_while_they_idle_are_missed_by_nobody() {
+    let (postgres, pgditto) = servers(|_| {});
+    let end_all = || {
+        postgres.psql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE usename = 'app' AND application_name NOT LIKE 'pgditto%'",
+        );
+    };
+    let mut moved = Wire::connect(pgditto.port);
+    moved.rows("SET work_mem = '99MB'");
+    for n in 1..=20 {
+        let megabytes = format!("{n}MB");
+        let parameters = [
+            ("user", USER),
+            ("database", DATABASE),
+            ("work_mem", &megabytes),
+        ];
+        end_all();
+        let mut begun = Wire::try_login(pgditto.port, 0, &parameters, PASSWORD).expect("let in");
+        assert_eq!(begun.value("SHOW work_mem"), megabytes);
+        end_all();
+        assert_eq!(moved.value("SHOW work_mem"), "99MB");
+        drop(begun);
+        assert_eq!(Wire::connect(pgditto.port).value("SHOW work_mem"), "4MB");
+    }
 }
 
 /// Everything that the server says up to the end of the connection.
