@@ -23,7 +23,7 @@ left_out() {
 count() { grep -oP "\d+(?= $2)" <<<"$1" || echo 0; }
 
 # A test that was renamed must not silently run where it cannot pass, nor be counted where it is not.
-nice -n 15 cargo nextest list --locked --test it --message-format oneline >"$reports/tests.txt"
+cargo nextest list --locked --test it --message-format oneline >"$reports/tests.txt"
 while read -r test; do
     grep -qx "pgditto::it $test" "$reports/tests.txt" || { echo "$needs: there is no test $test" >&2; exit 1; }
 done < <(awk '!/^#/ { print $2 }' "$needs")
@@ -42,7 +42,7 @@ for major in "${versions[@]}"; do
     left_out "$major" | sed "s/^/not in this version, $major: /"
     report=$reports/$major.log
     echo "PostgreSQL $release: $report"
-    nice -n 15 cargo nextest run --profile matrix --locked --test it -E "$filter" >"$report" 2>&1 || status=1
+    cargo nextest run --profile matrix --locked --test it -E "$filter" >"$report" 2>&1 || status=1
     summary=$(grep -P '^ *Summary \[' "$report" || { tail -n 20 "$report" >&2; exit 1; })
     grep -P '^ +(FAIL|TIMEOUT|SIG\w+|TRY 3 \w+) ' <(sed '1,/^ *Summary \[/d' "$report") || true
     failed=$(($(count "$summary" failed) + $(count "$summary" 'timed out')))
