@@ -190,6 +190,9 @@ impl Core {
         tracing::warn!(server = %host, database = %dbname, ?server,
             "the guard stands again, and the server is another or was restarted");
         self.counts.moves.fetch_add(1, Ordering::AcqRel);
+        if planted(Step::GuardLossIgnored) {
+            return;
+        }
         // It may have been ours before, and what we sent it then may still be on its way.
         self.raise_barrier();
         let core = Arc::clone(self);
