@@ -405,7 +405,7 @@ async fn uncancelled(
     sql: &str,
     deadline: Instant,
 ) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
-    const TRIES: usize = 5;
+    const TRIES: usize = 20;
     for _ in 1..TRIES {
         match lease.simple(sql, deadline.into()).await {
             Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {}
