@@ -140,6 +140,7 @@ impl Catalog {
             || facts.blocks.get(*block)?.sources.len() != 1
             || relation.policies.is_some()
             || reach.footprint.everything
+            || !reach.followed.is_empty()
             || !reach.effects.without(sequences).is_empty()
             || reach.sees_text
             || self.index.picture.texts_are_seen

@@ -5,6 +5,7 @@
 
 mod added;
 mod alone;
+mod bystanders;
 mod defaults;
 mod documented;
 mod hits;
