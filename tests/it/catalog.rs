@@ -718,7 +718,7 @@ async fn statements_as_applications_write_them() {
         ("CREATE TEMP TABLE t AS SELECT * FROM item", ""),
         ("SET search_path = x", ""),
         ("BEGIN", ""),
-        ("UPDATE logged SET id = 1", "everything"),
+        ("UPDATE logged SET id = 1", "audit logged"),
         ("SELECT title_of(i) FROM item i", ""),
         ("DO $$ BEGIN END $$", "everything"),
         ("ALTER TABLE item ADD x int", "everything"),

@@ -151,7 +151,7 @@ fn a_read_of_many_tables_knows_a_write_to_each() {
         reads.join(" UNION ALL ")
     );
     let parts = "SELECT sum(x), count(*) FROM parted";
-    for n in [0, 1, 63, 64, 127, 128, 129, TABLES - 1] {
+    for n in [0, 64, 128, TABLES - 1] {
         pair.invalidates(&union, &format!("UPDATE t{n} SET x = x + 1"));
         pair.invalidates(parts, &format!("UPDATE p{n} SET x = x + 1"));
         pair.invalidates(
@@ -190,8 +190,9 @@ fn a_function_call_that_writes_is_seen_by_the_next_read() {
         pair.write("BEGIN");
         assert_eq!(pair.via.batch(&call).error(), None);
         house.before.take();
-        other.hit(read);
+        other.look(read);
         pair.write("COMMIT");
         assert_ne!(other.look(read), Served::Hit);
+        other.becomes_hit(read);
     }
 }
