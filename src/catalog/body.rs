@@ -39,7 +39,7 @@ impl Words {
                 let end = (at..bytes.len())
                     .find(|&i| !is_word_byte(bytes[i]))
                     .unwrap_or(bytes.len());
-                let text = body[at..end].to_lowercase();
+                let text = cut(&body[at..end]).to_lowercase();
                 let next = opens_statement(&text);
                 out.words.push(Word { text, starts });
                 starts = next;
@@ -62,7 +62,7 @@ impl Words {
         let words = text.split(|c: char| c.is_ascii() && !is_word_byte(c as u8));
         self.words
             .extend(words.filter(|w| !w.is_empty()).map(|w| Word {
-                text: w.to_lowercase(),
+                text: cut(w).to_lowercase(),
                 starts: false,
             }));
     }
@@ -74,6 +74,13 @@ impl Words {
     pub(crate) fn begins(&self, word: &str) -> bool {
         self.words.iter().any(|w| w.starts && w.text == word)
     }
+}
+
+/// The longest identifier, in bytes. PostgreSQL cuts what is longer, and finds what has the shorter name.
+const IDENTIFIER_MAX: usize = 63;
+
+fn cut(word: &str) -> &str {
+    &word[..word.floor_char_boundary(IDENTIFIER_MAX)]
 }
 
 fn opens_statement(word: &str) -> bool {
@@ -173,6 +180,15 @@ mod tests {
         assert!(Words::read("BEGIN SET work_mem = 1; END").begins("set"));
         assert!(Words::read("IF x THEN SET a.b = 1; END IF").begins("set"));
         assert!(Words::read("BEGIN <<l>> SET a.b = 1; END").begins("set"));
+    }
+
+    #[test]
+    fn long_identifiers_are_cut() {
+        let (short, long) = ("x".repeat(63), "X".repeat(80));
+        assert_eq!(texts(&format!("PERFORM {long}()")), ["perform", &short]);
+        assert_eq!(texts(&format!("PERFORM \"{long}\"()")), ["perform", &short]);
+        let two_bytes = "ä".repeat(40);
+        assert_eq!(texts(&two_bytes), ["ä".repeat(31)]);
     }
 
     #[test]

@@ -18,6 +18,8 @@ use super::picture::{FIRST_USER_OID, Function, FunctionOid, Owner, Referred, Vol
 pub(crate) struct Outcome {
     /// It may write to any relation.
     pub touches: bool,
+    /// It may write to the relations that it names, or that what it calls names.
+    pub names: bool,
     /// It may run DDL.
     pub catalogue: bool,
     pub effects: Effects,
@@ -32,6 +34,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     pub(crate) const QUIET: Outcome = Outcome {
         touches: false,
+        names: false,
         catalogue: false,
         effects: Effects::NONE,
         opaque: false,
@@ -40,6 +43,7 @@ impl Outcome {
     };
     pub(crate) const ANYTHING: Outcome = Outcome {
         touches: true,
+        names: true,
         catalogue: true,
         effects: Effects::ALL,
         opaque: true,
@@ -50,6 +54,7 @@ impl Outcome {
     pub(crate) fn union(self, other: Outcome) -> Outcome {
         Outcome {
             touches: self.touches || other.touches,
+            names: self.names || other.names,
             catalogue: self.catalogue || other.catalogue,
             effects: self.effects.union(other.effects),
             opaque: self.opaque || other.opaque,
@@ -58,12 +63,18 @@ impl Outcome {
         }
     }
 
+    /// What it writes to is known: what [`Outcomes::named`] says.
+    pub(crate) fn writes_what_it_names(self) -> bool {
+        self.names && !self.touches && !self.catalogue
+    }
+
+    /// Without a look at what it names.
     pub(crate) fn footprint(self) -> Footprint {
         match self {
             Outcome {
                 catalogue: true, ..
             } => Footprint::catalogue(),
-            Outcome { touches: true, .. } => Footprint::everything(),
+            Outcome { touches: true, .. } | Outcome { names: true, .. } => Footprint::everything(),
             _ => Footprint::nothing(),
         }
     }
@@ -86,13 +97,20 @@ impl Outcomes {
         graph.settle();
         let outcome_of = |node: usize| graph.nodes[node].outcome;
         let functions = || index.picture.functions.iter().enumerate();
+        let any = functions().fold(Outcome::QUIET, |all, (i, _)| all.union(outcome_of(i)));
+        let on_ddl = outcome_of(graph.event_triggers);
         Self {
             by_function: functions().map(|(i, f)| (f.oid, outcome_of(i))).collect(),
             reads: functions()
                 .map(|(i, f)| (f.oid, graph.nodes[i].reads.clone()))
                 .collect(),
-            event_triggers: outcome_of(graph.event_triggers),
-            any: functions().fold(Outcome::QUIET, |all, (i, _)| all.union(outcome_of(i))),
+            // Nobody follows them to what they write to.
+            event_triggers: if on_ddl.names {
+                on_ddl.union(any)
+            } else {
+                on_ddl
+            },
+            any,
         }
     }
 
@@ -112,6 +130,11 @@ impl Outcomes {
             return None;
         }
         self.reads.get(&function).map(Vec::as_slice)
+    }
+
+    /// The relations that the function names, and those that what it calls names.
+    pub(crate) fn named(&self, function: FunctionOid) -> &[RelationOid] {
+        self.reads.get(&function).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn event_triggers(&self) -> Outcome {
@@ -181,6 +204,7 @@ impl Graph {
         }
         nodes[event_triggers].calls = index.places(picture.event_triggers.iter().copied());
         for node in &mut nodes[..hidden] {
+            // Of what is named, what runs unseen is found at each relation.
             if node.outcome.touches {
                 node.calls.push(hidden);
             }
@@ -258,6 +282,7 @@ fn read_body(function: &Function, index: &Index) -> Node {
         outcome: words_outcome(&words, sql),
         ..Node::default()
     };
+    node.outcome.touches |= node.outcome.names && !names_all(&words, index);
     node.outcome.opaque |= words
         .words
         .iter()
@@ -307,9 +332,11 @@ fn is_circumstance(word: &str, index: &Index) -> bool {
     doubtful || builtin::is_circumstance(word)
 }
 
+/// They write to a relation whose name stands in the same body.
+const WRITES_NAMED: &[&str] = &["insert", "update", "delete", "merge"];
 const WRITES: &[&str] = &[
-    "insert", "update", "delete", "merge", "truncate", "copy", "call", "do", "refresh", "cluster",
-    "commit", "rollback", "vacuum", "analyze", "move", "lock",
+    "truncate", "copy", "call", "refresh", "cluster", "commit", "rollback", "vacuum", "analyze",
+    "move", "lock",
 ];
 const DEFINES: &[&str] = &[
     "create", "alter", "drop", "grant", "revoke", "import", "reassign", "reindex", "security",
@@ -324,7 +351,8 @@ fn words_outcome(words: &Words, sql: bool) -> Outcome {
     let creates = sql && selects_into(words);
     let defines = has(DEFINES) || creates;
     let mut out = Outcome {
-        touches: has(WRITES) || defines,
+        touches: has(WRITES) || runs_a_block(words) || defines,
+        names: has(WRITES_NAMED),
         catalogue: defines,
         effects: words_effects(words),
         opaque: false,
@@ -344,6 +372,7 @@ pub(crate) fn builtin_outcome(name: &str) -> Outcome {
     }
     Outcome {
         touches: builtin::writes_unseen(name),
+        names: false,
         catalogue: builtin::changes_catalogue(name),
         effects: builtin::effects(name),
         opaque: false,
@@ -357,6 +386,28 @@ pub(crate) fn text_outcome(definition: &str) -> Outcome {
     let words = Words::read(definition);
     words.words.iter().fold(Outcome::QUIET, |all, word| {
         all.union(builtin_outcome(&word.text))
+    })
+}
+
+/// Every relation that the body names is known by its words: none is PostgreSQL's own or temporary, or written with
+/// letters that are no ASCII.
+fn names_all(words: &Words, index: &Index) -> bool {
+    words.words.iter().all(|word| {
+        let text = word.text.as_str();
+        let own = text.starts_with("pg_") && text != "pg_catalog" && index.builtin(text).is_none();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        !own && (text.starts_with('$') || text.bytes().all(plain))
+    })
+}
+
+/// DO with a block of code; not that of ON CONFLICT.
+fn runs_a_block(words: &Words) -> bool {
+    words.words.iter().enumerate().any(|(at, word)| {
+        let of_conflict = words
+            .words
+            .get(at + 1)
+            .is_some_and(|next| !next.starts && matches!(next.text.as_str(), "nothing" | "update"));
+        word.text == "do" && !of_conflict
     })
 }
 

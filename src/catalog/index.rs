@@ -232,8 +232,10 @@ impl Index {
 
     /// What names that are no single word may be meant in `body`.
     pub(crate) fn odd_names_in(&self, body: &str) -> impl Iterator<Item = Named> {
-        let named = self.odd.iter().filter(|(name, _)| {
+        let body = body.to_lowercase();
+        let named = self.odd.iter().filter(move |(name, _)| {
             // A quote in a name is doubled in code, so its parts are what can be found.
+            let name = name.to_lowercase();
             name.split('"').all(|part| body.contains(part))
         });
         named.map(|&(_, named)| named)

@@ -26,13 +26,15 @@ impl Catalog {
     /// What `facts` mean for a session with these names. Pure: the same answer for the
     /// same picture, facts and scope, so that callers may keep it.
     pub fn judge(&self, facts: &Facts, scope: &NameScope) -> Judgement {
+        let mut reach = self.reach(facts, scope);
+        self.give_up(&mut reach);
         let Reach {
             footprint,
             effects,
             loads,
             narrow,
             ..
-        } = self.reach(facts, scope);
+        } = reach;
         let mut read = self.judge_read(facts, scope);
         let leaves_nothing = effects.without(Effects::BACKEND_TOLD).is_empty();
         if read.is_ok() && !(footprint.is_nothing() && leaves_nothing) {

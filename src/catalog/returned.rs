@@ -154,6 +154,7 @@ impl Catalog {
             || !names_target_only
             || relation.policies.is_some()
             || reach.footprint.everything
+            || !reach.followed.is_empty()
             || !reach.effects.without(sequences).is_empty()
             || reach.sees_text
             || self.index.picture.texts_are_seen

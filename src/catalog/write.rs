@@ -8,7 +8,7 @@ use super::footprint::{Effects, Footprint};
 use super::functions::{self, Outcome};
 use super::keys::WritePlan;
 use super::names::{Meaning, NameScope};
-use super::picture::{FkAction, Owner, Referred, RelationKind};
+use super::picture::{FkAction, FunctionOid, Owner, Referred, RelationKind};
 use super::{Catalog, RelationOid};
 use crate::sql::{Access, Facts, FunctionUse, Kind};
 
@@ -80,6 +80,9 @@ pub(super) struct Reach {
     pub narrow: Option<WritePlan>,
     /// Relations touched, each as often as there are ways to it.
     pub ways: Vec<RelationOid>,
+    /// Functions that write to what they name, and that have not been followed there.
+    pub writing: Vec<FunctionOid>,
+    pub followed: HashSet<FunctionOid>,
 }
 
 impl Reach {
@@ -151,8 +154,38 @@ impl Catalog {
         if facts.writes && targets == 0 {
             reach.everything();
         }
+        self.follow(scope, &mut seen, &mut reach);
         reach.narrow = self.narrowed(facts, scope, targets, &reach);
         reach
+    }
+
+    /// Where functions that write are not followed, it is not known what they write to.
+    pub(super) fn give_up(&self, reach: &mut Reach) {
+        if !reach.writing.is_empty() {
+            reach.everything();
+            reach.add(self.outcomes.any());
+        }
+    }
+
+    /// Touches what functions that write name.
+    fn follow(&self, scope: &NameScope, seen: &mut HashSet<(RelationOid, Ops)>, reach: &mut Reach) {
+        while let Some(function) = reach.writing.pop() {
+            if !reach.followed.insert(function) {
+                continue;
+            }
+            let named = self.outcomes.named(function);
+            // A temporary view may have the name of a table, and lead anywhere.
+            if named.is_empty() || scope.temporary_objects {
+                reach.everything();
+                reach.add(self.outcomes.any());
+            }
+            for &oid in named {
+                // PostgreSQL's own of other schemas than pg_catalog are no targets.
+                if !self.index.relation(oid).is_some_and(|r| r.is_system()) {
+                    self.touch(oid, Ops::ALL, seen, reach);
+                }
+            }
+        }
     }
 
     /// What is known of the target's rows, if there is one target and one way to it.
@@ -244,8 +277,19 @@ impl Catalog {
 
     fn reach_functions(&self, functions: Vec<u32>, reach: &mut Reach) {
         for function in functions.into_iter().filter(|&oid| oid != 0) {
-            reach.add(self.outcomes.of(function));
+            self.reach_outcome(function, reach);
         }
+    }
+
+    fn reach_outcome(&self, function: FunctionOid, reach: &mut Reach) {
+        let outcome = self.outcomes.of(function);
+        if outcome.writes_what_it_names() {
+            reach.writing.push(function);
+        }
+        reach.add(Outcome {
+            names: outcome.names && !outcome.writes_what_it_names(),
+            ..outcome
+        });
     }
 
     fn reach_function(&self, used: &FunctionUse, scope: &NameScope, reach: &mut Reach) {
@@ -260,7 +304,7 @@ impl Catalog {
             {
                 known = true;
                 if function.extension.is_none() || !scope.vouches(&function.schema, name) {
-                    reach.add(self.outcomes.of(function.oid));
+                    self.reach_outcome(function.oid, reach);
                 }
             }
         }

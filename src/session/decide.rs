@@ -112,7 +112,10 @@ impl Session {
                 meaning.single = Some(judgement);
             }
         }
-        if self.has_old_defaults() && !meaning.footprint.is_nothing() {
+        // A temporary view of this transaction may have the name of what is written to, and lead anywhere.
+        let made_temporary = self.effects.contains(Effects::TEMPORARY)
+            || analysis.statements.len() > 1 && meaning.effects.contains(Effects::TEMPORARY);
+        if (self.has_old_defaults() || made_temporary) && !meaning.footprint.is_nothing() {
             // Its names may have been looked up in the wrong path.
             meaning.footprint.merge(&Footprint::everything());
         }

@@ -193,7 +193,10 @@ async fn a_plain_role_gets_the_whole_picture() {
         touched(&catalog, Kind::Truncate, "users"),
         ["public.notes", "public.orders", "public.users"]
     );
-    assert_eq!(touched(&catalog, Kind::Insert, "logged"), ["everything"]);
+    assert_eq!(
+        touched(&catalog, Kind::Insert, "logged"),
+        ["public.audit", "public.logged"]
+    );
     assert_eq!(
         touched(&catalog, Kind::Insert, "stamped"),
         ["public.stamped"]
@@ -202,7 +205,15 @@ async fn a_plain_role_gets_the_whole_picture() {
         touched(&catalog, Kind::Insert, "events_new"),
         ["public.events_new"]
     );
-    assert_eq!(touched(&catalog, Kind::Insert, "events"), ["everything"]);
+    assert_eq!(
+        touched(&catalog, Kind::Insert, "events"),
+        [
+            "public.audit",
+            "public.events",
+            "public.events_new",
+            "public.events_old"
+        ]
+    );
     assert_eq!(
         touched(&catalog, Kind::Insert, "many_names"),
         [
@@ -288,15 +299,16 @@ async fn code_of_users_is_found_wherever_it_hides() {
         .map(|r| r.name.clone())
         .filter(|n| n.starts_with("by_"))
     {
-        assert_eq!(
-            touched(&catalog, Kind::Insert, &relation),
-            ["everything"],
-            "{relation}"
+        let touched = touched(&catalog, Kind::Insert, &relation);
+        let log = ["public.log", "everything"];
+        assert!(
+            touched.iter().any(|name| log.contains(&name.as_str())),
+            "{relation}: {touched:?}"
         );
     }
     assert_eq!(touched(&catalog, Kind::Insert, "plain"), ["public.plain"]);
 
-    let reach = |facts: &Facts| catalog.judge(facts, &scope()).footprint.everything;
+    let reach = |facts: &Facts| !catalog.judge(facts, &scope()).footprint.is_nothing();
     assert!(
         reach(&select("by_view")) && reach(&select("by_policy")) && !reach(&select("by_index"))
     );
@@ -337,11 +349,8 @@ async fn code_of_users_is_found_in_standard_bodies() {
     .await;
     let catalog = load(&client).await;
     for (function, loud) in [("standard", true), ("quiet", false)] {
-        let everything = catalog
-            .judge(&call(function), &scope())
-            .footprint
-            .everything;
-        assert_eq!(everything, loud, "{function}");
+        let footprint = catalog.judge(&call(function), &scope()).footprint;
+        assert_eq!(footprint.is_nothing(), !loud, "{function}");
         assert!(read(&catalog, &call(function)).is_err(), "{function}");
     }
 }
@@ -709,7 +718,7 @@ async fn statements_as_applications_write_them() {
         ("CREATE TEMP TABLE t AS SELECT * FROM item", ""),
         ("SET search_path = x", ""),
         ("BEGIN", ""),
-        ("UPDATE logged SET id = 1", "everything"),
+        ("UPDATE logged SET id = 1", "audit logged"),
         ("SELECT title_of(i) FROM item i", ""),
         ("DO $$ BEGIN END $$", "everything"),
         ("ALTER TABLE item ADD x int", "everything"),

@@ -45,6 +45,43 @@ fn bypass_reasons_are_those_of_the_program() {
     assert_eq!(first_cells(&read("docs/bypass-reasons.md")), reasons);
 }
 
+/// Each row of the table of traps names tests, and there are such tests.
+#[test]
+fn the_traps_name_tests_that_exist() {
+    let text = read("docs/traps.md");
+    let mut named = BTreeSet::new();
+    for row in text.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").collect();
+        let tests = cells.last().expect("a cell");
+        if *tests == "test" {
+            continue;
+        }
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(cells.len() == 3 && !names.is_empty(), "{row}");
+        named.extend(names);
+    }
+    assert!(named.len() > 90, "{} tests", named.len());
+    for name in named {
+        let (module, function) = name.rsplit_once("::").expect("module::function");
+        let path = module.replace("::", "/");
+        let files = [
+            format!("tests/it/{path}.rs"),
+            format!("tests/it/{path}/mod.rs"),
+        ];
+        let is_test = |file: &String| {
+            let code = std::fs::read_to_string(repository().join(file)).unwrap_or_default();
+            let before = code
+                .split_once(&format!("fn {function}("))
+                .map(|(before, _)| before);
+            before.is_some_and(|before| {
+                let head = before.rsplit("\n}\n").next().unwrap_or_default();
+                head.contains("#[test]") || head.contains("#[tokio::test")
+            })
+        };
+        assert!(files.iter().any(is_test), "there is no test {name}");
+    }
+}
+
 /// The last cell of each row is what `explain` says, but for links.
 #[test]
 fn remedies_are_those_of_the_program() {

@@ -134,7 +134,7 @@ fn triggers_are_followed_into_their_functions() {
     let mut b = Builder::new();
     let stamped = b.table("stamped");
     let audited = b.table("audited");
-    b.table("audit");
+    let audit = b.table("audit");
     let parent = b.relation("parent", RelationKind::Partitioned, &["id"]);
     let leaf = b.table("leaf");
     b.child(leaf, parent);
@@ -151,12 +151,19 @@ fn triggers_are_followed_into_their_functions() {
         touched(&catalog, &write(Kind::Update, "stamped")),
         [stamped]
     );
-    for target in ["audited", "leaf"] {
-        let found = footprint(&catalog, &write(Kind::Update, target));
-        assert!(found.everything && !found.catalogue, "{target}");
-    }
+    assert_eq!(
+        touched(&catalog, &write(Kind::Update, "audited")),
+        [audited, audit]
+    );
+    assert_eq!(
+        touched(&catalog, &write(Kind::Update, "leaf")),
+        [audit, leaf]
+    );
     // By the cascade.
-    assert!(footprint(&catalog, &write(Kind::Delete, "stamped")).everything);
+    assert_eq!(
+        touched(&catalog, &write(Kind::Delete, "stamped")),
+        [stamped, audit, child]
+    );
     assert!(catalog.has_user_triggers(leaf) && !catalog.has_user_triggers(audited + 1));
 }
 
@@ -191,7 +198,7 @@ fn hidden_code_of_users() {
 #[test]
 fn functions_are_read_and_followed_by_name() {
     let mut b = Builder::new();
-    b.table("users");
+    let users = b.table("users");
     b.plpgsql("reads", "begin return (select count(*) from users); end");
     b.plpgsql("writes", "begin delete from users; end");
     b.function(
@@ -216,8 +223,10 @@ fn functions_are_read_and_followed_by_name() {
         (found.everything, found.catalogue)
     };
     assert_eq!(of("reads"), (false, false));
-    assert_eq!(of("writes"), (true, false));
-    assert_eq!(of("calls"), (true, false));
+    for function in ["writes", "calls"] {
+        let call = facts(Kind::Select).calls(function, &[]);
+        assert_eq!(touched(&catalog, &call), [users], "{function}");
+    }
     for function in [
         "defines",
         "dynamic",
@@ -228,6 +237,80 @@ fn functions_are_read_and_followed_by_name() {
     ] {
         assert_eq!(of(function), (true, true), "{function}");
     }
+}
+
+#[test]
+fn code_that_writes_touches_what_it_names() {
+    let mut b = Builder::new();
+    let (plain, log, watched, deep) = (
+        b.table("plain"),
+        b.table("log"),
+        b.table("watched"),
+        b.table("deep"),
+    );
+    let dynamic = b.table("dynamic");
+    b.table("öther");
+    b.foreign_key(deep, watched, FkAction::Cascade, FkAction::None);
+    let note = b.plpgsql("note", "begin insert into log values (1); end");
+    let runs = b.plpgsql("runs", "begin execute q; end");
+    b.trigger(watched, note);
+    b.trigger(dynamic, runs);
+    for (name, body) in [
+        (
+            "upserts",
+            "insert into LOG values (1) on conflict (id) do update set a = 1",
+        ),
+        (
+            "ignores",
+            "insert into log select a from plain on conflict do nothing",
+        ),
+        ("sleeps", "perform pg_sleep(1); delete from \"log\""),
+        ("cascades", "delete from watched"),
+        ("calls", "perform cascades()"),
+        ("block", "do 'x'; update log set a = 1"),
+        ("empties", "truncate log"),
+        ("unknown", "insert into nowhere values (1)"),
+        ("own", "update pg_settings set a = 1; update log set a = 1"),
+        ("letters", "update öther set a = 1; update log set a = 1"),
+        ("reaches", "insert into dynamic values (1)"),
+        ("commits", "update log set a = 1; commit"),
+    ] {
+        b.plpgsql(name, &format!("begin {body}; end"));
+    }
+    let catalog = b.build();
+    let call = |function: &str| facts(Kind::Select).calls(function, &[]);
+    assert_eq!(touched(&catalog, &call("upserts")), [log]);
+    assert_eq!(touched(&catalog, &call("ignores")), [plain, log]);
+    assert_eq!(touched(&catalog, &call("sleeps")), [log]);
+    for function in ["cascades", "calls"] {
+        assert_eq!(touched(&catalog, &call(function)), [log, watched, deep]);
+    }
+    for function in [
+        "block", "empties", "unknown", "own", "letters", "reaches", "commits",
+    ] {
+        assert!(
+            footprint(&catalog, &call(function)).everything,
+            "{function}"
+        );
+    }
+    let temporary = NameScope {
+        temporary_objects: true,
+        ..scope()
+    };
+    assert!(
+        catalog
+            .judge(&call("upserts"), &temporary)
+            .footprint
+            .everything
+    );
+    // Nothing but what is asked for is followed; what is not, means everything.
+    assert_eq!(
+        touched(&catalog, &write(Kind::Insert, "watched")),
+        [log, watched]
+    );
+    assert!(footprint(&catalog, &write(Kind::Insert, "dynamic")).everything);
+    let planned = facts(Kind::Explain { analyze: false }).calls("upserts", &[]);
+    assert!(footprint(&catalog, &planned).everything);
 }
 
 #[test]

@@ -202,6 +202,20 @@ fn common_tables_are_seen_where_postgres_sees_them() {
 }
 
 #[test]
+fn a_merge_within_a_with_is_a_write_or_not_understood() {
+    let merge = "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN DELETE RETURNING t.id";
+    for sql in [
+        format!("WITH m AS ({merge}) SELECT id FROM m"),
+        format!("WITH a AS (SELECT 1), m AS MATERIALIZED ({merge}) SELECT m.id FROM m, a"),
+        format!("SELECT * FROM (WITH m AS ({merge}) SELECT id FROM m) s"),
+    ] {
+        let facts = analyse(&sql);
+        let written = relations(&facts).contains("!t");
+        assert!(!facts.complete || (facts.writes && written), "{facts:?}");
+    }
+}
+
+#[test]
 fn relations_that_are_written() {
     for (sql, expected) in [
         ("INSERT INTO t (a, b) VALUES (1, 2)", "!t"),

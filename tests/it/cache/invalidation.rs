@@ -353,3 +353,85 @@ fn a_function_in_the_path_that_hides_a_built_in_one() {
     pair.never_hits("SELECT t.secret FROM t");
     pair.never_hits("SELECT secret(t) FROM t");
 }
+
+#[test]
+fn a_collation_that_is_made_anew_sorts_anew() {
+    let house = House::new(
+        "CREATE COLLATION own (provider = icu, locale = 'und-u-kf-lower');
+         CREATE TABLE t (x text); INSERT INTO t VALUES ('b'), ('B'), ('a'), ('A');
+         CREATE VIEW sorted AS SELECT string_agg(x, '' ORDER BY x COLLATE own) AS all FROM t;",
+    );
+    let mut pair = house.pair();
+    let anew = |locale: &str| {
+        format!(
+            "DROP COLLATION own CASCADE; CREATE COLLATION own (provider = icu, locale = '{locale}');
+             CREATE VIEW sorted AS SELECT string_agg(x, '' ORDER BY x COLLATE own) AS all FROM t"
+        )
+    };
+    for read in [
+        "SELECT x FROM t ORDER BY x COLLATE own",
+        "SELECT * FROM sorted",
+        "SELECT max(x COLLATE own), x COLLATE own < 'B' AS less FROM t GROUP BY 2, x ORDER BY x COLLATE own",
+    ] {
+        pair.invalidates(read, &anew("und-u-kf-upper"));
+        pair.invalidates(read, &anew("und-u-kf-lower"));
+    }
+    pair.becomes_hit("SELECT x FROM t ORDER BY x");
+    pair.write("DROP VIEW sorted; ALTER TABLE t ALTER x TYPE text COLLATE own");
+    pair.look("SELECT x FROM t ORDER BY x");
+    pair.becomes_hit("SELECT x FROM t ORDER BY x");
+}
+
+/// Nothing has been read back of the session since it made the view.
+#[test]
+fn a_temporary_view_of_the_same_transaction_leads_its_writes_elsewhere() {
+    let house = House::new(
+        "CREATE TABLE t (x int); CREATE TABLE log (x int); CREATE TABLE hidden (x int); CREATE TABLE source (x int);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES (1); RETURN NULL; END';
+         CREATE TRIGGER note AFTER INSERT ON source FOR EACH ROW EXECUTE FUNCTION note();",
+    );
+    let mut reader = house.pair();
+    let read = "SELECT count(*) FROM hidden";
+    let make = |name: &str| format!("CREATE TEMP VIEW {name} AS SELECT x FROM hidden");
+    for (name, write) in [
+        ("t", "INSERT INTO t VALUES (1)"),
+        (
+            "t",
+            "WITH w AS (INSERT INTO t VALUES (1) RETURNING x) SELECT x FROM w",
+        ),
+        ("log", "INSERT INTO source VALUES (1)"),
+    ] {
+        let mut pipeline = super::wire::Batch::default();
+        for sql in [make(name).as_str(), write] {
+            pipeline.parse("", sql, &[]).bind("", "", &[], &[], &[]);
+            pipeline.execute("", 0);
+        }
+        pipeline.sync();
+        let mut writer = house.via();
+        let told = |writer: &mut super::wire::Wire, sql: &str| {
+            let reply = writer.query(sql);
+            assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+        };
+        for way in ["string", "transaction", "pipeline", "autocommit"] {
+            reader.invalidates_by(
+                read,
+                |_| match way {
+                    "string" => told(&mut writer, &format!("{}; {write}", make(name))),
+                    "transaction" => {
+                        for sql in ["BEGIN", &make(name), write, "COMMIT"] {
+                            told(&mut writer, sql);
+                        }
+                    }
+                    "pipeline" => assert_eq!(writer.batch(&pipeline).error(), None),
+                    _ => {
+                        told(&mut writer, &make(name));
+                        told(&mut writer, write);
+                    }
+                },
+                way,
+            );
+            told(&mut writer, "DISCARD TEMP");
+            house.serves();
+        }
+    }
+}

@@ -143,6 +143,78 @@ fn search_path_decides_which_table_is_meant() {
 }
 
 #[test]
+fn a_setting_is_in_the_key_however_it_was_set() {
+    let house = House::new(&format!(
+        "{SCHEMA}
+         CREATE FUNCTION enter(zone text) RETURNS void LANGUAGE plpgsql AS
+             $$BEGIN PERFORM set_config('TimeZone', zone, false); END$$;
+         CREATE PROCEDURE enters(zone text) LANGUAGE plpgsql AS $$BEGIN PERFORM enter(zone); COMMIT; END$$;
+         CREATE TABLE zone (name text);
+         CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM enter(NEW.name); RETURN NULL; END$$;
+         CREATE TRIGGER follow AFTER INSERT ON zone FOR EACH ROW EXECUTE FUNCTION follow();"
+    ));
+    let read = "SELECT at FROM k";
+    for set in [
+        "SET TimeZone = 'Asia/Tokyo'",
+        "SET TIME ZONE 'Asia/Tokyo'",
+        "SELECT 1; SET TimeZone = 'Asia/Tokyo'",
+        "SET TimeZone = 'Asia/Tokyo'; SELECT at FROM k",
+        "BEGIN; SET TimeZone = 'Asia/Tokyo'; COMMIT",
+        "BEGIN; SET TimeZone = 'Asia/Tokyo'; SAVEPOINT s; SET TimeZone = 'UTC'; ROLLBACK TO s; COMMIT",
+        "SELECT set_config('TimeZone', 'Asia/Tokyo', false)",
+        "SELECT set_config('Time' || 'Zone', 'Asia/Tokyo', false), id FROM k",
+        "SELECT set_config(name, 'Asia/Tokyo', false) FROM pg_settings WHERE name ILIKE 'timezone'",
+        "UPDATE pg_settings SET setting = 'Asia/Tokyo' WHERE name = 'TimeZone'",
+        "DO $$BEGIN SET TimeZone = 'Asia/Tokyo'; END$$",
+        "DO $$BEGIN EXECUTE 'SET TimeZone TO ' || quote_literal('Asia/Tokyo'); END$$",
+        "SELECT enter('Asia/Tokyo')",
+        "CALL enters('Asia/Tokyo')",
+        "INSERT INTO zone VALUES ('Asia/Tokyo')",
+        "WITH n AS (INSERT INTO zone VALUES ('Asia/Tokyo') RETURNING name) SELECT name FROM n",
+        "EXPLAIN ANALYZE SELECT enter('Asia/Tokyo')",
+    ] {
+        let mut pair = house.pair();
+        pair.becomes_hit(read);
+        let before = pair.direct.query(read);
+        pair.both(set);
+        assert_ne!(pair.direct.query(read), before, "{set}");
+        for _ in 0..3 {
+            pair.look(read);
+        }
+        let mut other = house.pair();
+        other.look(read);
+        pair.both("RESET TimeZone");
+        pair.look(read);
+        pair.look(read);
+    }
+    // What is taken back is back.
+    for set in [
+        "BEGIN; SET TimeZone = 'Asia/Tokyo'; ROLLBACK",
+        "BEGIN; SET LOCAL TimeZone = 'Asia/Tokyo'; COMMIT",
+        "BEGIN; SELECT enter('Asia/Tokyo'); ROLLBACK",
+    ] {
+        let mut pair = house.pair();
+        pair.becomes_hit(read);
+        pair.both(set);
+        pair.look(read);
+        pair.becomes_hit(read);
+    }
+    // Which table is meant follows, too.
+    let mut pair = house.pair();
+    for set in [
+        "SELECT 1; SET search_path = one; SELECT 2",
+        "BEGIN; SET search_path = two; COMMIT",
+        "DO $$BEGIN PERFORM set_config('search_path', 'one, two', false); END$$",
+        "SET SCHEMA 'two'",
+    ] {
+        pair.both(set);
+        for _ in 0..3 {
+            pair.look("SELECT x FROM t");
+        }
+    }
+}
+
+#[test]
 fn encodings_of_the_client() {
     let house = House::new(SCHEMA);
     let mut utf8 = house.pair();

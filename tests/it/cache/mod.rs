@@ -5,18 +5,23 @@
 
 mod added;
 mod alone;
+mod bystanders;
 mod defaults;
 mod documented;
+mod encodings;
+mod flights;
 mod hits;
 mod invalidation;
 mod keyed;
 mod keys;
+mod outcomes;
 mod portals;
 mod privileges;
 mod purity;
 mod redis;
 mod replication;
 mod returned;
+mod roles;
 mod row_limits;
 mod rules;
 mod shadow;

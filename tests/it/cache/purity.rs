@@ -150,6 +150,141 @@ fn parameters_that_mean_the_clock() {
     pair.becomes_hit("SELECT id FROM t WHERE at > '2024-01-01' AND x <> 'nowhere'");
 }
 
+/// The clock in one element of what is bound, or behind another type.
+#[test]
+fn parameters_of_which_a_part_means_the_clock() {
+    let house = House::new(&format!(
+        "{SCHEMA} CREATE DOMAIN moment AS timestamptz; CREATE TYPE stamped AS (at timestamptz, n int);"
+    ));
+    let mut pair = house.pair();
+    let array = "SELECT id FROM t WHERE at <> ALL ($1)";
+    for (sql, value) in [
+        ("SELECT $1::timestamptz[], id FROM t", "{2024-01-01,today}"),
+        (
+            "SELECT $1::date[], id FROM t",
+            "{{2024-01-01},{ \"Tomorrow\" }}",
+        ),
+        ("SELECT id FROM t WHERE at = ANY ($1)", "{now}"),
+        (array, "{2024-01-01,\" Today 10:00\"}"),
+        ("SELECT lower($1::tstzrange), id FROM t", "[now,)"),
+        (
+            "SELECT upper($1::tsrange), id FROM t",
+            "(2024-01-01,tomorrow]",
+        ),
+        ("SELECT id FROM t WHERE at <@ $1::tstzrange", "[yesterday,)"),
+        ("SELECT $1::stamped, id FROM t", "(now,1)"),
+        ("SELECT ($1::stamped[])[1], id FROM t", "{\"(today,1)\"}"),
+        ("SELECT $1::moment, id FROM t", "now"),
+        ("SELECT $1::text::date, id FROM t", "today"),
+        ("SELECT to_json($1::timestamptz), id FROM t", "now"),
+        ("SELECT ($1::text[])[1]::date, id FROM t", "{today}"),
+    ] {
+        let text = Batch::whole(sql, &[Some(value.as_bytes())]);
+        for _ in 0..3 {
+            let (reply, served) = house.look_batch(&mut pair.via, &text);
+            assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+            assert_ne!(served, super::Served::Hit, "{value}: {sql}");
+        }
+    }
+    // A binary array of texts.
+    let mut bytes = Vec::new();
+    for number in [1_u32, 0, 25, 1, 1, 5] {
+        bytes.extend(number.to_be_bytes());
+    }
+    bytes.extend(b"today");
+    let mut binary = Batch::default();
+    binary.parse("", "SELECT ($1::text[])::date[], id FROM t", &[1009]);
+    binary.bind("", "", &[1], &[Some(&bytes)], &[]);
+    binary.describe(b'P', "").execute("", 0).sync();
+    for _ in 0..3 {
+        let (reply, served) = house.look_batch(&mut pair.via, &binary);
+        assert_eq!(reply.error(), None, "{reply:?}");
+        assert_ne!(served, super::Served::Hit);
+    }
+    // Moments are as good as any value in these places, too.
+    let moments = Batch::whole(array, &[Some(b"{2024-01-01,2024-01-02}")]);
+    pair.look_batch(&moments);
+    assert_eq!(pair.look_batch(&moments), super::Served::Hit);
+}
+
+#[test]
+fn a_clock_is_found_behind_policies_defaults_and_functions_at_any_depth() {
+    let house = House::new(&format!(
+        "{SCHEMA}
+         CREATE FUNCTION late(timestamptz) RETURNS bool LANGUAGE sql STABLE AS 'SELECT $1 < now()';
+         CREATE FUNCTION later(timestamptz) RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN late($1); END';
+         CREATE FUNCTION moment(timestamptz DEFAULT now()) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+         CREATE VIEW inlined AS SELECT id, at FROM t WHERE late(at);
+         CREATE VIEW called AS SELECT id FROM inlined WHERE later(at);
+         CREATE VIEW by_default AS SELECT moment() AS m, id FROM t;
+         CREATE VIEW joined AS SELECT a.id FROM t a JOIN called c USING (id);
+         CREATE TABLE by_policy (id int, at timestamptz); INSERT INTO by_policy VALUES (1, '2024-01-01');
+         ALTER TABLE by_policy ENABLE ROW LEVEL SECURITY; ALTER TABLE by_policy FORCE ROW LEVEL SECURITY;
+         CREATE POLICY p ON by_policy USING (at < now());
+         CREATE TABLE by_view (id int); INSERT INTO by_view VALUES (1);
+         ALTER TABLE by_view ENABLE ROW LEVEL SECURITY; ALTER TABLE by_view FORCE ROW LEVEL SECURITY;
+         CREATE POLICY p ON by_view USING (id IN (SELECT id FROM joined));
+         CREATE TABLE by_other (id int); INSERT INTO by_other VALUES (1);
+         ALTER TABLE by_other ENABLE ROW LEVEL SECURITY; ALTER TABLE by_other FORCE ROW LEVEL SECURITY;
+         CREATE POLICY p ON by_other USING (EXISTS (SELECT FROM by_policy));
+         CREATE TABLE parent (id int) PARTITION BY LIST (id); CREATE TABLE leaf PARTITION OF parent DEFAULT;
+         ALTER TABLE parent ENABLE ROW LEVEL SECURITY; ALTER TABLE parent FORCE ROW LEVEL SECURITY;
+         CREATE POLICY p ON parent USING (late('2024-01-01'));"
+    ));
+    let mut pair = house.pair();
+    for sql in [
+        "SELECT id FROM t WHERE late(at)",
+        "SELECT id FROM t WHERE later(at)",
+        "SELECT moment(), id FROM t",
+        "SELECT * FROM inlined",
+        "SELECT count(*) FROM called",
+        "SELECT * FROM by_default",
+        "SELECT id FROM joined",
+        "SELECT (SELECT max(id) FROM joined)",
+        "WITH w AS (SELECT * FROM called) SELECT count(*) FROM w",
+        "SELECT count(*) FROM by_policy",
+        "SELECT count(*) FROM by_view",
+        "SELECT count(*) FROM by_other",
+        "SELECT count(*) FROM parent",
+        "SELECT t.id FROM t LEFT JOIN by_other USING (id)",
+    ] {
+        pair.never_hits(sql);
+    }
+    // What a default stored is a value like any other.
+    pair.becomes_hit("SELECT at FROM t ORDER BY id");
+    pair.invalidates(
+        "SELECT at FROM t ORDER BY id",
+        "INSERT INTO t (id) VALUES (9)",
+    );
+}
+
+#[test]
+fn what_dblink_reads_is_never_kept() {
+    let house = House::new("CREATE TABLE far (id int); INSERT INTO far VALUES (1);");
+    house.superuser_seen("CREATE EXTENSION dblink");
+    house.serves();
+    let path = format!(
+        "host=127.0.0.1 port={} dbname={} user=app",
+        house.postgres.port, house.database
+    );
+    house.superuser_seen(&format!(
+        "CREATE FUNCTION distant() RETURNS SETOF int LANGUAGE sql SECURITY DEFINER AS
+             $$SELECT n FROM dblink('{path}', 'SELECT count(*) FROM far') AS d(n int)$$;
+         CREATE VIEW behind AS SELECT n FROM distant() AS f(n); GRANT SELECT ON behind TO app"
+    ));
+    house.serves();
+    let mut pair = house.pair();
+    for (n, sql) in ["SELECT * FROM distant()", "SELECT n FROM behind"]
+        .into_iter()
+        .enumerate()
+    {
+        pair.never_hits(sql);
+        house.outside("INSERT INTO far VALUES (2)");
+        assert_eq!(pair.via.query(sql).text(), (n + 2).to_string());
+        house.before.take();
+    }
+}
+
 #[test]
 fn cursors_and_suspended_portals() {
     let house = House::new(SCHEMA);

@@ -7,6 +7,19 @@ const SCHEMA: &str = "
     CREATE TABLE price (id int, x int); INSERT INTO price VALUES (1, 1);
     CREATE TABLE stock (id int, x int); INSERT INTO stock VALUES (1, 1);
     CREATE FUNCTION total() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(x) FROM price';
+    CREATE FUNCTION pick(n int) RETURNS bigint LANGUAGE plpgsql STABLE AS
+        $$BEGIN IF n = 1 THEN RETURN (SELECT sum(x) FROM price); END IF; RETURN (SELECT sum(x) FROM stock); END$$;
+    CREATE FUNCTION caught() RETURNS bigint LANGUAGE plpgsql AS $$
+        DECLARE n bigint := 0;
+        BEGIN
+            BEGIN
+                n := (SELECT sum(x) FROM price);
+                PERFORM 1 / (n - n);
+            EXCEPTION WHEN division_by_zero THEN n := n * 2;
+            END;
+            RETURN n;
+        END$$;
+    CREATE FUNCTION picks(n int) RETURNS bigint LANGUAGE sql AS 'SELECT pick(n) + caught()';
 ";
 
 fn with_config(config: &str) -> House<'static> {
@@ -135,4 +148,38 @@ fn a_rule_may_vouch_for_a_function() {
     let mut pair = house.pair();
     pair.becomes_hit("SELECT total()");
     pair.invalidates("SELECT total()", "UPDATE price SET x = x + 1");
+}
+
+/// What it reads is what it may read, whichever way it takes, and although it has left the block in which it read.
+#[test]
+fn a_function_that_a_rule_vouches_for_depends_on_all_that_it_may_read() {
+    let house = with_config("[[cache.rules]]\nfunctions = [\"pick\", \"caught\", \"picks\"]\n");
+    let mut pair = house.pair();
+    let (price, stock) = (
+        "UPDATE price SET x = x + 1 WHERE id = 1",
+        "UPDATE stock SET x = x + 1 WHERE id = 1",
+    );
+    pair.invalidates("SELECT pick(1)", price);
+    pair.invalidates("SELECT pick(2)", stock);
+    pair.invalidates("SELECT pick(x - x + 1) FROM stock", price);
+    pair.invalidates("SELECT caught()", price);
+    pair.invalidates("SELECT picks(1)", price);
+    pair.invalidates("SELECT picks(2)", stock);
+    pair.invalidates(
+        "SELECT picks(2)",
+        "CREATE OR REPLACE FUNCTION caught() RETURNS bigint LANGUAGE sql AS 'SELECT 1000 + sum(x) FROM price'",
+    );
+    // Somebody vouched for it, and now it writes, or follows the clock.
+    for body in [
+        "BEGIN INSERT INTO stock VALUES (9, 9); RETURN 1; END",
+        "BEGIN RETURN extract(epoch FROM clock_timestamp()) * 1000000; END",
+        "BEGIN RETURN (random() * 1000000000)::bigint; END",
+    ] {
+        pair.write(&format!(
+            "CREATE OR REPLACE FUNCTION caught() RETURNS bigint LANGUAGE plpgsql AS $$ {body} $$"
+        ));
+        house.serves();
+        pair.never_hits("SELECT caught()");
+        pair.never_hits("SELECT picks(2)");
+    }
 }

@@ -336,6 +336,19 @@ impl Batch {
         self.push(b'Q', &[sql.as_bytes(), &[0]].concat())
     }
 
+    /// The call of a function by its number, with arguments as texts.
+    pub fn function_call(&mut self, oid: u32, arguments: &[&[u8]]) -> &mut Self {
+        let mut body = oid.to_be_bytes().to_vec();
+        body.extend_from_slice(&0_u16.to_be_bytes());
+        body.extend_from_slice(&(arguments.len() as u16).to_be_bytes());
+        for argument in arguments {
+            body.extend_from_slice(&(argument.len() as u32).to_be_bytes());
+            body.extend_from_slice(argument);
+        }
+        body.extend_from_slice(&0_u16.to_be_bytes());
+        self.push(b'F', &body)
+    }
+
     pub fn copy_data(&mut self, data: &str) -> &mut Self {
         self.push(b'd', data.as_bytes())
     }

@@ -8,10 +8,10 @@
 
 mod fuzz;
 mod hit_ratio;
-mod live;
+pub mod live;
 #[cfg(feature = "planted-faults")]
 mod planted;
-mod random;
+pub mod random;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -3,7 +3,7 @@
 mod client;
 mod faults;
 mod history;
-mod proxy;
+pub mod proxy;
 mod scenes;
 
 use std::fmt::Write;

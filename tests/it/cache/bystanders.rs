@@ -1,0 +1,296 @@
+//! What one session does takes the cache away from nobody else, except for what it changes.
+
+use super::wire::query;
+use super::{House, Served};
+use crate::fixture::eventually;
+
+const SCHEMA: &str = "
+    CREATE TABLE t (id int PRIMARY KEY, x int); INSERT INTO t SELECT g, g FROM generate_series(1, 5) g;
+    CREATE TABLE other (id int PRIMARY KEY, x int); INSERT INTO other SELECT g, g FROM generate_series(1, 5) g;
+    CREATE TABLE gate (id int);
+";
+const ONE: &str = "SELECT x FROM t WHERE id = 1";
+const TWO: &str = "SELECT x FROM t WHERE id = 2";
+const ALL: &str = "SELECT count(*), sum(x) FROM t";
+const OTHER: &str = "SELECT count(*), sum(x) FROM other";
+
+/// Until a backend of the house's database waits for a lock.
+fn waits(house: &House<'_>) {
+    eventually("it waits for a lock", || {
+        house.postgres.psql(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+            house.database
+        )) == "1"
+    });
+}
+
+#[test]
+fn a_function_that_only_reads_takes_the_cache_from_nobody_while_it_runs() {
+    let house = House::new(&format!(
+        "{SCHEMA}
+         CREATE FUNCTION report() RETURNS bigint LANGUAGE plpgsql AS $$
+             DECLARE n bigint; r record;
+             BEGIN
+                 SELECT count(*) INTO n FROM gate;
+                 FOR r IN SELECT x FROM t LOOP n := n + r.x; END LOOP;
+                 IF n < 0 THEN RAISE NOTICE 'less than nothing'; END IF;
+                 RETURN n;
+             END$$;
+         CREATE FUNCTION reports() RETURNS bigint LANGUAGE sql AS 'SELECT report()';
+         CREATE VIEW reported AS SELECT report() AS n;"
+    ));
+    let mut pair = house.pair();
+    let mut gate = house.direct();
+    for (n, sql) in [
+        "SELECT report()",
+        "SELECT reports(), now()",
+        "SELECT n FROM reported",
+        "BEGIN; SELECT report(); COMMIT",
+        "COPY (SELECT report()) TO STDOUT",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for read in [ONE, ALL, OTHER] {
+            pair.becomes_hit(read);
+        }
+        gate.query("BEGIN; LOCK TABLE gate");
+        let mut slow = house.via();
+        slow.send(&query(sql));
+        waits(&house);
+        house.before.take();
+        for read in [ONE, ALL, OTHER] {
+            pair.hit(read);
+        }
+        // Nor does it keep new answers out, and those who write are seen meanwhile.
+        let new = format!("SELECT x + {n} FROM other WHERE id = 3");
+        pair.miss(&new);
+        pair.hit(&new);
+        pair.invalidates(ALL, "UPDATE t SET x = x + 1 WHERE id = 2");
+        gate.query("COMMIT");
+        assert_eq!(slow.reply().expect("an answer").error(), None, "{sql}");
+        house.before.take();
+        pair.hit(OTHER);
+    }
+}
+
+#[test]
+fn a_long_update_takes_the_cache_only_from_what_it_changes() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let mut holder = house.direct();
+    let (keyed, whole) = (
+        "UPDATE t SET x = x + 1 WHERE id = 1",
+        "UPDATE t SET x = x + 1",
+    );
+    // On its own it may commit at any moment.
+    for (update, left) in [(keyed, &[TWO, OTHER][..]), (whole, &[OTHER][..])] {
+        for read in [ONE, TWO, ALL, OTHER] {
+            pair.becomes_hit(read);
+        }
+        holder.query("BEGIN; SELECT FROM t WHERE id = 1 FOR UPDATE");
+        let mut slow = house.via();
+        slow.send(&query(update));
+        waits(&house);
+        house.before.take();
+        for read in left {
+            pair.hit(read);
+        }
+        pair.bypass(ONE, "marked");
+        pair.bypass(ALL, "marked");
+        holder.query("COMMIT");
+        assert_eq!(slow.reply().expect("an answer").error(), None);
+        house.before.take();
+        pair.asked(ONE);
+        pair.asked(ALL);
+    }
+    // In a transaction it takes nothing from anybody before its commit.
+    for update in [keyed, whole] {
+        for read in [ONE, TWO, ALL, OTHER] {
+            pair.becomes_hit(read);
+        }
+        let mut slow = house.via();
+        slow.query("BEGIN");
+        slow.query(update);
+        slow.query("SELECT count(*) FROM other");
+        house.before.take();
+        for read in [ONE, TWO, ALL, OTHER] {
+            pair.hit(read);
+        }
+        slow.query("COMMIT");
+        house.before.take();
+        pair.asked(ONE);
+        pair.asked(ALL);
+        pair.hit(OTHER);
+    }
+}
+
+#[test]
+fn temporary_tables_take_the_cache_from_nobody_else() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let mut own = house.via();
+    for read in [ONE, ALL, OTHER] {
+        pair.becomes_hit(read);
+    }
+    for sql in [
+        "CREATE TEMP TABLE mine (id int PRIMARY KEY, x int)",
+        "INSERT INTO mine SELECT id, x FROM t",
+        "CREATE INDEX ON mine (x)",
+        "ANALYZE mine",
+        "SELECT count(*) FROM mine JOIN t USING (id)",
+        "DROP TABLE mine",
+        "CREATE TEMPORARY TABLE mine AS SELECT * FROM t",
+        "TRUNCATE mine",
+        "DROP TABLE pg_temp.mine",
+        "BEGIN",
+        "CREATE TEMP TABLE mine (id int) ON COMMIT DROP",
+        "INSERT INTO mine VALUES (1)",
+        "COMMIT",
+        "SELECT id INTO TEMP mine FROM t",
+        "DISCARD TEMP",
+    ] {
+        let reply = own.query(sql);
+        assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+        house.before.take();
+        // A statement whose text does not tell that all it does is temporary costs a question; never the next ones.
+        let open = [
+            "INSERT",
+            "TRUNCATE",
+            "SELECT id INTO",
+            "DROP TABLE",
+            "COMMIT",
+        ];
+        if open.iter().any(|word| sql.starts_with(word)) {
+            for read in [ONE, ALL, OTHER] {
+                pair.becomes_hit(read);
+            }
+        }
+        for read in [ONE, ALL, OTHER] {
+            assert_eq!(pair.look(read), Served::Hit, "{read} after {sql}");
+        }
+    }
+}
+
+/// As applications have them: each table says when its rows were changed, and a log of all of them says what.
+#[test]
+fn triggers_on_every_table_leave_invalidation_exact() {
+    let house = House::new(&format!(
+        "{SCHEMA}
+         ALTER TABLE t ADD updated_at timestamptz; ALTER TABLE other ADD updated_at timestamptz;
+         CREATE TABLE audit (n bigint GENERATED ALWAYS AS IDENTITY, who text, what text, line text, seen timestamptz);
+         CREATE TABLE totals (name text PRIMARY KEY, n int);
+         CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN NEW.updated_at := now(); RETURN NEW; END$$;
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF TG_OP = 'DELETE' THEN
+                 INSERT INTO audit (who, what, line, seen) VALUES (current_user, TG_OP, to_json(OLD)::text, now());
+             ELSE
+                 INSERT INTO audit (who, what, line, seen) VALUES (session_user, TG_OP, to_json(NEW)::text, clock_timestamp());
+             END IF;
+             INSERT INTO totals VALUES (TG_TABLE_NAME, 1) ON CONFLICT (name) DO UPDATE SET n = totals.n + 1;
+             PERFORM pg_notify('changed', TG_TABLE_NAME);
+             RETURN NULL;
+         END$$;
+         CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION stamp();
+         CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON other FOR EACH ROW EXECUTE FUNCTION stamp();
+         CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION note();
+         CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON other FOR EACH ROW EXECUTE FUNCTION note();
+         CREATE FUNCTION twice(int) RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN 2 * $1; END$$;
+         CREATE FUNCTION highest() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT max(x) FROM other); END$$;"
+    ));
+    let mut pair = house.pair();
+    let (log, sums) = ("SELECT count(*) FROM audit", "SELECT sum(n) FROM totals");
+    for write in [
+        "UPDATE t SET x = x + 1 WHERE id = 1",
+        "UPDATE t SET x = twice(x) WHERE id = 2",
+        "INSERT INTO t SELECT max(id) + 1, highest() FROM t",
+        "DELETE FROM t WHERE id = (SELECT max(id) FROM t)",
+        "WITH moved AS (DELETE FROM t WHERE id = 3 RETURNING id, x) SELECT * FROM moved",
+        "BEGIN; INSERT INTO t VALUES (3, 3); COMMIT",
+    ] {
+        for read in [ALL, OTHER, log, sums] {
+            pair.becomes_hit(read);
+        }
+        let before = [ALL, log, sums].map(|read| pair.direct.query(read).text());
+        pair.write(write);
+        // What is untouched stays; what the triggers write is as known as what the statement names.
+        assert_eq!(pair.look(OTHER), Served::Hit, "{write}");
+        for (read, before) in [ALL, log, sums].into_iter().zip(before) {
+            assert_ne!(pair.direct.query(read).text(), before, "{read}: {write}");
+            pair.asked(read);
+        }
+    }
+    for read in [
+        "SELECT highest(), twice(4)",
+        "SELECT twice(x), x FROM other",
+    ] {
+        for kept in [ALL, OTHER, log, sums] {
+            pair.leaves_alone(kept, read);
+        }
+    }
+    // What the log itself fires counts as well, and so does a function that is replaced by another.
+    pair.write(
+        "CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN UPDATE other SET x = x + 1 WHERE id = 5; RETURN NULL; END$$;
+         DROP TRIGGER note ON other; CREATE TRIGGER more AFTER INSERT ON audit FOR EACH ROW EXECUTE FUNCTION more()",
+    );
+    pair.invalidates(OTHER, "UPDATE t SET x = x + 1 WHERE id = 1");
+    pair.write(
+        "CREATE OR REPLACE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN EXECUTE 'INSERT INTO ' || 'gate VALUES (1)'; RETURN NULL; END$$",
+    );
+    pair.invalidates(
+        "SELECT count(*) FROM gate",
+        "UPDATE t SET x = x + 1 WHERE id = 1",
+    );
+}
+
+/// Names in the code of functions, in every dress in which PostgreSQL understands them.
+#[test]
+fn a_function_writes_to_what_it_names_however_the_name_is_written() {
+    let long = "long_".repeat(20);
+    let house = House::new(&format!(
+        "CREATE TABLE plain (x int); CREATE TABLE \"Mixed Case\" (x int); CREATE TABLE \"quo\"\"ted\" (x int);
+         CREATE TABLE ärger (x int); CREATE TABLE rückgabe (x int); CREATE TABLE {long} (x int);
+         CREATE SCHEMA s; CREATE TABLE s.hidden (x int); CREATE TABLE base (x int);
+         CREATE VIEW \"Front\" AS SELECT x FROM base;
+         CREATE FUNCTION prüfe() RETURNS void LANGUAGE sql AS 'INSERT INTO plain VALUES (1)';
+         CREATE FUNCTION f1() RETURNS void LANGUAGE sql AS 'INSERT INTO pLaIn VALUES (1)';
+         CREATE FUNCTION f2() RETURNS void LANGUAGE sql AS 'INSERT INTO \"Mixed Case\" VALUES (1)';
+         CREATE FUNCTION f3() RETURNS void LANGUAGE sql AS 'INSERT INTO \"quo\"\"ted\" VALUES (1)';
+         CREATE FUNCTION f4() RETURNS void LANGUAGE sql AS 'INSERT INTO äRGER VALUES (1)';
+         CREATE FUNCTION f5() RETURNS void LANGUAGE sql AS 'INSERT INTO U&\"r\\00fcckgabe\" VALUES (1)';
+         CREATE FUNCTION f6() RETURNS void LANGUAGE plpgsql AS $$BEGIN INSERT INTO {long}and_more VALUES (1); END$$;
+         CREATE FUNCTION f7() RETURNS void LANGUAGE plpgsql SET search_path = s AS $$BEGIN INSERT INTO hidden VALUES (1); END$$;
+         CREATE FUNCTION f8() RETURNS void LANGUAGE plpgsql AS $$BEGIN INSERT INTO \"Front\" VALUES (1); END$$;
+         CREATE FUNCTION f9() RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM PRüFE(); END$$;
+         CREATE FUNCTION {long}() RETURNS void LANGUAGE sql AS 'INSERT INTO plain VALUES (1)';
+         CREATE FUNCTION f12() RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM {long}and_more(); END$$;
+         CREATE FUNCTION f10() RETURNS void LANGUAGE plpgsql AS $$BEGIN
+             DECLARE c CURSOR FOR SELECT x FROM plain FOR UPDATE;
+             BEGIN FOR r IN c LOOP UPDATE plain SET x = x + 1 WHERE CURRENT OF c; END LOOP; END; END$$;
+         CREATE FUNCTION f11() RETURNS void LANGUAGE plpgsql AS $$BEGIN DO 'BEGIN INSERT INTO plain VALUES (1); END'; END$$;",
+    ));
+    let mut pair = house.pair();
+    let cut = &long[..63];
+    for (function, table) in [
+        ("f1", "plain"),
+        ("f2", "\"Mixed Case\""),
+        ("f3", "\"quo\"\"ted\""),
+        ("f4", "ärger"),
+        ("f5", "rückgabe"),
+        ("f6", cut),
+        ("f7", "s.hidden"),
+        ("f8", "base"),
+        ("f9", "plain"),
+        ("f10", "plain"),
+        ("f11", "plain"),
+        ("f12", "plain"),
+    ] {
+        pair.invalidates(
+            &format!("SELECT count(*), sum(x) FROM {table}"),
+            &format!("SELECT {function}()"),
+        );
+    }
+}
