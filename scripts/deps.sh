@@ -48,6 +48,7 @@ if [ "${1:-}" = conformance ]; then
 fi
 
 if [ "${1:-}" = analysis ]; then
+    need bzip2 have bzip2
     # pg_query's bindings are made when it is built.
     need libclang-dev have_file '/usr/lib/llvm-*/lib/libclang.so*'
 fi

@@ -6,34 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 patches=$PWD/scripts/conformance/patches
 work=$PWD/target/conformance
-major=15
 patched=$(cat "$patches"/*.patch | sha256sum)
 [ ! -e "$work/postgres/version" ] || [ "$(cat "$work/postgres/patched" 2>/dev/null)" != "$patched" ] || exit 0
 
-# apt reads source packages from lists of our own; the machine's configuration is left alone.
-apt=$work/apt
-rm -rf "$apt" "$work/build" "$work/postgres"
-mkdir -p "$apt/parts" "$apt/lists/partial" "$work/build"
-for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-    [ ! -f "$list" ] || sed -nE 's/^deb([[:space:]])/deb-src\1/p' "$list" >>"$apt/sources.list"
-done
-touch "$apt/sources.list"
-for list in /etc/apt/sources.list.d/*.sources; do
-    [ ! -f "$list" ] || sed 's/^Types:.*/Types: deb-src/' "$list" >"$apt/parts/$(basename "$list")"
-done
-lists=(-o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts="$apt/parts"
-    -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt")
-apt_get() { apt-get -qq "${lists[@]}" -o APT::Sandbox::User=root "$@"; }
-echo "downloading the source of postgresql-$major"
-apt_get update
-# The newest may be listed before, or after, the mirror has it.
-versions=$(apt-cache "${lists[@]}" showsrc "postgresql-$major" |
-    sed -n 's/^Version: //p' | sort -Vru)
-for version in $versions; do
-    (cd "$work/build" && apt_get source --download-only "postgresql-$major=$version") && break
-    echo "$version cannot be downloaded" >&2
-done
-tar -xf "$work"/build/postgresql-"$major"_*.orig.tar.* -C "$work/build" --strip-components=1
+rm -rf "$work/build" "$work/postgres"
+scripts/conformance/source.sh "$work/build"
 
 echo "building it; the log is $work/build.log"
 cd "$work/build"
@@ -63,4 +40,4 @@ rm -rf "$work/postgres/include" "$work/direct"
 echo "$patched" >"$work/postgres/patched"
 "$work/postgres/bin/postgres" --version | awk '{ print $3 }' >"$work/postgres/version"
 cd "$work"
-rm -rf build apt
+rm -rf build

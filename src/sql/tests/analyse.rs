@@ -467,6 +467,7 @@ fn functions_are_found_in_every_syntax() {
             "SELECT substring(a FROM 1 FOR 2), substring(a, 1), substr(a, 2), position('x' IN a), overlay(a PLACING 'x' FROM 1) FROM t",
             "substring/3 substring/2 substr/2 position/2 overlay/3",
         ),
+        ("SELECT substring(a FOR 2) FROM t", "substring/3"),
         (
             "SELECT trim(a), trim(LEADING 'x' FROM a), trim(TRAILING 'x' FROM a), ceil(a), floor(a), ceiling(a) FROM t",
             "btrim/1 ltrim/2 rtrim/2 ceil/1 floor/1 ceiling/1",
@@ -773,7 +774,11 @@ fn returning_is_known_column_by_column() {
 
 #[test]
 fn a_constant_of_a_type_that_looks_like_a_column_with_an_alias_is_not_known() {
-    for sql in ["SELECT pg_lsn '0/0'", "SELECT 1 > mood 'ok' FROM t"] {
+    for sql in [
+        "SELECT pg_lsn '0/0'",
+        "SELECT 1 > mood 'ok' FROM t",
+        "SELECT regclass 'item' FROM t",
+    ] {
         assert!(!analyse(sql).complete, "{sql}");
     }
     assert!(complete("SELECT text 'a', mood ok FROM t").complete);

@@ -1,6 +1,8 @@
 //! Expressions with a syntax of their own: patterns, casts and constants of a type, and function calls that do not look it.
 
-use sqlparser::ast::{CeilFloorKind, DateTimeField, Expr, Interval, TrimWhereField, TypedString};
+use sqlparser::ast::{
+    CeilFloorKind, DataType, DateTimeField, Expr, Interval, TrimWhereField, TypedString,
+};
 
 use super::Walker;
 use crate::sql::lexer::fold;
@@ -159,11 +161,15 @@ impl Walker {
             } => {
                 let name = if *shorthand { "substr" } else { "substring" };
                 self.met.insert(name.to_owned());
+                // `FOR n` alone is `substring(x, 1, n::int4)`.
+                let from = substring_from.is_some() || substring_for.is_some();
                 self.call(
                     name,
-                    1 + usize::from(substring_from.is_some())
-                        + usize::from(substring_for.is_some()),
+                    1 + usize::from(from) + usize::from(substring_for.is_some()),
                 );
+                if substring_from.is_none() && substring_for.is_some() {
+                    self.data_type(&DataType::Integer(None));
+                }
                 self.expression(expr);
                 self.optional(substring_from.as_deref());
                 self.optional(substring_for.as_deref());

@@ -1,8 +1,9 @@
-//! Texts of SQL: those that the fuzzer asks, and those that stand in the sources of our tests.
+//! Texts of SQL: those that the fuzzer asks, those that stand in the sources of our tests, and those of scripts for psql.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::psql;
 use crate::soak;
 
 /// Sessions of the fuzzer.
@@ -28,6 +29,16 @@ pub fn written_in_our_tests() -> Vec<String> {
     texts.into_iter().collect()
 }
 
+/// What psql sends when it plays the scripts of a folder, in the order of their names.
+pub fn asked_by_scripts(folder: &Path) -> Vec<String> {
+    let files = files(folder, "sql");
+    assert!(!files.is_empty(), "no scripts in {}", folder.display());
+    files
+        .iter()
+        .flat_map(|file| psql::texts(&read(file)))
+        .collect()
+}
+
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let entries =
@@ -44,8 +55,10 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Some of PostgreSQL's scripts are in other encodings than UTF-8.
 fn read(file: &Path) -> String {
-    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    let bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The string constants of a Rust source that have no escapes but those of quotes and lines.

@@ -15,7 +15,8 @@ pub fn agree(ours: &Kind, statement: &Value) -> bool {
     }
     match sort {
         "SelectStmt" => match into(fields) {
-            None => *ours == Kind::Select,
+            // PostgreSQL refuses INTO within it when it runs.
+            None => *ours == Kind::Select || *ours == Kind::Ddl && holds_into(statement),
             Some(target) => makes(ours, target),
         },
         "InsertStmt" => *ours == Kind::Insert,
@@ -87,6 +88,16 @@ fn into(fields: &Fields) -> Option<&Fields> {
         Some(clause) => relation(clause, "rel"),
         // The leftmost query of a set operation has it.
         None => into(relation(fields, "larg")?),
+    }
+}
+
+fn holds_into(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(holds_into),
+        Value::Object(fields) => {
+            some(fields, "into_clause").is_some() || fields.values().any(holds_into)
+        }
+        _ => false,
     }
 }
 

@@ -11,7 +11,10 @@ mod change;
 mod corpus;
 mod kinds;
 mod names;
+mod psql;
 mod tree;
+
+use std::path::Path;
 
 use pgditto::sql::{self, Kind};
 use serde_json::Value;
@@ -135,6 +138,16 @@ fn statements_in_our_tests_are_what_postgres_reads() {
     let findings = Findings::of(&corpus::written_in_our_tests());
     findings.check("our tests");
     assert!(findings.tally.statements() > 1000, "{}", findings.tally);
+}
+
+/// `make analysis` fetches the scripts and names their folder.
+#[test]
+fn statements_of_the_tests_of_postgres_are_what_it_reads() {
+    let folder = std::env::var_os("POSTGRES_SCRIPTS").expect("POSTGRES_SCRIPTS: a folder");
+    let findings = Findings::of(&corpus::asked_by_scripts(Path::new(&folder)));
+    findings.check("the tests of PostgreSQL");
+    println!("{}", findings.tally);
+    baseline::hold("postgres", &findings.tally);
 }
 
 const FIRST_SEED: u64 = 1;

@@ -29,6 +29,8 @@ pub struct Names {
     wildcard: bool,
     limited: bool,
     current_value: bool,
+    /// The next function is a source of rows.
+    in_from: bool,
     /// The names of common table expressions that can be seen.
     scope: Vec<String>,
 }
@@ -39,7 +41,10 @@ impl Names {
         let mut names = Self::default();
         match node(statement) {
             // These run nothing, and a new temporary table only the query that fills it.
-            Some(("CommentStmt" | "VariableSetStmt" | "TransactionStmt", _)) => {}
+            Some((
+                "CommentStmt" | "VariableSetStmt" | "TransactionStmt" | "ConstraintsSetStmt",
+                _,
+            )) => {}
             Some(("PrepareStmt", fields)) => names.visit(&fields["query"]),
             Some(("CreateTableAsStmt", fields)) if *kind == Kind::TemporaryDdl => {
                 names.visit(&fields["query"]);
@@ -114,6 +119,14 @@ impl Names {
                         .iter()
                         .any(|expression| node(expression).is_some());
             }
+            "RangeFunction" => {
+                for function in list(fields, "functions") {
+                    self.in_from = true;
+                    self.visit(function);
+                    self.in_from = false;
+                }
+                skipped = &["functions"];
+            }
             "FuncCall" => self.function(fields),
             "AExpr" => self.operator(object(list(fields, "name")).1),
             "SubLink" if !list(fields, "oper_name").is_empty() => {
@@ -124,8 +137,8 @@ impl Names {
             }
             // A row that several columns are assigned from stands there once for each of them.
             "MultiAssignRef" if number(fields, "colno") > 1 => return,
-            // An index is looked for by its definition; nothing of it is evaluated.
-            "InferClause" => return,
+            // An index is looked for by its definition, nothing of which is evaluated; options are words.
+            "InferClause" | "DefElem" => return,
             "ParamRef" => self.parameters.push(number(fields, "number")),
             // Who asks is known; the others are CURRENT_DATE and its like.
             "SqlvalueFunction" => {
@@ -211,12 +224,17 @@ impl Names {
     }
 
     fn function(&mut self, fields: &Fields) {
+        let in_from = std::mem::take(&mut self.in_from);
         let mut count = list(fields, "args").len();
+        let name = object(list(fields, "funcname"));
+        if in_from && name == (None, "unnest".to_owned()) && count > 1 {
+            // It is as many calls as it has arguments.
+            count = 1;
+        }
         if flag(fields, "agg_within_group") {
             count += list(fields, "agg_order").len();
         }
-        self.functions
-            .insert((object(list(fields, "funcname")), count));
+        self.functions.insert((name, count));
     }
 
     /// What is there and our facts do not know.
