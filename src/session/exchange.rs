@@ -286,6 +286,9 @@ impl Exchange {
         loop {
             if self.passing > 0 {
                 let n = self.passing.min(input.len());
+                if let Some(fill) = self.current_fill() {
+                    fill.extend(&input[..n]);
+                }
                 out.extend_from_slice(&input[..n]);
                 input.advance(n);
                 self.passing -= n;
@@ -330,14 +333,17 @@ impl Exchange {
 
     /// Begins to pass on a message that is too long to be kept whole.
     fn pass_long(&mut self, tag: u8, frame_len: usize) {
-        if tag == tag::DATA_ROW && self.hides_rows() {
+        let is_row = tag == tag::DATA_ROW;
+        if is_row && self.hides_rows() {
             self.dropping = frame_len;
         } else {
             self.passing = frame_len;
             self.outcome.bytes += frame_len as u64;
-            self.outcome.rows += u64::from(tag == tag::DATA_ROW);
+            self.outcome.rows += u64::from(is_row);
         }
-        if let Some(fill) = self.current_fill() {
+        if is_row {
+            self.collect(frame_len, |fill| fill.begin_row(frame_len));
+        } else if let Some(fill) = self.current_fill() {
             fill.spoil();
         }
         if let Some(learner) = self.current_learner() {
@@ -396,7 +402,7 @@ impl Exchange {
                 visible = !self.hides_rows();
                 if visible {
                     self.outcome.rows += 1;
-                    self.collect(frame);
+                    self.collect(frame.len(), |fill| fill.push(frame));
                 }
                 if let Some(learner) = self.current_learner() {
                     learner.row(body);
@@ -418,7 +424,7 @@ impl Exchange {
                 visible = !matches!(self.expects.front(), Some(Expect::Learn(_)));
             }
             tag::COMMAND_COMPLETE => {
-                self.collect(frame);
+                self.collect(frame.len(), |fill| fill.push(frame));
                 let command = backend::command_tag(body)?;
                 if let Some(learner) = self.current_learner() {
                     learner.complete(command);
@@ -427,7 +433,7 @@ impl Exchange {
                 self.executed();
             }
             tag::PORTAL_SUSPENDED => {
-                self.collect(frame);
+                self.collect(frame.len(), |fill| fill.push(frame));
                 if let Some(learner) = self.current_learner() {
                     learner.spoil();
                 }
@@ -606,12 +612,13 @@ impl Exchange {
         }
     }
 
-    fn collect(&mut self, frame: &[u8]) {
-        let bytes = self.fill_bytes + frame.len();
+    /// Has the answer that is under way take so many bytes more, if the unit has room for them.
+    fn collect(&mut self, frame_len: usize, take: impl FnOnce(&mut Fill)) {
+        let bytes = self.fill_bytes + frame_len;
         let room = bytes <= self.fill_bytes_max;
         if let Some(fill) = self.current_fill() {
             if room {
-                fill.push(frame);
+                take(fill);
                 self.fill_bytes = bytes;
             } else {
                 fill.outgrow();

@@ -225,15 +225,30 @@ impl Fill {
 
     /// Adds one DataRow, CommandComplete or PortalSuspended frame.
     pub fn push(&mut self, frame: &[u8]) {
-        if self.state != State::Collecting {
-            return;
+        if self.has_room(frame.len()) {
+            self.rows += u64::from(frame.first() == Some(&crate::wire::tag::backend::DATA_ROW));
+            self.body.extend_from_slice(frame);
         }
-        if self.body.len() + frame.len() > self.body_bytes_max {
+    }
+
+    /// A DataRow of this length begins, whose bytes come piece by piece ([`Fill::extend`]).
+    pub fn begin_row(&mut self, frame_len: usize) {
+        if self.has_room(frame_len) {
+            self.rows += 1;
+        }
+    }
+
+    pub fn extend(&mut self, piece: &[u8]) {
+        if self.state == State::Collecting {
+            self.body.extend_from_slice(piece);
+        }
+    }
+
+    fn has_room(&mut self, len: usize) -> bool {
+        if self.body.len() + len > self.body_bytes_max {
             self.outgrow();
-            return;
         }
-        self.rows += u64::from(frame.first() == Some(&crate::wire::tag::backend::DATA_ROW));
-        self.body.extend_from_slice(frame);
+        self.state == State::Collecting
     }
 
     /// There is no room for it.

@@ -74,8 +74,8 @@ impl Session {
     ) -> Result<(), Ending> {
         report.bypass = miss.bypass;
         let open = matches!(work, Work::Extended { open: true, .. });
-        if report.cancelled {
-            return self.fail_here(&cancelled(), open).await;
+        if let Some(error) = report.given_up.take() {
+            return self.fail_here(&error, open).await;
         }
         if self.tx.failed_here {
             return self.fail_here(&aborted(), open).await;
@@ -647,6 +647,14 @@ pub(super) fn cancelled() -> ErrorReport {
     ErrorReport::error(
         SqlState::QUERY_CANCELED,
         "canceling statement due to user request",
+    )
+}
+
+/// `statement_timeout`.
+pub(super) fn timed_out() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to statement timeout",
     )
 }
 

@@ -12,7 +12,7 @@ use crate::catalog::Order;
 use crate::insight::Event;
 use crate::metrics::{ErrorOrigin, Outcome, Tier, Timing};
 use crate::sql::{Bypass, Kind};
-use crate::wire::SqlState;
+use crate::wire::{ErrorReport, SqlState};
 
 /// What one unit did.
 pub(super) struct UnitReport {
@@ -34,8 +34,8 @@ pub(super) struct UnitReport {
     pub rows: u64,
     pub bytes: u64,
     pub error: Option<[u8; 5]>,
-    /// The client cancelled before anything was sent.
-    pub cancelled: bool,
+    /// What ended the wait for another's flight: a cancel, or the session's own time limit.
+    pub given_up: Option<ErrorReport>,
     pub shadows: Vec<Shadow>,
     out: BytesMut,
 }
@@ -89,7 +89,7 @@ impl UnitReport {
             bytes: 0,
             error: None,
             too_large: false,
-            cancelled: false,
+            given_up: None,
             shadows: Vec::new(),
             out: BytesMut::new(),
         }

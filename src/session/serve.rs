@@ -2,12 +2,14 @@
 //! BEGIN and its end. Units of the extended protocol are served in [`super::stage`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use super::decide::ReadPlan;
+use super::forward::{cancelled, timed_out};
 use super::rules::Look;
+use super::send::sleep_until;
 use super::state::Pin;
 use super::transaction::Transaction;
 use super::verify::Asked;
@@ -155,11 +157,16 @@ impl Session {
             Flight::Full => None,
             Flight::Follow(follower) => {
                 let waited = Instant::now();
-                let cancelled = self.registration.handle.cancelled.notified();
+                let is_cancelled = self.registration.handle.cancelled.notified();
+                let deadline = self.statement_timeout().map(|timeout| waited + timeout);
                 let entry = tokio::select! {
                     entry = follower.wait(&tags, &plan.terms) => entry,
-                    () = cancelled => {
-                        report.cancelled = true;
+                    () = is_cancelled => {
+                        report.given_up = Some(cancelled());
+                        None
+                    }
+                    () = sleep_until(deadline), if deadline.is_some() => {
+                        report.given_up = Some(timed_out());
                         None
                     }
                 };
@@ -175,6 +182,12 @@ impl Session {
             leader,
             ..Miss::default()
         })
+    }
+
+    /// What the session has set for itself; the server's default is the server's to keep.
+    fn statement_timeout(&self) -> Option<Duration> {
+        let set: u64 = self.settings.get("statement_timeout")?.parse().ok()?;
+        (set > 0).then(|| Duration::from_millis(set))
     }
 
     /// Answers what needs neither cache nor server; false if `kind` is not of that sort now.

@@ -114,6 +114,11 @@ fn who_waits_for_anothers_answer_gets_neither_its_error_nor_its_patience() {
     });
     assert_eq!(reply.expect("a word").error().as_deref(), Some("57014"));
     await_waiting(&house, FOR_A_LOCK, 1);
+    // And one for as long as it has set itself.
+    let mut hasty = house.via();
+    assert_eq!(hasty.query("SET statement_timeout = '200ms'").error(), None);
+    assert_eq!(hasty.query(PART).error().as_deref(), Some("57014"));
+    await_waiting(&house, FOR_A_LOCK, 1);
     // The first one gives up: that is its own error, and the next asks for itself.
     Wire::send_packet(house.pgditto.port, &leader.cancel_packet());
     let error = leader.reply().expect("a word").error();

@@ -434,3 +434,25 @@ fn a_client_that_sends_everything_at_once_gets_every_answer_in_order() {
         assert_eq!(answers(&mut via), answers(&mut direct));
     }
 }
+
+/// Rows that are passed on in pieces, whether the answer has room for them or not.
+#[test]
+fn a_row_of_any_length_is_kept_where_the_entry_has_room() {
+    let house = House::with(SCHEMA, |opts| {
+        opts.set("cache.max_entry_size", "1MB");
+    });
+    let mut pair = house.pair();
+    for count in [1, 3] {
+        let sql = format!(
+            "SELECT id, repeat(name, 30000), price FROM item WHERE id <= {count} ORDER BY id"
+        );
+        pair.miss(&sql);
+        pair.hit(&sql);
+        let whole = Batch::whole(&sql, &[]);
+        assert_eq!(pair.look_batch(&whole), Served::Miss);
+        assert_eq!(pair.look_batch(&whole), Served::Hit);
+    }
+    let long = "SELECT repeat(name, 30000) FROM item ORDER BY id";
+    pair.bypass(long, "too_large");
+    pair.bypass(long, "too_large");
+}
