@@ -774,11 +774,7 @@ fn returning_is_known_column_by_column() {
 
 #[test]
 fn a_constant_of_a_type_that_looks_like_a_column_with_an_alias_is_not_known() {
-    for sql in [
-        "SELECT pg_lsn '0/0'",
-        "SELECT 1 > mood 'ok' FROM t",
-        "SELECT regclass 'item' FROM t",
-    ] {
+    for sql in ["SELECT pg_lsn '0/0'", "SELECT 1 > mood 'ok' FROM t"] {
         assert!(!analyse(sql).complete, "{sql}");
     }
     assert!(complete("SELECT text 'a', mood ok FROM t").complete);
