@@ -283,6 +283,9 @@ fn read_body(function: &Function, index: &Index) -> Node {
         ..Node::default()
     };
     node.outcome.touches |= node.outcome.names && !names_all(&words, index);
+    if words.contains("pg_settings") {
+        node.outcome.effects = node.outcome.effects.union(Effects::SETTINGS);
+    }
     node.outcome.opaque |= words
         .words
         .iter()
@@ -296,6 +299,9 @@ fn read_body(function: &Function, index: &Index) -> Node {
             Named::Relation(oid) => {
                 node.reads.push(oid);
                 node.outcome.sees_text |= views_see_text(oid, index);
+                if index.shows_settings(oid) {
+                    node.outcome.effects = node.outcome.effects.union(Effects::SETTINGS);
+                }
                 called.extend(index.functions_run_by_reading(oid));
                 called.extend(index.column_functions(oid));
             }

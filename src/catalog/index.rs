@@ -230,6 +230,13 @@ impl Index {
             .copied()
     }
 
+    /// It is a view of `pg_settings`, through which settings can be set.
+    pub(crate) fn shows_settings(&self, oid: RelationOid) -> bool {
+        let read = self.reading_closure(oid).into_iter();
+        let mut definitions = read.filter_map(|oid| self.relation(oid)?.definition.as_deref());
+        definitions.any(|definition| definition.contains("pg_settings"))
+    }
+
     /// What names that are no single word may be meant in `body`.
     pub(crate) fn odd_names_in(&self, body: &str) -> impl Iterator<Item = Named> {
         let body = body.to_lowercase();

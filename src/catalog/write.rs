@@ -355,6 +355,8 @@ impl Catalog {
                 shared_catalogue: true,
                 ..Footprint::catalogue()
             };
+            // UPDATE pg_settings is SET.
+            reach.effects = reach.effects.union(Effects::SETTINGS);
             return;
         }
         reach.footprint.merge(&Footprint {
@@ -370,6 +372,11 @@ impl Catalog {
         if self.index.has_rules(oid) {
             reach.everything();
             reach.add(self.outcomes.any());
+            // What its actions call is not read.
+            reach.effects = Effects::ALL;
+        }
+        if self.index.shows_settings(oid) {
+            reach.effects = reach.effects.union(Effects::SETTINGS);
         }
         self.reach_hidden_code(oid, reach);
         if relation.kind == RelationKind::View {

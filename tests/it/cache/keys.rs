@@ -151,7 +151,14 @@ fn a_setting_is_in_the_key_however_it_was_set() {
          CREATE PROCEDURE enters(zone text) LANGUAGE plpgsql AS $$BEGIN PERFORM enter(zone); COMMIT; END$$;
          CREATE TABLE zone (name text);
          CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM enter(NEW.name); RETURN NULL; END$$;
-         CREATE TRIGGER follow AFTER INSERT ON zone FOR EACH ROW EXECUTE FUNCTION follow();"
+         CREATE TRIGGER follow AFTER INSERT ON zone FOR EACH ROW EXECUTE FUNCTION follow();
+         CREATE VIEW mine AS SELECT name, setting FROM pg_settings;
+         CREATE FUNCTION update_own(zone text) RETURNS void LANGUAGE plpgsql AS
+             $$BEGIN UPDATE pg_settings SET setting = zone WHERE name = 'TimeZone'; END$$;
+         CREATE FUNCTION update_mine(zone text) RETURNS void LANGUAGE sql AS
+             $$UPDATE mine SET setting = zone WHERE name = 'TimeZone'$$;
+         CREATE TABLE ruled (name text);
+         CREATE RULE sets AS ON INSERT TO ruled DO ALSO SELECT set_config('TimeZone', NEW.name, false);"
     ));
     let read = "SELECT at FROM k";
     for set in [
@@ -172,8 +179,13 @@ fn a_setting_is_in_the_key_however_it_was_set() {
         "INSERT INTO zone VALUES ('Asia/Tokyo')",
         "WITH n AS (INSERT INTO zone VALUES ('Asia/Tokyo') RETURNING name) SELECT name FROM n",
         "EXPLAIN ANALYZE SELECT enter('Asia/Tokyo')",
+        "UPDATE mine SET setting = 'Asia/Tokyo' WHERE name = 'TimeZone'",
+        "SELECT update_own('Asia/Tokyo')",
+        "SELECT update_mine('Asia/Tokyo')",
+        "INSERT INTO ruled VALUES ('Asia/Tokyo')",
     ] {
         let mut pair = house.pair();
+        // With a picture of the catalogue, so that what is known of it is what decides.
         pair.becomes_hit(read);
         let before = pair.direct.query(read);
         pair.both(set);
