@@ -1,4 +1,4 @@
-//! Statements after which a database or a role is not there any more, or not by its name.
+//! Statements that want nobody in a database, and those that take its name from a role.
 
 use super::cursor::Cursor;
 use super::facts::Kind;
