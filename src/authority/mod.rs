@@ -236,17 +236,17 @@ impl Authority {
     }
 
     /// Sees a transaction to its end whose outcome is unknown: the backend with this pid is terminated,
-    /// unless its commit waits for a standby, and awaited; then `gid`, if it was being prepared; then the marks
+    /// unless its commit waits for a standby, and awaited; then the transactions that were being prepared; then the marks
     /// are settled. To be called before, or soon after, [`Authority::departed`].
-    pub fn resolve_unknown(&self, kept: KeptMark, pid: u32, gid: Option<String>) {
+    pub fn resolve_unknown(&self, kept: KeptMark, pid: u32, gids: Vec<String>) {
         let core = Arc::clone(&self.core);
-        self.core.spawn(core.resolve(kept, pid, gid));
+        self.core.spawn(core.resolve(kept, pid, gids));
     }
 
     /// Keeps the marks of a transaction that was prepared until nobody has it prepared any more.
-    pub fn follow_prepared(&self, kept: KeptMark, gid: String) {
+    pub fn follow_prepared(&self, kept: KeptMark, gids: Vec<String>) {
         let core = Arc::clone(&self.core);
-        self.core.spawn(core.follow_prepared(kept, gid));
+        self.core.spawn(core.follow_prepared(kept, gids));
     }
 
     /// Waits until nothing that we read of the database by ourselves is on its way, for some seconds at most. As long as

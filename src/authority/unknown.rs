@@ -20,7 +20,7 @@ const FIRST_USER_OID: u32 = 16384;
 impl Core {
     /// Sees a lost transaction to its end. It is settled as having happened: a bump
     /// too many costs a few misses.
-    pub(super) async fn resolve(self: Arc<Self>, kept: KeptMark, pid: u32, gid: Option<String>) {
+    pub(super) async fn resolve(self: Arc<Self>, kept: KeptMark, pid: u32, gids: Vec<String>) {
         self.counts.unknown.fetch_add(1, Ordering::Relaxed);
         match self.record.find(pid) {
             // Backends cannot be told apart, and nothing will be served any more.
@@ -34,17 +34,19 @@ impl Core {
             // Whose backend it is nobody knows: it must not be ended, only awaited.
             None => self.wait_until_gone(pid).await,
         }
-        if let Some(gid) = gid {
+        for gid in gids {
             self.wait_until_not_prepared(&gid).await;
         }
         self.settle_kept(kept);
         self.counts.unknown.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Sees a prepared transaction to its end, whoever ends it.
-    pub(super) async fn follow_prepared(self: Arc<Self>, kept: KeptMark, gid: String) {
+    /// Sees prepared transactions to their ends, whoever ends them.
+    pub(super) async fn follow_prepared(self: Arc<Self>, kept: KeptMark, gids: Vec<String>) {
         self.counts.prepared.fetch_add(1, Ordering::Relaxed);
-        self.wait_until_not_prepared(&gid).await;
+        for gid in gids {
+            self.wait_until_not_prepared(&gid).await;
+        }
         self.settle_kept(kept);
         self.counts.prepared.fetch_sub(1, Ordering::Relaxed);
     }
@@ -108,7 +110,7 @@ impl Core {
                 "a prepared transaction is open: what it touched is not cached until it is ended");
             let kept = self.tags.mark(&footprint, self.tags.picture()).keep();
             let core = Arc::clone(self);
-            self.spawn(core.follow_prepared(kept, gid));
+            self.spawn(core.follow_prepared(kept, vec![gid]));
         }
         Ok(())
     }

@@ -119,6 +119,9 @@ impl Effects {
     /// plans of [`REFINT`](super::REFINT).
     pub const PROCESS: Effects = Effects(1 << 10);
 
+    /// Temporary tables that [`Judgement::makes`](super::Judgement::makes) names, and no others.
+    pub const TEMPORARY_TABLE: Effects = Effects(1 << 11);
+
     pub fn without(self, other: Effects) -> Effects {
         Effects(self.0 & !other.0)
     }

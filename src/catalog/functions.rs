@@ -11,7 +11,7 @@ use super::body::Words;
 use super::builtin;
 use super::footprint::{Effects, Footprint};
 use super::index::{Index, Named};
-use super::picture::{FIRST_USER_OID, Function, FunctionOid, Owner, Referred, Volatility};
+use super::picture::{FIRST_USER_OID, Function, FunctionOid, Owner, Referred, TypeOid, Volatility};
 
 /// What running it may come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,6 +85,7 @@ impl Outcome {
 pub(crate) struct Outcomes {
     by_function: HashMap<FunctionOid, Outcome>,
     reads: HashMap<FunctionOid, Vec<RelationOid>>,
+    hidden: Hidden,
     /// Whatever DDL runs unseen.
     event_triggers: Outcome,
     /// Any function at all.
@@ -93,7 +94,8 @@ pub(crate) struct Outcomes {
 
 impl Outcomes {
     pub(crate) fn new(index: &Index) -> Self {
-        let mut graph = Graph::new(index);
+        let hidden = Hidden::new(index);
+        let mut graph = Graph::new(index, &hidden);
         graph.settle();
         let outcome_of = |node: usize| graph.nodes[node].outcome;
         let functions = || index.picture.functions.iter().enumerate();
@@ -111,7 +113,12 @@ impl Outcomes {
                 on_ddl
             },
             any,
+            hidden,
         }
+    }
+
+    pub(crate) fn hidden(&self) -> &Hidden {
+        &self.hidden
     }
 
     /// `of` a function that is not in the picture: below the first user oid it is one of
@@ -147,11 +154,60 @@ impl Outcomes {
     }
 }
 
+/// What PostgreSQL's own functions come to that the expressions of tables, policies and types call, and those that stand
+/// for arguments which are left out.
+#[derive(Debug, Default)]
+pub(crate) struct Hidden(HashMap<Owner, Outcome>);
+
+impl Hidden {
+    fn new(index: &Index) -> Self {
+        let mut hidden = HashMap::new();
+        for (owner, name) in &index.picture.hidden_calls {
+            let known: &mut Outcome = hidden.entry(*owner).or_default();
+            *known = known.union(builtin_outcome(name));
+        }
+        for reference in &index.picture.references {
+            if reference.target == Referred::OperatorClass
+                && let Owner::Type(_) = reference.owner
+            {
+                hidden.insert(reference.owner, Outcome::ANYTHING);
+            }
+        }
+        Self(hidden)
+    }
+
+    pub(crate) fn of(&self, owner: Owner) -> Outcome {
+        self.0.get(&owner).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn of_type(&self, oid: TypeOid, index: &Index) -> Outcome {
+        let parts = index.type_parts(oid).into_iter();
+        parts.fold(Outcome::QUIET, |all, part| {
+            all.union(self.of(Owner::Type(part)))
+        })
+    }
+
+    /// Of reading and writing values of its columns, and of its policies.
+    pub(crate) fn of_relation(&self, oid: RelationOid, index: &Index) -> Outcome {
+        let columns = index.relation(oid).map_or(&[][..], |r| &r.columns);
+        let types = columns
+            .iter()
+            .map(|column| self.of_type(column.type_oid, index));
+        types.fold(self.of(Owner::Policy(oid)), Outcome::union)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Node {
     outcome: Outcome,
     calls: Vec<usize>,
     reads: Vec<RelationOid>,
+}
+
+impl Node {
+    fn add(&mut self, outcome: Outcome) {
+        self.outcome = self.outcome.union(outcome);
+    }
 }
 
 struct Graph {
@@ -163,14 +219,14 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(index: &Index) -> Self {
+    fn new(index: &Index, unseen: &Hidden) -> Self {
         let picture = &index.picture;
         let hidden = picture.functions.len();
         let event_triggers = hidden + 1;
         let mut nodes: Vec<Node> = picture
             .functions
             .iter()
-            .map(|f| read_function(f, index))
+            .map(|f| read_function(f, index, unseen))
             .collect();
         nodes.extend([Node::default(), Node::default()]);
 
@@ -190,8 +246,21 @@ impl Graph {
             nodes[owner]
                 .calls
                 .extend(index.places(index.functions_behind(reference.target)));
-            if let Referred::Relation(relation) = reference.target {
-                nodes[owner].reads.push(relation);
+            match reference.target {
+                Referred::Relation(relation) => nodes[owner].reads.push(relation),
+                Referred::Type(oid) => nodes[owner].add(unseen.of_type(oid, index)),
+                _ => {}
+            }
+        }
+        for (owner, &outcome) in &unseen.0 {
+            match *owner {
+                Owner::Function(oid) => {
+                    let place = index.function_place(oid);
+                    place
+                        .into_iter()
+                        .for_each(|place| nodes[place].add(outcome));
+                }
+                _ => nodes[hidden].add(outcome),
             }
         }
         nodes[hidden]
@@ -254,8 +323,8 @@ fn quiet_by_origin(function: &Function) -> bool {
     }
 }
 
-fn read_function(function: &Function, index: &Index) -> Node {
-    let mut node = read_body(function, index);
+fn read_function(function: &Function, index: &Index, unseen: &Hidden) -> Node {
+    let mut node = read_body(function, index, unseen);
     // All other languages are libraries themselves.
     node.outcome.loads |= !matches!(function.language.as_str(), "sql" | "internal");
     if function.extension.is_some() && builtin::keeps_process_state(&function.name) {
@@ -264,7 +333,7 @@ fn read_function(function: &Function, index: &Index) -> Node {
     node
 }
 
-fn read_body(function: &Function, index: &Index) -> Node {
+fn read_body(function: &Function, index: &Index, unseen: &Hidden) -> Node {
     if quiet_by_origin(function) {
         return Node::default();
     }
@@ -295,10 +364,16 @@ fn read_body(function: &Function, index: &Index) -> Node {
     for named in by_word.chain(index.odd_names_in(&function.body)) {
         match named {
             Named::Function(oid) => called.push(oid),
-            Named::Type(oid) => called.extend(index.type_functions(oid)),
+            Named::Type(oid) => {
+                node.add(unseen.of_type(oid, index));
+                called.extend(index.type_functions(oid));
+            }
             Named::Relation(oid) => {
                 node.reads.push(oid);
                 node.outcome.sees_text |= views_see_text(oid, index);
+                for read in index.reading_closure(oid) {
+                    node.add(unseen.of_relation(read, index));
+                }
                 if index.shows_settings(oid) {
                     node.outcome.effects = node.outcome.effects.union(Effects::SETTINGS);
                 }
@@ -432,14 +507,11 @@ fn words_effects(words: &Words) -> Effects {
             effects = effects.union(effect);
         }
     };
-    let sets = words.words.iter().enumerate().any(|(i, word)| {
-        let local = words
-            .words
-            .get(i + 1)
-            .is_some_and(|next| next.text == "local");
-        word.starts && word.text == "set" && !local
-    });
-    add(sets || words.begins("reset"), Effects::SETTINGS);
+    // SET LOCAL too: what comes after it in the same transaction meets it.
+    add(
+        words.begins("set") || words.begins("reset"),
+        Effects::SETTINGS,
+    );
     add(words.begins("discard"), Effects::ALL);
     add(
         words.begins("listen") || words.begins("unlisten"),

@@ -337,6 +337,11 @@ impl Index {
                 continue;
             };
             let mut found = vec![user_type.base];
+            for target in self.references(Owner::Type(part)) {
+                if let Referred::Type(used) = target {
+                    found.push(*used);
+                }
+            }
             if user_type.kind == TypeKind::Composite
                 && let Some(relation) = self.relation(user_type.relation)
             {

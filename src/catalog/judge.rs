@@ -3,7 +3,7 @@
 use super::Catalog;
 use super::footprint::{Effects, Footprint};
 use super::keys::WritePlan;
-use super::names::NameScope;
+use super::names::{NameScope, OwnTable};
 use super::read::ReadFacts;
 use super::write::Reach;
 use crate::sql::{Bypass, Facts, Kind};
@@ -20,6 +20,8 @@ pub struct Judgement {
     pub effects: Effects,
     /// It may load a library into the process that runs it.
     pub loads: bool,
+    /// With [`Effects::TEMPORARY_TABLE`].
+    pub makes: Option<OwnTable>,
 }
 
 impl Catalog {
@@ -47,6 +49,7 @@ impl Catalog {
             narrow,
             effects,
             loads,
+            makes: self.own_table(facts, scope),
         }
     }
 
@@ -86,6 +89,11 @@ impl Catalog {
             Kind::RefreshMaterializedView => self.reach_refresh(facts, scope),
             Kind::Maintenance => self.reach_maintenance(facts, scope),
             Kind::TemporaryDdl => self.reach_temporary_ddl(facts, scope),
+            Kind::Ddl if self.drops_own(facts, scope) => {
+                let mut reach = Reach::default();
+                reach.add(self.outcomes.event_triggers());
+                reach
+            }
             Kind::Ddl => self.reach_ddl(facts, scope),
             Kind::Call => self.reach_call(facts, scope),
             Kind::Execute { .. } => {
@@ -131,7 +139,10 @@ impl Catalog {
         } else {
             reach.add(self.outcomes.any());
         }
-        reach.effects = reach.effects.union(Effects::TEMPORARY);
+        reach.effects = reach.effects.union(match self.own_table(facts, scope) {
+            Some(_) => Effects::TEMPORARY_TABLE,
+            None => Effects::TEMPORARY,
+        });
         reach
     }
 

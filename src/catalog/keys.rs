@@ -202,7 +202,7 @@ impl Catalog {
         oid: RelationOid,
     ) -> Option<WritePlan> {
         let relation = self.keyed_table(oid)?;
-        if scope.temporary_objects
+        if !scope.temporaries.is_none()
             || self.index.has_rules(oid)
             || self.index.has_early_triggers(oid)
         {

@@ -1,6 +1,6 @@
 //! Reads a picture over one connection.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
@@ -11,6 +11,7 @@ use super::picture::{
 };
 use super::region::{ColumnNumber, Columns};
 use super::roles::Role;
+use super::settings::EXPRESSIONS_THAT_SET;
 use super::{Catalog, CatalogVersion, queries};
 use crate::sql;
 
@@ -99,8 +100,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         schemas,
         roles,
         relations,
-        serials,
-        current_values,
+        hidden_calls,
         inheritance,
         foreign_keys,
         triggers,
@@ -119,6 +119,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         ended,
         defining,
         definitions,
+        setting_code,
         defined,
     ) = tokio::join!(
         biased;
@@ -126,8 +127,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         query(queries::SCHEMAS),
         query(queries::ROLES),
         query(queries::RELATIONS),
-        query(queries::SERIALS),
-        query(queries::CURRENT_VALUES),
+        query(queries::HIDDEN_CALLS),
         query(queries::INHERITANCE),
         query(queries::FOREIGN_KEYS),
         query(queries::TRIGGERS),
@@ -146,6 +146,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         client.batch_execute("COMMIT"),
         client.batch_execute(queries::BEGIN_DEFINITIONS),
         query(queries::DEFINITIONS),
+        query(EXPRESSIONS_THAT_SET),
         client.batch_execute("COMMIT"),
     );
     begun?;
@@ -153,13 +154,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
     let mut definitions = Definitions::read(definitions)?;
     // First of all: what comes behind it in a transaction that failed only says that it did.
     let mut relations: Vec<Relation> = rows(relations, relation)?.into_iter().flatten().collect();
-    let serials: HashSet<u32> = rows(serials, |row| row.try_get(0))?.into_iter().collect();
-    let current_values: HashSet<u32> = rows(current_values, |row| row.try_get(0))?
-        .into_iter()
-        .collect();
     for relation in &mut relations {
-        relation.draws_sequence |= serials.contains(&relation.oid);
-        relation.reads_sequence = current_values.contains(&relation.oid);
         relation.definition = definitions.views.remove(&relation.oid);
         if let Some(policies) = &mut relation.policies {
             // Without its text it is a statement that nobody understands.
@@ -177,9 +172,10 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         }
     }
     let operators = rows(operators, operator)?;
-    let texts: Vec<(bool, bool, bool)> = rows(texts, |row| {
-        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+    let ordered_by_users: Vec<(u32, Vec<u32>)> = rows(ordered_by_users, |row| {
+        Ok((row.try_get(0)?, row.try_get(1)?))
     })?;
+    let texts: Vec<(bool, bool)> = rows(texts, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
     let picture = Picture {
         schemas: rows(schemas, schema)?,
         roles: rows(roles, |row| {
@@ -207,14 +203,26 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         builtins: with_extract(rows(builtins, builtin)?),
         compared_by_users: compared_by_users(&operators),
         operators,
-        is_utf8: texts.iter().any(|(utf8, ..)| *utf8),
-        has_nondeterministic_collations: texts.iter().any(|(_, any, _)| *any),
-        texts_are_seen: texts.is_empty() || texts.iter().any(|(.., seen)| *seen),
+        is_utf8: texts.iter().any(|(utf8, _)| *utf8),
+        has_nondeterministic_collations: texts.iter().any(|(_, any)| *any),
         casts: rows(casts, cast)?,
         builtin_types: rows(builtin_types, |row| row.try_get(0))?,
         types: rows(types, user_type)?,
         references: rows(references, reference)?.into_iter().flatten().collect(),
-        ordered_by_users: rows(ordered_by_users, |row| row.try_get(0))?,
+        setting_code: rows(setting_code, |row| row.try_get::<_, Option<_>>(0))?
+            .into_iter()
+            .flatten()
+            .collect(),
+        hidden_calls: rows(hidden_calls, hidden_call)?
+            .into_iter()
+            .flatten()
+            .collect(),
+        ordering_functions: ordered_by_users
+            .iter()
+            .flat_map(|(_, by)| by)
+            .copied()
+            .collect(),
+        ordered_by_users: ordered_by_users.into_iter().map(|(of, _)| of).collect(),
     };
     ended?;
     defined?;
@@ -294,8 +302,7 @@ fn relation(row: &Row) -> Outcome<Option<Relation>> {
         columns: columns.collect(),
         keys: Vec::new(),
         referencing: Columns::new(),
-        draws_sequence: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
-        reads_sequence: false,
+        has_identity: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
         definition: None,
         policies: row.try_get::<_, bool>(5)?.then(String::new),
     }))
@@ -441,16 +448,8 @@ fn user_type(row: &Row) -> Outcome<UserType> {
 }
 
 fn reference(row: &Row) -> Outcome<Option<Reference>> {
-    let oid: u32 = row.try_get(1)?;
-    let owner = match row.try_get(0)? {
-        "w" => Owner::Write(oid),
-        "i" => Owner::Index(oid),
-        "p" => Owner::Policy(oid),
-        "v" => Owner::View(oid),
-        "m" => Owner::Refresh(oid),
-        "f" => Owner::Function(oid),
-        "t" => Owner::Type(oid),
-        _ => return Ok(None),
+    let Some(owner) = owner(row)? else {
+        return Ok(None);
     };
     let oid: u32 = row.try_get(3)?;
     let target = match row.try_get(2)? {
@@ -461,4 +460,23 @@ fn reference(row: &Row) -> Outcome<Option<Reference>> {
         _ => Referred::Relation(oid),
     };
     Ok(Some(Reference { owner, target }))
+}
+
+fn hidden_call(row: &Row) -> Outcome<Option<(Owner, String)>> {
+    let name = row.try_get(2)?;
+    Ok(owner(row)?.map(|owner| (owner, name)))
+}
+
+fn owner(row: &Row) -> Outcome<Option<Owner>> {
+    let oid: u32 = row.try_get(1)?;
+    Ok(Some(match row.try_get(0)? {
+        "w" => Owner::Write(oid),
+        "i" => Owner::Index(oid),
+        "p" => Owner::Policy(oid),
+        "v" => Owner::View(oid),
+        "m" => Owner::Refresh(oid),
+        "f" => Owner::Function(oid),
+        "t" => Owner::Type(oid),
+        _ => return Ok(None),
+    }))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Catalog;
-use super::footprint::Footprint;
+use super::footprint::{Effects, Footprint};
 use super::names::NameScope;
 use super::picture::Owner;
 use super::write::{Ops, Reach};
@@ -22,8 +22,13 @@ impl Catalog {
                 self.reach_references(reference.owner, &mut reach);
             }
         }
+        self.reach_types(&mut reach);
         if !facts.complete {
             reach.add(self.outcomes.any());
+            if !scope.temporaries.is_none() {
+                // An index of a temporary table may call anything from now on.
+                reach.effects = reach.effects.union(Effects::TEMPORARY);
+            }
         }
         self.reach_code(facts, scope, &mut reach);
         if self.calls_users(facts) {

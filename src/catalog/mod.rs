@@ -21,6 +21,7 @@ mod load;
 mod maintain;
 mod names;
 mod order;
+mod own_tables;
 mod picture;
 mod places;
 mod queries;
@@ -50,14 +51,14 @@ pub use footprint::{Effects, Footprint, RelationOid};
 pub use judge::Judgement;
 pub use keys::{ReadPlan, WritePlan};
 pub use load::{CatalogError, Loader};
-pub use names::NameScope;
+pub use names::{NameScope, OwnTable, Temporaries};
 pub use order::Order;
 pub use picture::{Column, Relation, RelationKind};
 pub use read::ReadFacts;
 pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Learned, Region, Values};
 pub use returned::{Returnable, Returned};
 pub use roles::Roles;
-pub use settings::SettingNames;
+pub use settings::{SETTING_CODE, SettingNames};
 pub use value::Given;
 
 /// A hash of the watched catalogues: equal versions, equal pictures.
@@ -130,8 +131,14 @@ impl Catalog {
             hazard: None,
             settings: SettingNames::default(),
         };
-        for function in &catalog.index.picture.functions {
-            catalog.settings.add(&function.body);
+        let picture = &catalog.index.picture;
+        let bodies = picture.functions.iter().map(|f| &f.body);
+        let queries = picture
+            .relations
+            .iter()
+            .filter_map(|r| r.definition.as_ref());
+        for text in bodies.chain(queries).chain(&picture.setting_code) {
+            catalog.settings.add(text);
         }
         catalog.hazard = catalog.find_hazard();
         catalog.read_all_hidden(analyse);

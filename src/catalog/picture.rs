@@ -65,10 +65,8 @@ pub struct Relation {
     pub(crate) keys: Vec<Columns>,
     /// The columns of its foreign keys, in the same way.
     pub(crate) referencing: Columns,
-    /// Some column's default draws from a sequence (serial or identity).
-    pub draws_sequence: bool,
-    /// Some column's default or check reads what was drawn (`currval`, `lastval`).
-    pub reads_sequence: bool,
+    /// A column draws from a sequence of its own without an expression that says so.
+    pub has_identity: bool,
     /// The text of a view or materialised view, with every name outside pg_catalog qualified.
     pub(crate) definition: Option<String>,
     /// Where row-level security is enabled or forced: a query with the conditions of all policies that
@@ -297,16 +295,20 @@ pub(crate) struct Picture {
     pub casts: Vec<Cast>,
     pub types: Vec<UserType>,
     pub references: Vec<Reference>,
+    /// PostgreSQL's own functions, which `pg_depend` leaves out: names of those that expressions of the owner call.
+    pub hidden_calls: Vec<(Owner, String)>,
+    /// Expressions that set settings.
+    pub setting_code: Vec<String>,
     /// Types with a user's `=` on either side.
     pub compared_by_users: Vec<TypeOid>,
     /// The database's encoding is UTF-8.
     pub is_utf8: bool,
     /// There is a collation that calls texts of different bytes equal.
     pub has_nondeterministic_collations: bool,
-    /// Some default, check or condition of a trigger looks at the texts of statements.
-    pub texts_are_seen: bool,
     /// Types with an operator class of a user's own.
     pub ordered_by_users: Vec<TypeOid>,
+    /// The users' functions that these call.
+    pub ordering_functions: Vec<FunctionOid>,
     /// Functions that DDL runs.
     pub event_triggers: Vec<FunctionOid>,
 }

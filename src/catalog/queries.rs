@@ -139,20 +139,27 @@ LEFT JOIN (
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND c.relpersistence <> 't'
   AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast%'";
 
-/// Relations with a column whose ordinary default draws from a sequence (`serial`).
-pub(super) const SERIALS: &str = r"
-SELECT DISTINCT d.adrelid
-FROM pg_catalog.pg_attrdef d
-JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND p.objid = d.oid
-    AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-JOIN pg_catalog.pg_sequence s ON s.seqrelid = p.refobjid";
-
-/// Relations with a default or check that calls `currval` or `lastval`, by the numbers that these have everywhere.
-/// `pg_depend` does not know of built-in functions.
-pub(super) const CURRENT_VALUES: &str = r"
-SELECT adrelid FROM pg_catalog.pg_attrdef WHERE adbin::text ~ ':funcid (1575|2559) '
-UNION
-SELECT conrelid FROM pg_catalog.pg_constraint WHERE contype = 'c' AND conrelid <> 0 AND conbin::text ~ ':funcid (1575|2559) '";
+/// PostgreSQL's own functions that expressions call which run unseen: (sort as in [`REFERENCES`], owner, name). `pg_depend`
+/// does not know of them.
+pub(super) const HIDDEN_CALLS: &str = r"
+SELECT DISTINCT e.sort, e.owner, p.proname::text
+FROM (
+    SELECT 'w' AS sort, adrelid AS owner, adbin::text AS tree FROM pg_catalog.pg_attrdef
+    UNION ALL
+    SELECT CASE WHEN contypid <> 0 THEN 't' ELSE 'w' END, COALESCE(NULLIF(contypid, 0), conrelid), conbin::text
+        FROM pg_catalog.pg_constraint WHERE conbin IS NOT NULL AND oid >= 16384
+    UNION ALL
+    SELECT 't', oid, typdefaultbin::text FROM pg_catalog.pg_type WHERE typdefaultbin IS NOT NULL AND oid >= 16384
+    UNION ALL
+    SELECT 'w', tgrelid, tgqual::text FROM pg_catalog.pg_trigger WHERE tgqual IS NOT NULL
+    UNION ALL
+    SELECT 'f', oid, proargdefaults::text FROM pg_catalog.pg_proc WHERE proargdefaults IS NOT NULL AND oid >= 16384
+    UNION ALL
+    SELECT 'p', polrelid, pg_catalog.concat(polqual::text, polwithcheck::text) FROM pg_catalog.pg_policy
+) e
+CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':funcid (\d+) ', 'g') AS called
+JOIN pg_catalog.pg_proc p ON p.oid = called[1]::pg_catalog.oid
+WHERE p.oid < 16384";
 
 /// Columns of unique and foreign keys: (relation, columns, sort), primary keys first.
 pub(super) const KEYS: &str = r"
@@ -164,14 +171,9 @@ UNION ALL
 SELECT c.conrelid, c.conkey, 'c' FROM pg_catalog.pg_constraint c WHERE c.contype = 'f'
 ORDER BY 3, 2";
 
-/// One row: the database's encoding is UTF-8; some collation is not deterministic; some default, check or condition of
-/// a trigger calls `current_query`, `pg_stat_get_backend_activity`, `pg_stat_get_activity`, `pg_prepared_statement` or
-/// `pg_cursor`, by the numbers that these have everywhere.
+/// One row: the database's encoding is UTF-8; some collation is not deterministic.
 pub(super) const TEXTS: &str = r"
-SELECT d.encoding = 6, EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic),
-       EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE adbin::text ~ ':funcid (817|1940|2022|2510|2511) ')
-       OR EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conbin::text ~ ':funcid (817|1940|2022|2510|2511) ')
-       OR EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgqual::text ~ ':funcid (817|1940|2022|2510|2511) ')
+SELECT d.encoding = 6, EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)
 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
 pub(super) const INHERITANCE: &str = r"
@@ -326,7 +328,6 @@ WITH d AS MATERIALIZED (
     UNION ALL
     SELECT 't', d.objid, d.refclassid, d.refobjid FROM d
         WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-          AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
 )
 SELECT DISTINCT o.sort, o.owner,
     CASE o.refclassid WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN 'f'
@@ -341,9 +342,15 @@ WHERE o.owner <> o.refobjid
       SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_opclass'::pg_catalog.regclass
         AND e.objid = o.refobjid AND e.deptype = 'e'))";
 
-/// Types that a user taught PostgreSQL to compare.
+/// Types that a user taught PostgreSQL to compare, and the users' functions by which it does.
 pub(super) const ORDERED_BY_USERS: &str = r"
-SELECT DISTINCT c.opcintype FROM pg_catalog.pg_opclass c
+SELECT c.opcintype, ARRAY(
+    SELECT a.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc a
+    WHERE a.amprocfamily = c.opcfamily AND a.amproc::pg_catalog.oid >= 16384
+    UNION
+    SELECT o.oprcode::pg_catalog.oid FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+    WHERE m.amopfamily = c.opcfamily AND o.oprcode::pg_catalog.oid >= 16384)
+FROM pg_catalog.pg_opclass c
 WHERE c.oid >= 16384 AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_opclass'::pg_catalog.regclass
       AND e.objid = c.oid AND e.deptype = 'e')";

@@ -64,7 +64,7 @@ impl Catalog {
         if facts.kind != Kind::Select {
             return Err(Bypass::NotSelect);
         }
-        if scope.temporary_objects && !(facts.relations.is_empty() && facts.types.is_empty()) {
+        if !scope.temporaries.is_none() && !(facts.relations.is_empty() && facts.types.is_empty()) {
             // Also a qualified name may have a temporary child.
             return Err(Bypass::TemporaryRelation);
         }
@@ -141,7 +141,7 @@ impl Catalog {
                         self.read_relation(oid, used.only, closure)?;
                     }
                 }
-                Meaning::Temporary => return Err(Bypass::TemporaryRelation),
+                Meaning::Temporary | Meaning::Own(_) => return Err(Bypass::TemporaryRelation),
                 Meaning::Unknown if is_defined(facts, &used.name) => {}
                 Meaning::Unknown if used.name.schema.as_deref().is_some_and(is_system_schema) => {
                     return Err(Bypass::SystemCatalog);

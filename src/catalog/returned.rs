@@ -157,7 +157,6 @@ impl Catalog {
             || !reach.followed.is_empty()
             || !reach.effects.without(sequences).is_empty()
             || reach.sees_text
-            || self.index.picture.texts_are_seen
         {
             return None;
         }

@@ -14,6 +14,40 @@ pub struct SettingNames {
     pub unnamed: bool,
 }
 
+/// The expressions that call `set_config` (2078), as text; every name is qualified.
+macro_rules! expressions_that_set {
+    () => {
+        "SELECT pg_catalog.pg_get_expr(adbin, adrelid) FROM pg_catalog.pg_attrdef \
+            WHERE adbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+        UNION ALL SELECT pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint \
+            WHERE conbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+        UNION ALL SELECT pg_catalog.pg_get_triggerdef(oid) FROM pg_catalog.pg_trigger \
+            WHERE tgqual::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+        UNION ALL SELECT pg_catalog.pg_get_function_arguments(oid) FROM pg_catalog.pg_proc \
+            WHERE proargdefaults::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+        UNION ALL SELECT typdefault FROM pg_catalog.pg_type \
+            WHERE typdefaultbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+        UNION ALL SELECT pg_catalog.concat(pg_catalog.pg_get_expr(polqual, polrelid), ' ', pg_catalog.pg_get_expr(polwithcheck, polrelid)) \
+            FROM pg_catalog.pg_policy \
+            WHERE pg_catalog.concat(polqual::pg_catalog.text, polwithcheck::pg_catalog.text) OPERATOR(pg_catalog.~) ':funcid 2078 '"
+    };
+}
+
+pub(super) const EXPRESSIONS_THAT_SET: &str = expressions_that_set!();
+
+/// All code of users, from the server itself. It waits for whoever has locked what a rule or view names.
+pub const SETTING_CODE: &str = concat!(
+    "SELECT prosrc FROM pg_catalog.pg_proc \
+        WHERE oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND prosrc OPERATOR(pg_catalog.~*) 'set' \
+    UNION ALL SELECT pg_catalog.pg_get_functiondef(oid) FROM pg_catalog.pg_proc p \
+        WHERE oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND prosrc OPERATOR(pg_catalog.=) '' \
+            AND p::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+    UNION ALL SELECT pg_catalog.pg_get_ruledef(oid) FROM pg_catalog.pg_rewrite \
+        WHERE oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND ev_action::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+    UNION ALL ",
+    expressions_that_set!()
+);
+
 impl SettingNames {
     /// Adds what stands in `code`. Constants and comments count as code, too: one name too
     /// many costs a question.

@@ -262,9 +262,10 @@ fn of_binary(value: &[u8], key: KeyType, role: Role, utf8: bool) -> Option<u64> 
     }
 }
 
-/// It is the same number in every type that compares with an integer: float4 tells no more of them apart.
+/// It is the same number in every type that compares with an integer: float4 tells no more of them apart, and `oid` has
+/// none below zero.
 fn value_of_all_numbers(value: i64) -> bool {
-    value.unsigned_abs() < 1 << 24
+    (0..1 << 24).contains(&value)
 }
 
 /// Of the array types of those that [`declares`] knows.
@@ -494,9 +495,11 @@ mod tests {
             };
             assert_eq!(hash(b"7", &[], KeyType::Integer), Some(integer(7)));
             assert_eq!(
-                hash(b"-16777215", &[], KeyType::Integer),
-                Some(integer(-16_777_215))
+                hash(b"16777215", &[], KeyType::Integer),
+                Some(integer(16_777_215))
             );
+            // 4294967295 as a value of the type `oid`.
+            assert_eq!(hash(b"-1", &[], KeyType::Integer), None);
             assert_eq!(hash(b"16777216", &[], KeyType::Integer), None);
             assert_eq!(hash(b"7.0", &[], KeyType::Integer), None);
             assert_eq!(hash(&[0, 0, 0, 7], &[1], KeyType::Integer), None);

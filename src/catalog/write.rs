@@ -7,8 +7,8 @@ use super::builtin;
 use super::footprint::{Effects, Footprint};
 use super::functions::{self, Outcome};
 use super::keys::WritePlan;
-use super::names::{Meaning, NameScope};
-use super::picture::{FkAction, FunctionOid, Owner, Referred, RelationKind};
+use super::names::{Meaning, NameScope, Temporaries};
+use super::picture::{FkAction, FunctionOid, Owner, Referred, RelationKind, TypeOid};
 use super::{Catalog, RelationOid};
 use crate::sql::{Access, Facts, FunctionUse, Kind};
 
@@ -133,6 +133,12 @@ impl Catalog {
                     oids.iter()
                         .for_each(|&oid| self.touch(oid, ops, &mut seen, &mut reach));
                 }
+                Meaning::Own(table) => {
+                    self.reach_own(&table, &mut reach);
+                    for oid in self.candidates(&used.name, scope) {
+                        self.touch(oid, ops, &mut seen, &mut reach);
+                    }
+                }
                 Meaning::Temporary if used.name.schema.is_some() => {
                     // A temporary view or trigger may lead anywhere.
                     reach.everything();
@@ -175,7 +181,7 @@ impl Catalog {
             }
             let named = self.outcomes.named(function);
             // A temporary view may have the name of a table, and lead anywhere.
-            if named.is_empty() || scope.temporary_objects {
+            if named.is_empty() || scope.temporaries == Temporaries::Any {
                 reach.everything();
                 reach.add(self.outcomes.any());
             }
@@ -223,6 +229,7 @@ impl Catalog {
         for operator in super::IMPLICIT_OPERATORS {
             self.reach_functions(self.index.operator_functions(operator).to_vec(), reach);
         }
+        self.reach_ordering(reach);
         for cast in &self.index.picture.casts {
             self.reach_functions(vec![cast.function], reach);
         }
@@ -235,9 +242,13 @@ impl Catalog {
                 .trim();
             for name in [exact, exact.trim_start_matches('_')] {
                 for user_type in self.index.types_called(name) {
-                    self.reach_functions(self.index.type_functions(user_type.oid), reach);
+                    self.reach_type(user_type.oid, reach);
                 }
             }
+        }
+        if !facts.types.is_empty() && !scope.temporaries.is_none() {
+            // It may be the row type of a temporary table.
+            self.reach_types(reach);
         }
         for column in facts
             .columns
@@ -255,9 +266,10 @@ impl Catalog {
         }
     }
 
-    /// Built-ins that views call by their text.
+    /// Built-ins that views call by their text, and policies by their expressions.
     fn reach_views(&self, oid: RelationOid, reach: &mut Reach) {
         for relation in self.index.reading_closure(oid) {
+            reach.add(self.outcomes.hidden().of(Owner::Policy(relation)));
             let is_view = self
                 .index
                 .relation(relation)
@@ -271,8 +283,19 @@ impl Catalog {
     /// What any literal may run, by its type.
     pub(super) fn reach_types(&self, reach: &mut Reach) {
         for user_type in &self.index.picture.types {
-            self.reach_functions(self.index.type_functions(user_type.oid), reach);
+            self.reach_type(user_type.oid, reach);
         }
+        self.reach_ordering(reach);
+    }
+
+    /// Whatever sorts, groups or compares rows may call what users taught PostgreSQL to order by.
+    fn reach_ordering(&self, reach: &mut Reach) {
+        self.reach_functions(self.index.picture.ordering_functions.clone(), reach);
+    }
+
+    fn reach_type(&self, oid: TypeOid, reach: &mut Reach) {
+        self.reach_functions(self.index.type_functions(oid), reach);
+        reach.add(self.outcomes.hidden().of_type(oid, &self.index));
     }
 
     fn reach_functions(&self, functions: Vec<u32>, reach: &mut Reach) {
@@ -327,7 +350,7 @@ impl Catalog {
         }
         for user_type in self.index.types_called(name) {
             known = true;
-            self.reach_functions(self.index.type_functions(user_type.oid), reach);
+            self.reach_type(user_type.oid, reach);
         }
         if !known {
             // Newer than the picture, perhaps.
@@ -363,11 +386,8 @@ impl Catalog {
             relations: [oid].into_iter().collect(),
             ..Footprint::nothing()
         });
-        if relation.draws_sequence && !ops.truncate {
+        if relation.has_identity && !ops.truncate {
             reach.effects = reach.effects.union(Effects::SEQUENCE);
-        }
-        if relation.reads_sequence && !ops.truncate {
-            reach.effects = reach.effects.union(Effects::SEQUENCE_READ);
         }
         if self.index.has_rules(oid) {
             reach.everything();
@@ -430,7 +450,10 @@ impl Catalog {
     /// PostgreSQL 15 the copies of their triggers are marked as internal.
     fn reach_hidden_code(&self, oid: RelationOid, reach: &mut Reach) {
         self.reach_functions(self.index.column_functions(oid), reach);
+        reach.add(self.outcomes.hidden().of_relation(oid, &self.index));
         for relation in self.index.ancestry(oid) {
+            reach.add(self.outcomes.hidden().of(Owner::Write(relation)));
+            reach.add(self.outcomes.hidden().of(Owner::Policy(relation)));
             let triggers = self.index.triggers(relation);
             self.reach_functions(triggers.to_vec(), reach);
             if triggers.iter().any(|&oid| self.index.is_refint(oid)) {

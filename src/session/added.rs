@@ -117,6 +117,7 @@ impl Session {
     fn may_add(&self) -> bool {
         let unseen = Effects::SETTINGS
             .union(Effects::TEMPORARY)
+            .union(Effects::TEMPORARY_TABLE)
             .union(Effects::LOAD);
         self.config.cache.learn_keys
             && self.config.cache.mode != CacheMode::Off

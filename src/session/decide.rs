@@ -14,8 +14,8 @@ use super::statements::Statement;
 use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{
-    Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, Order, ReadFacts, Returned,
-    keeps_process_state,
+    Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, NameScope, Order, OwnTable,
+    ReadFacts, Returned, keeps_process_state,
 };
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
@@ -29,6 +29,8 @@ pub struct Meaning {
     pub catalogue: u64,
     pub footprint: Footprint,
     pub effects: Effects,
+    /// [`Judgement::makes`] of its statements.
+    pub makes: Vec<OwnTable>,
     /// It may load a library into the process that runs it.
     pub loads: bool,
     /// It takes locks that later reads rely on.
@@ -77,32 +79,39 @@ impl Session {
             catalogue: catalog.as_ref().map_or(0, |catalog| catalog.version.0),
             footprint: Footprint::nothing(),
             effects: Effects::NONE,
+            makes: Vec::new(),
             loads: false,
             locks: false,
             may_commit_inside: analysis.may_commit_inside(),
             returned: None,
             single: None,
         };
+        let anywhere = self.path_is_uncertain(analysis).then(|| NameScope {
+            anywhere: true,
+            ..self.scope.names.clone()
+        });
+        let names = anywhere.as_ref().unwrap_or(&self.scope.names);
         for (statement_index, facts) in analysis.statements.iter().enumerate() {
             let judgement = match &catalog {
                 None => Arc::new(judge_blindly(facts)),
                 Some(catalog) if facts.literal_dependent || !analysis.understood => {
-                    Arc::new(catalog.judge(facts, &self.scope.names))
+                    Arc::new(catalog.judge(facts, names))
                 }
                 Some(catalog) => {
                     let key = JudgementKey {
                         shape: analysis.shape,
                         statement_index,
                         catalog: catalog.version,
-                        scope: self.scope.digest,
+                        scope: self.scope.digest ^ u64::from(anywhere.is_some()),
                     };
                     self.database
                         .judgements
-                        .get_with(key, || Arc::new(catalog.judge(facts, &self.scope.names)))
+                        .get_with(key, || Arc::new(catalog.judge(facts, names)))
                 }
             };
             meaning.footprint.merge(&judgement.footprint);
             meaning.effects = meaning.effects.union(judgement.effects);
+            meaning.makes.extend(judgement.makes.clone());
             meaning.loads |= judgement.loads;
             meaning.locks |= facts.locks || takes_advisory_lock(facts);
             if facts.kind == Kind::Fetch {
@@ -112,14 +121,22 @@ impl Session {
                 meaning.single = Some(judgement);
             }
         }
-        // A temporary view of this transaction may have the name of what is written to, and lead anywhere.
-        let made_temporary = self.effects.contains(Effects::TEMPORARY)
-            || analysis.statements.len() > 1 && meaning.effects.contains(Effects::TEMPORARY);
+        // A temporary view of the same string may have the name of what is written to, and lead anywhere.
+        let made_temporary =
+            analysis.statements.len() > 1 && meaning.effects.contains(Effects::TEMPORARY);
         if (self.has_old_defaults() || made_temporary) && !meaning.footprint.is_nothing() {
             // Its names may have been looked up in the wrong path.
             meaning.footprint.merge(&Footprint::everything());
         }
         meaning
+    }
+
+    /// What was sent before in the same transaction, or in the same string, may have changed the path or the role.
+    fn path_is_uncertain(&self, analysis: &Analysis) -> bool {
+        self.tx.local_settings
+            || self.effects.intersects(Effects::SETTINGS)
+            || analysis.statements.len() > 1
+            || self.pins.contains(&Pin::SessionAuthorization)
     }
 
     /// FETCH and MOVE run what is bound to the portal that they name, if it has not run yet.
@@ -521,6 +538,7 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         read: Err(Bypass::CatalogStale),
         footprint,
         narrow: None,
+        makes: None,
         loads: effects.contains(Effects::ALL) && !runs_no_code(facts),
         effects: match tells_backend {
             true => effects.union(Effects::BACKEND_TOLD),

@@ -12,7 +12,7 @@ use super::send::{Unsent, sleep_until};
 use super::serve::Miss;
 use super::state::Pin;
 use super::{Ending, Session, UnitReport, shut_down};
-use crate::catalog::Effects;
+use crate::catalog::{Effects, Temporaries};
 use crate::metrics::ErrorOrigin;
 use crate::sql::Kind;
 use crate::upstream::{Lease, Past, Pumped};
@@ -175,12 +175,12 @@ impl Session {
     fn begin_unit(&mut self) {
         self.commit_inside = false;
         self.executes_sent = 0;
+        self.texts_uncertain = false;
         self.resets = false;
         self.deallocates.clear();
         self.single_control = false;
         self.ran_ddl = false;
         self.backend_told = false;
-        self.prepared_gid = None;
         self.catalog_at_start = self
             .database
             .authority
@@ -596,6 +596,7 @@ impl Session {
                 self.forget_portals();
                 self.unnamed_upstream = None;
                 self.effects = Effects::NONE;
+                self.has_temporaries(Temporaries::None);
                 for change in exchange.reverted.into_iter().rev() {
                     match change.before {
                         Some(statement) => self.statements.insert(&change.name, statement),

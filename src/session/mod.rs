@@ -57,7 +57,7 @@ pub use suspension::Suspension;
 pub use verify::{Mismatch, Verifier};
 
 use crate::cache::Writer;
-use crate::catalog::{CatalogVersion, ColumnNumber, Effects, NameScope, RelationOid};
+use crate::catalog::{CatalogVersion, ColumnNumber, Effects, NameScope, RelationOid, Temporaries};
 use crate::client;
 use crate::config::Config;
 use crate::metrics::{DatabaseMetrics, ErrorOrigin};
@@ -165,13 +165,15 @@ pub struct Session {
     commit_inside: bool,
     single_control: bool,
     executes_sent: usize,
+    /// The server may read texts in another way than it has told.
+    texts_uncertain: bool,
     /// A setting may have gone back to the server's default, where the client asked for another at login.
     resets: bool,
     /// Names of statements that the unit deallocates in SQL, in order.
     deallocates: Vec<String>,
     ran_ddl: bool,
-    /// PREPARE TRANSACTION is under way.
-    prepared_gid: Option<String>,
+    /// PREPARE TRANSACTION of these is under way, or has been done in a unit whose transaction goes on.
+    prepared_gids: Vec<String>,
     catalog_at_start: Option<CatalogVersion>,
     status_before: TransactionStatus,
 }
@@ -535,15 +537,19 @@ impl Session {
     }
 
     fn standard_strings(&self) -> bool {
-        self.reported
-            .get("standard_conforming_strings")
-            .is_none_or(|value| value == "on")
+        !self.texts_uncertain
+            && self
+                .reported
+                .get("standard_conforming_strings")
+                .is_none_or(|value| value == "on")
     }
 
     fn is_utf8(&self) -> bool {
-        self.reported
-            .get("client_encoding")
-            .is_some_and(|value| value == "UTF8")
+        !self.texts_uncertain
+            && self
+                .reported
+                .get("client_encoding")
+                .is_some_and(|value| value == "UTF8")
     }
 
     /// A name that the server would take: it refuses what is no text in the client's encoding.
@@ -584,8 +590,9 @@ impl Session {
             .unwrap_or(&self.defaults.search_path);
         let names = NameScope {
             search_path: open::search_path(path, &role),
+            anywhere: false,
             role: role.clone(),
-            temporary_objects: self.pins.contains(&Pin::TemporaryObjects),
+            temporaries: std::mem::take(&mut self.scope.names.temporaries),
             vouched_functions: self.shared.vouched_functions(),
         };
         let mut bytes = Vec::new();
@@ -594,7 +601,17 @@ impl Session {
             bytes.extend_from_slice(part.as_bytes());
         }
         bytes.extend_from_slice(names.role.as_bytes());
-        bytes.push(u8::from(names.temporary_objects));
+        match &names.temporaries {
+            Temporaries::None => bytes.push(0),
+            Temporaries::Any => bytes.push(1),
+            Temporaries::Tables(tables) => {
+                for table in tables {
+                    bytes.extend_from_slice(&(table.name.len() as u64).to_be_bytes());
+                    bytes.extend_from_slice(table.name.as_bytes());
+                    bytes.push(2 | u8::from(table.draws));
+                }
+            }
+        }
         self.scope = Scope {
             names,
             digest: xxhash_rust::xxh3::xxh3_64(&bytes),

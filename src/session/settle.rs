@@ -21,6 +21,8 @@ impl Session {
             // held a commit point as well, a part of it may have happened.
             if let Some(writer) = &mut self.writer
                 && writer.is_marked()
+                // Of a transaction that was prepared on the way nobody knows the end.
+                && self.prepared_gids.is_empty()
             {
                 authority.release(writer, self.commit_inside);
                 if self.commit_inside {
@@ -29,6 +31,7 @@ impl Session {
             }
             return;
         }
+        let prepared = std::mem::take(&mut self.prepared_gids);
         let Some(mut writer) = self.writer.take() else {
             return;
         };
@@ -40,9 +43,11 @@ impl Session {
         if !planted(Step::AfterAcknowledgement) {
             authority.mark(&mut writer);
         }
-        if let Some(gid) = self.prepared_gid.take().filter(|_| !failed && !rolled_back) {
+        // What else was in the unit may have failed, or ended another transaction.
+        let refused = self.single_control && (failed || rolled_back);
+        if !prepared.is_empty() && !refused {
             // Whoever decides it, and when: the marks stay until it is decided.
-            authority.follow_prepared(writer.keep(), gid);
+            authority.follow_prepared(writer.keep(), prepared);
             return;
         }
         if planted(Step::AfterAcknowledgement) {
@@ -156,9 +161,11 @@ impl Session {
             writer.settle(true);
             return true;
         }
-        self.database
-            .authority
-            .resolve_unknown(writer.keep(), lease.pid, self.prepared_gid.take());
+        self.database.authority.resolve_unknown(
+            writer.keep(),
+            lease.pid,
+            std::mem::take(&mut self.prepared_gids),
+        );
         true
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::statements::upstream_id;
+use crate::catalog::Temporaries;
 use crate::upstream::Settings;
 
 /// Why a session keeps its upstream connection. Also a metric label.
@@ -93,6 +94,8 @@ pub struct ReadBack {
     pub pins: BTreeSet<Pin>,
     /// The backend has a temporary schema, be it empty.
     pub temporary_schema: bool,
+    /// What is in it; of tables it is not told what is attached to them.
+    pub temporaries: Temporaries,
     /// On which the connection listens.
     pub channels: Vec<String>,
     /// Statements of the protocol that are prepared there, by our own numbers; `None` if it was not asked.
@@ -138,9 +141,12 @@ pub fn read_back_sql(custom: &CustomNames, prepared: bool) -> String {
          UNION ALL SELECT 'l', pg_catalog.pg_listening_channels(), '' \
          UNION ALL SELECT 'p', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_statement() WHERE from_sql) \
          UNION ALL SELECT 'h', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_cursor() WHERE is_holdable) \
-         UNION ALL SELECT 't', '', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
-             OR EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
-             OR EXISTS (SELECT 1 FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+         UNION ALL SELECT 't', relname::pg_catalog.text, relkind::pg_catalog.text FROM pg_catalog.pg_class \
+             WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+         UNION ALL SELECT 't', NULL, '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
+             AND (EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+                 OR EXISTS (SELECT 1 FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+                     AND typtype OPERATOR(pg_catalog.<>) 'c' AND typcategory OPERATOR(pg_catalog.<>) 'A')) \
          UNION ALL SELECT 'm', '', '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid",
     );
     if prepared {
@@ -177,6 +183,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
     let mut channels = Vec::new();
     let mut prepared = None;
     let mut temporary_schema = false;
+    let mut temporaries = Temporaries::None;
     for row in rows {
         let (Some(Some(kind)), Some(name), Some(value)) = (row.first(), row.get(1), row.get(2))
         else {
@@ -202,7 +209,10 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
             }
             ("h", ..) => drop(pins.insert(Pin::HoldCursor)),
             ("m", ..) => temporary_schema = true,
-            ("t", ..) => drop(pins.insert(Pin::TemporaryObjects)),
+            ("t", name, sort) => {
+                pins.insert(Pin::TemporaryObjects);
+                temporaries.note(name.as_deref(), sort.as_deref());
+            }
             _ => {}
         }
     }
@@ -210,6 +220,7 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
         settings,
         pins,
         temporary_schema,
+        temporaries,
         channels,
         prepared,
     }

@@ -4,7 +4,7 @@ use super::Session;
 use super::decide::Meaning;
 use super::exchange::Exchange;
 use crate::cache::{Learnable, Picture};
-use crate::catalog::{Effects, Footprint, Returned};
+use crate::catalog::{Effects, Footprint, Returned, Temporaries};
 use crate::planted::{Step, planted};
 use crate::sql::{Isolation, Kind};
 use crate::wire::TransactionStatus;
@@ -48,6 +48,7 @@ impl Session {
         self.own_past.may_have_loaded = true;
         self.own_past.counted = true;
         self.effects = self.effects.union(Effects::ALL);
+        self.has_temporaries(Temporaries::Any);
         let footprint = Footprint {
             shared_catalogue: true,
             ..Footprint::catalogue()

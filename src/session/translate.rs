@@ -35,7 +35,7 @@ impl Session {
             None => Asker::Client,
         };
         let learner = self.touch_and_learn(meaning, &[], asker, exchange);
-        self.note_effects(meaning.effects);
+        self.note_effects(meaning);
         let fill = self.begin_query_fill(connection, exchange, miss);
         // A Query ends the unnamed statement.
         self.statements.remove(b"");
@@ -430,7 +430,7 @@ impl Session {
                     formats = &[];
                 }
                 learner = self.touch_and_learn(&meaning, formats, asker, exchange);
-                self.note_effects(meaning.effects);
+                self.note_effects(&meaning);
                 self.commit_inside |= meaning.may_commit_inside;
                 self.note_statements(&statement.analysis);
                 self.single_control &= self.executes_sent == 0;

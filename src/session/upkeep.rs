@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::analysis::Analysis;
+use super::decide::Meaning;
 use super::forward::{Work, cancelled, statement_error};
 use super::state::{self, Pin};
 use super::{Session, decide};
 use crate::authority::Still;
-use crate::catalog::{Effects, REFINT, SettingNames};
-use crate::sql::{Kind, Stillness};
+use crate::catalog::{Effects, REFINT, SETTING_CODE, SettingNames, Temporaries};
+use crate::sql::{Facts, Kind, Stillness};
 use crate::upstream::{Lease, Settings, UpstreamError, restore_sql};
 use crate::wire::{ErrorReport, SqlState, TransactionStatus, frontend, tag};
 
@@ -31,6 +32,7 @@ impl Session {
             .union(Effects::ADVISORY_LOCKS)
             .union(Effects::LISTEN)
             .union(Effects::TEMPORARY)
+            .union(Effects::TEMPORARY_TABLE)
             .union(Effects::PREPARED)
             .union(Effects::CURSORS)
             .union(Effects::LOAD);
@@ -46,8 +48,12 @@ impl Session {
         }
         if effects.contains(Effects::SETTINGS) && std::mem::take(&mut self.hidden_code) {
             // Whatever ran may have called any of them.
-            if let Some(catalog) = self.database.authority.catalog() {
-                self.note_names(catalog.setting_names());
+            match self.database.authority.catalog() {
+                Some(catalog) => self.note_names(catalog.setting_names()),
+                None => match ask_setting_names(lease).await {
+                    Ok(names) => self.note_names(&names),
+                    Err(_) => return false,
+                },
             }
         }
         if effects.contains(Effects::LOAD) && self.loads {
@@ -89,6 +95,13 @@ impl Session {
             self.pins.insert(Pin::Setting);
         }
         self.tell_pins();
+        self.scope.names.temporaries = match &found.temporaries {
+            Temporaries::None => Temporaries::None,
+            there if self.scope.names.temporaries.has_all_of(there) => {
+                std::mem::take(&mut self.scope.names.temporaries)
+            }
+            _ => Temporaries::Any,
+        };
         lease.applied = found.settings.clone();
         self.report_parameters(lease);
         self.adopt_settings(found.settings);
@@ -299,9 +312,27 @@ impl Session {
     }
 
     /// What a statement leaves behind, or tells, once it has run.
-    pub(super) fn note_effects(&mut self, effects: Effects) {
+    pub(super) fn note_effects(&mut self, meaning: &Meaning) {
+        let effects = meaning.effects;
         self.backend_told |= effects.contains(Effects::BACKEND_TOLD);
         self.effects = self.effects.union(effects.without(Effects::BACKEND_TOLD));
+        if effects.contains(Effects::TEMPORARY) {
+            self.has_temporaries(Temporaries::Any);
+        } else if !meaning.makes.is_empty() {
+            let mut temporaries = self.scope.names.temporaries.clone();
+            meaning
+                .makes
+                .iter()
+                .for_each(|table| temporaries.add(table));
+            self.has_temporaries(temporaries);
+        }
+    }
+
+    pub(super) fn has_temporaries(&mut self, temporaries: Temporaries) {
+        if self.scope.names.temporaries != temporaries {
+            self.scope.names.temporaries = temporaries;
+            self.rescope();
+        }
     }
 
     /// What the kinds of these statements say beyond their meaning, before they leave.
@@ -309,7 +340,7 @@ impl Session {
         self.note_listening(analysis);
         self.single_control = matches!(
             analysis.kind(),
-            Some(Kind::Commit { .. } | Kind::Rollback { .. })
+            Some(Kind::Commit { .. } | Kind::Rollback { .. } | Kind::PrepareTransaction { .. })
         );
         for facts in analysis.statements.iter() {
             if facts.kind == Kind::Unknown {
@@ -321,6 +352,7 @@ impl Session {
                 self.note_names(&names);
             }
             self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
+            self.texts_uncertain |= self.may_read_texts_anew(facts);
             self.note_past(facts);
             self.note_freed(&facts.frees_roles);
             if self.makes_temporary_schema(facts) {
@@ -358,7 +390,7 @@ impl Session {
                 Kind::Deallocate { name: Some(name) } => self.deallocates.push(name.clone()),
                 Kind::PrepareTransaction { gid } => {
                     self.tx.takes_settings_back();
-                    self.prepared_gid = Some(gid.clone());
+                    self.prepared_gids.push(gid.clone());
                 }
                 Kind::Load => self.loads = true,
                 Kind::Ddl | Kind::TemporaryDdl | Kind::Do | Kind::Unknown => {
@@ -385,6 +417,26 @@ impl Session {
         }
     }
 
+    /// What the server tells of the settings that it reads texts by comes only at the end of the unit.
+    fn may_read_texts_anew(&self, facts: &Facts) -> bool {
+        fn reads_by(name: &str) -> bool {
+            let names = ["standard_conforming_strings", "client_encoding", "names"];
+            names.iter().any(|known| name.eq_ignore_ascii_case(known))
+        }
+        match &facts.kind {
+            Kind::Set { name, .. } | Kind::Reset { name: Some(name) } => reads_by(name),
+            Kind::Reset { name: None } | Kind::DiscardAll => true,
+            Kind::RollbackTo | Kind::Commit { .. } | Kind::Rollback { .. } => {
+                self.tx.local_settings || self.effects.intersects(Effects::SETTINGS)
+            }
+            _ if !self.effects.intersects(Effects::SETTINGS) => false,
+            Kind::Select => facts.functions.iter().any(|function| {
+                function.name.name != "set_config" || function.first_text().is_none_or(reads_by)
+            }),
+            _ => true,
+        }
+    }
+
     pub(super) fn note_names(&mut self, names: &SettingNames) {
         self.custom_lost |= names.unnamed;
         for name in &names.names {
@@ -397,6 +449,23 @@ impl Session {
             self.custom_lost = true;
         }
     }
+}
+
+/// The custom settings that code of users may set, while the catalogue is not known.
+async fn ask_setting_names(lease: &mut Lease) -> Result<SettingNames, UpstreamError> {
+    let deadline = Instant::now() + CONTROL_TIMEOUT;
+    let sql = format!("SET LOCAL lock_timeout = '1s'; {SETTING_CODE}");
+    let mut names = SettingNames::default();
+    match uncancelled(lease, &sql, deadline).await {
+        Ok(rows) => rows
+            .iter()
+            .flatten()
+            .flatten()
+            .for_each(|code| names.add(code)),
+        Err(error) if error.sqlstate() == SqlState::LOCK_NOT_AVAILABLE => names.unnamed = true,
+        Err(error) => return Err(error),
+    }
+    Ok(names)
 }
 
 /// Runs a control statement again if a cancel that was meant for the client's strikes it.

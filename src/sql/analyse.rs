@@ -13,6 +13,7 @@ use super::kind::{self, classify};
 use super::quiet;
 use super::scan::scan;
 use super::stillness::stillness;
+use super::temporary;
 use super::tokens::{Prepared, prepare};
 use super::utility;
 use super::vacancy::{freed, vacated};
@@ -52,7 +53,7 @@ pub fn definition(statement: &str) -> Facts {
         Facts::unknown(kind)
     };
     if !select {
-        facts.hazard = Some(if utility::selects_into(statement, &facts.kind) {
+        facts.hazard = Some(if temporary::selects_into(statement, &facts.kind) {
             Bypass::SelectInto
         } else {
             Bypass::NotSelect
@@ -81,7 +82,7 @@ fn by_kind(kind: Kind, statement: &str) -> Facts {
         Kind::CopyFrom | Kind::CopyTo => utility::copy(kind, statement),
         Kind::RefreshMaterializedView => utility::refresh(statement),
         Kind::Maintenance => utility::maintenance(statement),
-        Kind::TemporaryDdl => utility::temporary(statement),
+        Kind::TemporaryDdl => temporary::definition(statement),
         Kind::PrepareTransaction { .. } => Facts {
             literal_dependent: true,
             ..Facts::harmless(kind)
@@ -109,6 +110,7 @@ fn by_kind(kind: Kind, statement: &str) -> Facts {
         | Kind::Notify => Facts::harmless(kind),
         Kind::Ddl => Facts {
             evaluates_nothing: quiet::evaluates_nothing(statement),
+            temporary: temporary::dropped(statement),
             ..Facts::unknown(kind)
         },
         Kind::CommitPrepared | Kind::Execute { .. } | Kind::Do | Kind::Load | Kind::Unknown => {
@@ -222,6 +224,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         writes: changes || prepared.into,
         locks,
         evaluates_nothing: false,
+        temporary: None,
         stillness: Stillness::NotNeeded,
         vacates: None,
         frees_roles: Vec::new(),

@@ -170,6 +170,26 @@ pub enum Stillness {
     During,
 }
 
+/// A temporary table by the text that makes it: to whatever is written there, nothing of a user's runs but what the
+/// types of its columns run, if that holds for `calls` and `copies`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeTable {
+    pub name: String,
+    /// It may draw from sequences of its own.
+    pub draws: bool,
+    /// Functions that its defaults call.
+    pub calls: Vec<ObjectName>,
+    /// Relations whose defaults and constraints it may have.
+    pub copies: Vec<ObjectName>,
+}
+
+/// What a definition does, if all that it makes or drops are temporary tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemporaryTables {
+    Made(MadeTable),
+    Dropped(Vec<ObjectName>),
+}
+
 /// The facts of one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -200,6 +220,7 @@ pub struct Facts {
     pub locks: bool,
     /// Of `Ddl` and `Maintenance`: running it runs nothing that a user wrote, but for event triggers.
     pub evaluates_nothing: bool,
+    pub temporary: Option<TemporaryTables>,
     pub stillness: Stillness,
     /// The database to which nobody may be connected while it runs.
     pub vacates: Option<String>,
@@ -243,6 +264,7 @@ impl Facts {
             writes: true,
             locks: true,
             evaluates_nothing: false,
+            temporary: None,
             stillness: Stillness::NotNeeded,
             vacates: None,
             frees_roles: Vec::new(),

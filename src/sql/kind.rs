@@ -90,19 +90,7 @@ fn behind_with(cursor: &mut Cursor<'_>) -> Option<Kind> {
 /// SELECT … INTO makes a table. INTO is a reserved word, so that it is one unless something names with it or INSERT or
 /// MERGE stand before it.
 fn select_into(cursor: &mut Cursor<'_>) -> Option<Kind> {
-    loop {
-        if cursor.word("into") {
-            break;
-        }
-        let naming = cursor.is(0, "as") || cursor.is_symbol(0, b'.');
-        let changing = cursor.is(0, "insert") || cursor.is(0, "merge");
-        cursor.next()?;
-        if naming {
-            cursor.next()?;
-        } else if changing {
-            cursor.word("into");
-        }
-    }
+    behind_into(cursor)?;
     let temporary = temporary(cursor);
     cursor.word("unlogged");
     cursor.word("table");
@@ -113,7 +101,25 @@ fn select_into(cursor: &mut Cursor<'_>) -> Option<Kind> {
     })
 }
 
-fn temporary(cursor: &mut Cursor<'_>) -> bool {
+/// Steps over all of a SELECT up to its INTO.
+pub(super) fn behind_into(cursor: &mut Cursor<'_>) -> Option<()> {
+    loop {
+        if cursor.word("into") {
+            return Some(());
+        }
+        let naming = cursor.is(0, "as") || cursor.is_symbol(0, b'.');
+        let changing = cursor.is(0, "insert") || cursor.is(0, "merge");
+        cursor.next()?;
+        if naming {
+            cursor.next()?;
+        } else if changing {
+            cursor.word("into");
+        }
+    }
+}
+
+/// Steps over `[LOCAL | GLOBAL] TEMP[ORARY]`.
+pub(super) fn temporary(cursor: &mut Cursor<'_>) -> bool {
     if ["local", "global"]
         .into_iter()
         .any(|word| cursor.is(0, word))

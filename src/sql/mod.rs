@@ -21,6 +21,7 @@ mod remedy;
 mod scan;
 mod shape;
 mod stillness;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -36,8 +37,8 @@ pub use blocks::{
 };
 pub use control::{Channel, channel, is_start_transaction, local_custom_value};
 pub use facts::{
-    Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, KnownArgument, ObjectName, RelationUse,
-    Stillness,
+    Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, KnownArgument, MadeTable, ObjectName,
+    RelationUse, Stillness, TemporaryTables,
 };
 pub use hints::Hints;
 pub use literal::clock_text;

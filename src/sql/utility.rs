@@ -1,9 +1,8 @@
 //! The facts of statements that name relations in lists of their own: the parser knows most of them badly or not at all.
 
-use super::analyse::{body, inner};
+use super::analyse::inner;
 use super::cursor::Cursor;
 use super::facts::{Access, Facts, Kind, ObjectName, RelationUse};
-use super::lexer::{Token, TokenKind};
 
 /// `[ONLY] name [*]`, `ONLY (name)`.
 fn relation(cursor: &mut Cursor<'_>, access: Access) -> Option<RelationUse> {
@@ -243,81 +242,4 @@ fn indexed(cursor: &mut Cursor<'_>) -> Option<Vec<RelationUse>> {
         cursor.next();
     }
     Some(vec![relation])
-}
-
-/// Whether it is a SELECT that makes a table.
-pub(super) fn selects_into(statement: &str, kind: &Kind) -> bool {
-    matches!(kind, Kind::Ddl | Kind::TemporaryDdl)
-        && Cursor::new(statement).peek(0).is_some_and(|token| {
-            let word = &statement[token.start..token.end];
-            ["select", "with", "values", "table", "("]
-                .iter()
-                .any(|first| word.eq_ignore_ascii_case(first))
-        })
-}
-
-/// What makes a temporary relation is run only where a query fills it.
-pub(super) fn temporary(statement: &str) -> Facts {
-    const KIND: Kind = Kind::TemporaryDdl;
-    if selects_into(statement, &KIND) {
-        let facts = body(Kind::Select, statement);
-        return Facts {
-            kind: KIND,
-            ..written_elsewhere(facts)
-        };
-    }
-    let mut cursor = Cursor::new(statement);
-    while !cursor.word("table") {
-        if cursor.any(&["view", "sequence"]) {
-            return Facts::harmless(KIND);
-        }
-        if cursor.next().is_none() {
-            return Facts::unknown(KIND);
-        }
-    }
-    let Some((start, end)) = filling_query(statement, &mut cursor) else {
-        return Facts::harmless(KIND);
-    };
-    written_elsewhere(inner(KIND, statement.get(start..end).unwrap_or_default()))
-}
-
-/// The new temporary table itself is nothing that anybody else could read.
-fn written_elsewhere(facts: Facts) -> Facts {
-    let writes = !facts.complete
-        || facts
-            .relations
-            .iter()
-            .any(|relation| relation.access == Access::Write);
-    Facts { writes, ..facts }
-}
-
-/// Where the query of CREATE TABLE … AS begins and ends, without its WITH [NO] DATA.
-fn filling_query(statement: &str, cursor: &mut Cursor<'_>) -> Option<(usize, usize)> {
-    let mut depth = 0_usize;
-    loop {
-        if depth == 0 && cursor.word("as") {
-            break;
-        }
-        match cursor.next()?.kind {
-            TokenKind::Symbol(b'(') => depth += 1,
-            TokenKind::Symbol(b')') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    let start = cursor.position();
-    let mut last: [Option<Token>; 3] = [None; 3];
-    while let Some(token) = cursor.next() {
-        if token.kind != TokenKind::Symbol(b';') {
-            last = [last[1], last[2], Some(token)];
-        }
-    }
-    let is = |token: Option<Token>, word: &str| {
-        token.is_some_and(|token| statement[token.start..token.end].eq_ignore_ascii_case(word))
-    };
-    let with = match last {
-        [_, with, data] if is(data, "data") && is(with, "with") => with,
-        [with, no, data] if is(data, "data") && is(no, "no") && is(with, "with") => with,
-        _ => None,
-    };
-    Some((start, with.map_or(statement.len(), |token| token.start)))
 }

@@ -37,6 +37,7 @@ impl SqlState {
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: SqlState = SqlState(*b"55000");
     pub const CANNOT_CHANGE_PARAMETER: SqlState = SqlState(*b"55P02");
     pub const QUERY_CANCELED: SqlState = SqlState(*b"57014");
+    pub const LOCK_NOT_AVAILABLE: SqlState = SqlState(*b"55P03");
     pub const ADMIN_SHUTDOWN: SqlState = SqlState(*b"57P01");
     pub const CRASH_SHUTDOWN: SqlState = SqlState(*b"57P02");
     pub const CANNOT_CONNECT_NOW: SqlState = SqlState(*b"57P03");

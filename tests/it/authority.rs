@@ -256,7 +256,9 @@ async fn a_pooler_in_between_turns_the_cache_off_and_nothing_else() {
     assert_eq!(ruler.verdict(), Err(Bypass::PoolerUpstream));
     ruler.authority.wait_before_first_write().await;
     let stamp = ruler.tags.stamp_whole(&[7], ruler.tags.picture());
-    ruler.authority.resolve_unknown(mark_one(&ruler), 1, None);
+    ruler
+        .authority
+        .resolve_unknown(mark_one(&ruler), 1, Vec::new());
     eventually("settled", || ruler.tags.fit(&stamp) == Fit::Stale);
 }
 
@@ -468,7 +470,7 @@ async fn a_transaction_of_unknown_outcome_is_ended_and_then_settled() {
     let stamp = ruler.tags.stamp_whole(&[7], ruler.tags.picture());
     let kept = mark_one(&ruler);
     ruler.authority.departed(pid);
-    ruler.authority.resolve_unknown(kept, pid, None);
+    ruler.authority.resolve_unknown(kept, pid, Vec::new());
     assert_eq!(ruler.tags.fit(&stamp), Fit::Marked);
     eventually("settled", || ruler.tags.fit(&stamp) == Fit::Stale);
     assert!(!lives(&postgres, pid));
@@ -481,7 +483,9 @@ async fn a_transaction_of_unknown_outcome_is_ended_and_then_settled() {
     let stranger = connect(&postgres.url()).await;
     let pid = self::pid(&stranger).await;
     let stamp = ruler.tags.stamp_whole(&[7], ruler.tags.picture());
-    ruler.authority.resolve_unknown(mark_one(&ruler), pid, None);
+    ruler
+        .authority
+        .resolve_unknown(mark_one(&ruler), pid, Vec::new());
     tokio::time::sleep(LEASE).await;
     assert!(lives(&postgres, pid));
     assert_eq!(ruler.tags.fit(&stamp), Fit::Marked);
@@ -507,7 +511,9 @@ async fn a_commit_that_waits_for_a_standby_is_waited_for_and_not_published_early
         postgres.psql(&sql) == "SyncRep"
     });
     let stamp = ruler.tags.stamp_whole(&[7], ruler.tags.picture());
-    ruler.authority.resolve_unknown(mark_one(&ruler), pid, None);
+    ruler
+        .authority
+        .resolve_unknown(mark_one(&ruler), pid, Vec::new());
     committing.abort();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(postgres.psql("SELECT count(*) FROM t"), "0");

@@ -124,6 +124,86 @@ fn settings_that_no_set_statement_made_follow_too() {
     assert_eq!(pair.one.value("SHOW app.z"), "bound");
 }
 
+/// The catalogue has not been read again when the function is called, so its text is asked for.
+#[test]
+fn a_function_that_was_made_a_moment_ago_sets_for_its_own_session() {
+    let mut pair = pair();
+    for turn in 0..5 {
+        let name = format!("hidden.s{turn}");
+        pair.two.rows(&format!(
+            "CREATE OR REPLACE FUNCTION sets() RETURNS void LANGUAGE plpgsql AS \
+             $$BEGIN PERFORM set_config('{name}', 'secret', false); END$$"
+        ));
+        let mut one = Wire::connect(pair.port);
+        one.rows("SELECT sets()");
+        let shown = format!("SELECT coalesce(current_setting('{name}', true), '')");
+        assert_eq!(pair.two.value(&shown), "");
+        assert_eq!(one.value(&shown), "secret");
+    }
+}
+
+/// PostgreSQL does not note that an expression depends on one of its own functions.
+#[test]
+fn what_the_expressions_of_a_schema_set_follows_too() {
+    let mut pair = pair();
+    let sets = "set_config('work_mem', '77MB', false) IS NOT NULL";
+    let names = "set_config('app.hidden', 'mine', false) IS NOT NULL";
+    pair.postgres
+        .psql("CREATE ROLE reader; GRANT reader TO app");
+    pair.two.rows(&format!(
+        "CREATE TABLE k (id int PRIMARY KEY, v int);
+         CREATE TABLE by_default (a int, b bool DEFAULT ({sets}));
+         CREATE TABLE by_check (a int CHECK ({sets}));
+         CREATE DOMAIN checked AS int CHECK ({sets});
+         CREATE TABLE by_domain (a int, b checked);
+         CREATE TABLE by_partition (a int, b bool) PARTITION BY RANGE (a);
+         CREATE TABLE part PARTITION OF by_partition (b DEFAULT ({sets})) FOR VALUES FROM (0) TO (9);
+         CREATE TABLE by_trigger (a int);
+         CREATE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER t BEFORE INSERT ON by_trigger FOR EACH ROW WHEN ({sets}) EXECUTE FUNCTION same();
+         CREATE TABLE by_policy (a int); ALTER TABLE by_policy ENABLE ROW LEVEL SECURITY;
+         INSERT INTO by_policy VALUES (1);
+         CREATE POLICY p ON by_policy USING ({sets}); CREATE POLICY q ON by_policy FOR INSERT WITH CHECK ({names});
+         GRANT ALL ON by_policy TO reader;
+         CREATE VIEW by_view AS SELECT {names} AS named;
+         CREATE FUNCTION by_argument(checked) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+         CREATE FUNCTION left_out(a bool DEFAULT {sets}) RETURNS bool LANGUAGE sql AS 'SELECT $1'"
+    ));
+    eventually_judged(&mut pair);
+    let work_mem = "SHOW work_mem";
+    let hidden = "SELECT coalesce(current_setting('app.hidden', true), '')";
+    for (statement, shown, value) in [
+        ("INSERT INTO by_default (a) VALUES (1)", work_mem, "77MB"),
+        ("COPY by_default (a) FROM STDIN", work_mem, "77MB"),
+        ("INSERT INTO by_check VALUES (1)", work_mem, "77MB"),
+        ("INSERT INTO by_domain VALUES (1, 2)", work_mem, "77MB"),
+        ("UPDATE by_domain SET b = 3", work_mem, "77MB"),
+        ("SELECT 5::checked", work_mem, "77MB"),
+        ("SELECT by_argument(5)", work_mem, "77MB"),
+        ("SELECT left_out()", work_mem, "77MB"),
+        ("INSERT INTO part (a) VALUES (1)", work_mem, "77MB"),
+        ("INSERT INTO by_trigger VALUES (1)", work_mem, "77MB"),
+        ("SET ROLE reader; SELECT * FROM by_policy", work_mem, "77MB"),
+        ("SELECT * FROM by_view", hidden, "mine"),
+        (
+            "SET ROLE reader; INSERT INTO by_policy VALUES (2)",
+            hidden,
+            "mine",
+        ),
+    ] {
+        let mut one = Wire::connect(pair.port);
+        if statement.starts_with("COPY") {
+            one.send(Frames::new().query(statement).bytes());
+            one.read_until(b"G");
+            one.ask(&Frames::new().copy_data(b"1\n").copy_done());
+        } else {
+            one.rows(statement);
+        }
+        assert_ne!(pair.two.value(shown), value, "{statement}");
+        assert_eq!(one.value(shown), value, "{statement}");
+    }
+}
+
 #[test]
 fn settings_of_a_transaction_end_with_it() {
     let mut pair = pair();

@@ -61,7 +61,8 @@ pub(crate) fn effects(name: &str) -> Effects {
     match name {
         "set_config" => Effects::SETTINGS,
         "setseed" => Effects::SETTINGS.union(Effects::PROCESS),
-        "pg_stat_force_next_flush" => Effects::PROCESS,
+        // The last is of the extension isn.
+        "pg_stat_force_next_flush" | "isn_weak" => Effects::PROCESS,
         "pg_replication_origin_session_setup" => Effects::ALL.union(Effects::PROCESS),
         // Named connections, which the process keeps.
         "dblink_connect" | "dblink_connect_u" => Effects::ALL.union(Effects::PROCESS),

@@ -118,8 +118,7 @@ impl Builder {
                 .collect(),
             keys: Vec::new(),
             referencing: Columns::new(),
-            draws_sequence: false,
-            reads_sequence: false,
+            has_identity: false,
             definition: None,
             policies: None,
         });
@@ -178,6 +177,11 @@ impl Builder {
 
     pub fn refers(&mut self, owner: Owner, target: Referred) {
         self.picture.references.push(Reference { owner, target });
+    }
+
+    /// An expression of `owner` calls one of PostgreSQL's own functions.
+    pub fn calls_hidden(&mut self, owner: Owner, name: &str) {
+        self.picture.hidden_calls.push((owner, name.into()));
     }
 
     pub fn child(&mut self, child: u32, parent: u32) {

@@ -1,5 +1,5 @@
 use super::builder::{Builder, With, facts};
-use crate::catalog::picture::Volatility;
+use crate::catalog::picture::{Owner, Volatility};
 use crate::catalog::{Catalog, Effects};
 use crate::sql::{Facts, Kind, analyse};
 
@@ -62,7 +62,7 @@ fn of_built_in_functions() {
 fn of_serial_columns() {
     let mut b = Builder::new();
     let users = b.table("users");
-    b.of(users).draws_sequence = true;
+    b.of(users).has_identity = true;
     let catalog = b.build();
     assert_eq!(
         effects(&catalog, &facts(Kind::Insert).writes_to("users")),
@@ -74,7 +74,7 @@ fn of_serial_columns() {
 fn of_unseen_reads_of_a_sequence() {
     let mut b = Builder::new();
     let users = b.table("users");
-    b.of(users).reads_sequence = true;
+    b.calls_hidden(Owner::Write(users), "lastval");
     b.plpgsql("drawn", "begin return lastval(); end");
     let catalog = b.build();
     assert_eq!(
@@ -123,7 +123,7 @@ fn of_function_bodies() {
     let of = |function: &str| effects(&catalog, &facts(Kind::Select).calls(function, &[]));
     assert_eq!(of("sets"), Effects::SETTINGS);
     assert_eq!(of("sets_too"), Effects::SETTINGS);
-    assert_eq!(of("locally"), Effects::NONE);
+    assert_eq!(of("locally"), Effects::SETTINGS);
     assert_eq!(of("locks"), Effects::ADVISORY_LOCKS);
     assert_eq!(of("listens"), Effects::LISTEN);
     assert!(of("temps").contains(Effects::TEMPORARY));

@@ -1,5 +1,5 @@
 use super::builder::{Builder, name, scope, select};
-use crate::catalog::NameScope;
+use crate::catalog::{NameScope, Temporaries};
 use crate::sql::Bypass;
 
 fn path(schemas: &[&str]) -> NameScope {
@@ -74,7 +74,7 @@ fn temporary_objects_make_reads_doubtful() {
     b.table("orders");
     let catalog = b.build();
     let names = NameScope {
-        temporary_objects: true,
+        temporaries: Temporaries::Any,
         ..scope()
     };
     for relation in ["orders", "public.orders", "pg_temp.orders"] {

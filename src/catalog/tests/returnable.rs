@@ -148,7 +148,7 @@ fn nothing_is_returned_where_code_may_look_at_the_text() {
     });
     assert_eq!(checked, "");
     assert_eq!(
-        with(&|builder, _| builder.picture.texts_are_seen = true),
+        with(&|builder, t| builder.calls_hidden(Owner::Write(t), "current_query")),
         ""
     );
     assert_eq!(

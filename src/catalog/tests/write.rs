@@ -1,6 +1,6 @@
 use super::super::picture::{FkAction, Owner, Referred, RelationKind, TypeKind, Volatility};
 use super::builder::{Builder, With, facts, scope, select};
-use crate::catalog::{Catalog, Footprint, NameScope};
+use crate::catalog::{Catalog, Footprint, NameScope, Temporaries};
 use crate::sql::{Facts, Kind};
 
 fn footprint(catalog: &Catalog, facts: &Facts) -> Footprint {
@@ -294,7 +294,7 @@ fn code_that_writes_touches_what_it_names() {
         );
     }
     let temporary = NameScope {
-        temporary_objects: true,
+        temporaries: Temporaries::Any,
         ..scope()
     };
     assert!(
@@ -354,7 +354,7 @@ fn names_that_mean_nothing_yet_mean_everything() {
     let catalog = b.build();
     assert!(footprint(&catalog, &write(Kind::Insert, "unheard_of")).everything);
     let temporary = NameScope {
-        temporary_objects: true,
+        temporaries: Temporaries::Any,
         ..scope()
     };
     assert!(

@@ -92,7 +92,7 @@ impl Doubt {
         };
         authority.mark(&mut writer);
         if let Some(gid) = self.gid.take() {
-            authority.follow_prepared(writer.keep(), gid);
+            authority.follow_prepared(writer.keep(), vec![gid]);
             return;
         }
         let touched = writer.touched();
@@ -113,7 +113,7 @@ impl Doubt {
         let metrics = &self.shared.metrics;
         metrics.invalidated(Invalidation::UnknownOutcome);
         let authority = &self.database.authority;
-        authority.resolve_unknown(writer.keep(), pid, self.gid.take());
+        authority.resolve_unknown(writer.keep(), pid, self.gid.take().into_iter().collect());
     }
 
     fn touch(&mut self) {

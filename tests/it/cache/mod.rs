@@ -25,6 +25,7 @@ mod roles;
 mod row_limits;
 mod rules;
 mod shadow;
+mod temporary;
 mod transactions;
 mod verify;
 mod views_keyed;

@@ -454,6 +454,67 @@ fn two_phase_commit() {
     other.becomes_hit(READ);
 }
 
+/// What else is in the unit says nothing of the transaction that was prepared in it.
+#[test]
+fn a_transaction_prepared_in_a_unit_that_goes_on_is_seen_to_its_end() {
+    let house = House::new(SCHEMA);
+    let mut reader = house.pair();
+    let gid = |name: &str| format!("{}-{name}", house.database);
+    let change = |id: i32| format!("UPDATE stock SET amount = amount + 1 WHERE id = {id}");
+    let read = |id: i32| format!("SELECT amount FROM stock WHERE id = {id}");
+    let prepare = |name: &str| format!("PREPARE TRANSACTION '{}'", gid(name));
+    for (name, behind) in [
+        ("fails", &["SELECT 1 / 0"][..]),
+        ("ends", &["BEGIN", "ROLLBACK"]),
+        (
+            "again",
+            &["BEGIN", "UPDATE stock SET amount = amount + 1 WHERE id = 2"],
+        ),
+    ] {
+        for way in ["string", "pipeline"] {
+            let gid = gid(name);
+            let mut statements = vec!["BEGIN".to_owned(), change(1), prepare(name)];
+            statements.extend(behind.iter().map(|sql| (*sql).to_owned()));
+            let mut writer = house.via();
+            reader.becomes_hit(&read(1));
+            if way == "string" {
+                writer.query(&statements.join("; "));
+            } else {
+                let mut batch = Batch::default();
+                for sql in &statements {
+                    batch.parse("", sql, &[]).bind("", "", &[], &[], &[]);
+                    batch.execute("", 0);
+                }
+                batch.sync();
+                writer.batch(&batch);
+            }
+            if name == "again" {
+                let second = gid.clone() + "-2";
+                assert_eq!(
+                    writer
+                        .query(&format!("PREPARE TRANSACTION '{second}'"))
+                        .error(),
+                    None
+                );
+                assert_eq!(
+                    writer.query(&format!("COMMIT PREPARED '{second}'")).error(),
+                    None
+                );
+            }
+            house.before.take();
+            // It may be committed at any moment.
+            assert_ne!(reader.look(&read(1)), Served::Hit, "{name} {way}");
+            assert_ne!(reader.look(&read(1)), Served::Hit, "{name} {way}");
+            let decision = format!("COMMIT PREPARED '{gid}'");
+            assert_eq!(writer.query(&decision).error(), None, "{name} {way}");
+            house.before.take();
+            assert_ne!(reader.look(&read(1)), Served::Hit, "{name} {way}");
+            reader.becomes_hit(&read(1));
+            reader.becomes_hit(&read(2));
+        }
+    }
+}
+
 #[test]
 fn cursors_that_write_and_read() {
     let house = House::new(SCHEMA);
@@ -479,4 +540,338 @@ fn a_log_beside_the_table_is_written_by_the_same_statement() {
     pair.invalidates(READ, both);
     pair.becomes_hit(READ);
     pair.invalidates(LOG, both);
+}
+
+/// Until the transaction has ended the server tells nobody what path it has.
+#[test]
+fn a_write_goes_where_the_path_of_its_transaction_leads() {
+    let house = House::new(
+        "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0);
+         CREATE SCHEMA two; CREATE TABLE two.t (id int PRIMARY KEY, v int); INSERT INTO two.t VALUES (1, 0);
+         CREATE FUNCTION moves() RETURNS void LANGUAGE plpgsql AS 'BEGIN SET LOCAL search_path = two; END';
+         CREATE FUNCTION moves_by_call() RETURNS void LANGUAGE plpgsql AS
+             $$BEGIN PERFORM set_config('search_path', 'two', true); END$$;",
+    );
+    let mut reader = house.pair();
+    let (one, two) = (
+        "SELECT v FROM public.t WHERE id = 1",
+        "SELECT v FROM two.t WHERE id = 1",
+    );
+    const WRITE: &str = "UPDATE t SET v = v + 1 WHERE id = 1";
+    let read = "SELECT v FROM t WHERE id = 1";
+    for (path, writes, goes) in [
+        (
+            "public",
+            &["BEGIN", "SET LOCAL search_path = two", WRITE, "COMMIT"][..],
+            two,
+        ),
+        (
+            "two, public",
+            &["BEGIN", "SET LOCAL search_path = public", WRITE, "COMMIT"],
+            one,
+        ),
+        (
+            "two, public",
+            &[
+                read,
+                "BEGIN",
+                read,
+                "SET LOCAL search_path = public",
+                read,
+                WRITE,
+                "COMMIT",
+            ],
+            one,
+        ),
+        (
+            "public",
+            &[
+                "BEGIN",
+                "SELECT set_config('search_path', 'two', true)",
+                WRITE,
+                "COMMIT",
+            ],
+            two,
+        ),
+        (
+            "public",
+            &["BEGIN", "SET search_path = two", WRITE, "COMMIT"],
+            two,
+        ),
+        (
+            "public",
+            &["BEGIN; SET LOCAL search_path = two; UPDATE t SET v = v + 1 WHERE id = 1; COMMIT"],
+            two,
+        ),
+        (
+            "public",
+            &["SET search_path = two; UPDATE t SET v = v + 1 WHERE id = 1"],
+            two,
+        ),
+        (
+            "two, public",
+            &[
+                "BEGIN",
+                "SAVEPOINT a",
+                "SET search_path = public",
+                "RELEASE a",
+                WRITE,
+                "COMMIT",
+            ],
+            one,
+        ),
+        (
+            "two, public",
+            &[
+                "BEGIN",
+                "SAVEPOINT a",
+                "SET search_path = public",
+                "ROLLBACK TO a",
+                WRITE,
+                "COMMIT",
+            ],
+            two,
+        ),
+        (
+            "two, public",
+            &["BEGIN", "SET LOCAL search_path TO DEFAULT", WRITE, "COMMIT"],
+            one,
+        ),
+        (
+            "two, public",
+            &["BEGIN", "RESET search_path", WRITE, "COMMIT"],
+            one,
+        ),
+        ("public", &["BEGIN", "SELECT moves()", WRITE, "COMMIT"], two),
+        (
+            "public",
+            &["BEGIN", "SELECT moves_by_call()", WRITE, "COMMIT"],
+            two,
+        ),
+        (
+            "public",
+            &[
+                "BEGIN",
+                "DO 'BEGIN SET LOCAL search_path = two; END'",
+                WRITE,
+                "COMMIT",
+            ],
+            two,
+        ),
+        (
+            "public",
+            &[
+                "BEGIN",
+                "SET LOCAL search_path = two",
+                "DELETE FROM t",
+                "INSERT INTO t SELECT 1, (random() * 1e9)::int",
+                "COMMIT",
+            ],
+            two,
+        ),
+        (
+            "public",
+            &[
+                "BEGIN",
+                "SET LOCAL search_path = two",
+                "TRUNCATE t",
+                "COMMIT",
+            ],
+            two,
+        ),
+        ("public", &["INSERT INTO two.t VALUES (1, 0)"], two),
+    ] {
+        let batch = |statements: &[&str]| {
+            let mut pipeline = super::wire::Batch::default();
+            for sql in statements {
+                pipeline.parse("", sql, &[]).bind("", "", &[], &[], &[]);
+                pipeline.execute("", 0);
+            }
+            pipeline.sync();
+            pipeline
+        };
+        for way in ["one by one", "pipeline"] {
+            if way == "pipeline" && (writes.len() < 3 || writes.contains(&"TRUNCATE t")) {
+                continue;
+            }
+            let mut writer = house.via();
+            assert_eq!(
+                writer.query(&format!("SET search_path = {path}")).error(),
+                None
+            );
+            reader.invalidates_by(
+                goes,
+                |_| {
+                    if way == "pipeline" {
+                        assert_eq!(writer.batch(&batch(writes)).error(), None);
+                        return;
+                    }
+                    for sql in writes {
+                        let reply = writer.query(sql);
+                        assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+                    }
+                },
+                &format!("{writes:?} {way}"),
+            );
+            house.serves();
+        }
+    }
+    // What such a transaction reads is what its path leads to, too.
+    reader.both("SET search_path = public");
+    reader.becomes_hit(read);
+    for moves in [
+        "SELECT moves()",
+        "SELECT moves_by_call()",
+        "SET LOCAL search_path = two",
+    ] {
+        reader.write("UPDATE two.t SET v = v + 100");
+        reader.becomes_hit(read);
+        reader.both("BEGIN");
+        reader.both(moves);
+        reader.look(read);
+        reader.both("COMMIT");
+    }
+}
+
+/// Of types: their checks and defaults, through other types, operators and operator classes.
+#[test]
+fn types_that_write_when_their_values_are_made_or_compared() {
+    let operators = [("lt", "<"), ("le", "<="), ("eq", "="), ("ge", ">="), ("gt", ">")]
+        .map(|(name, sign)| {
+            format!(
+                "CREATE FUNCTION c{name}(c, c) RETURNS bool LANGUAGE internal IMMUTABLE AS 'record_{name}';
+                 CREATE OPERATOR {sign} (leftarg = c, rightarg = c, function = c{name});"
+            )
+        })
+        .concat();
+    let house = House::new("CREATE TABLE log (n bigint); GRANT ALL ON log TO app");
+    house.superuser(&format!(
+        "CREATE FUNCTION w(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES ($1); RETURN true; END';
+         CREATE DOMAIN d1 AS int CHECK (w(VALUE));
+         CREATE DOMAIN d2 AS int CHECK ((VALUE::d1) IS NOT NULL); CREATE TABLE checked (id int PRIMARY KEY, v d2);
+         CREATE DOMAIN d3 AS int DEFAULT (7::d1); CREATE TABLE filled (id int, v d3);
+         CREATE FUNCTION wi(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES ($1); RETURN 1; END';
+         CREATE OPERATOR @@@ (leftarg = int, rightarg = int, function = wi);
+         CREATE DOMAIN d4 AS int DEFAULT (1 @@@ 2); CREATE TABLE by_operator (id int, v d4);
+         CREATE FUNCTION icmp(int, int) RETURNS int LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO log VALUES (1); RETURN btint4cmp($1, $2); END';
+         CREATE OPERATOR CLASS iops FOR TYPE int4 USING btree AS FUNCTION 1 icmp(int, int),
+             OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+         CREATE TYPE spans AS RANGE (subtype = int4, subtype_opclass = iops); CREATE TABLE ranges (id int, v spans);
+         CREATE TYPE c AS (a int);
+         CREATE FUNCTION ccmp(c, c) RETURNS int LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO log VALUES (1); RETURN btint4cmp($1.a, $2.a); END';
+         {operators}
+         CREATE OPERATOR CLASS cops DEFAULT FOR TYPE c USING btree AS FUNCTION 1 ccmp(c, c),
+             OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+         CREATE TABLE sorted (id int, v c); INSERT INTO sorted SELECT g, row(10 - g)::c FROM generate_series(1, 3) g;
+         CREATE FUNCTION sd2(int, int) RETURNS float8 LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO log VALUES (1); RETURN $1 - $2; END';
+         CREATE FUNCTION sd(int, int) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN sd2($1, $2); END';
+         CREATE TYPE near AS RANGE (subtype = int4, subtype_diff = sd);
+         CREATE TABLE analysed (id int, v near); INSERT INTO analysed SELECT g, near(g, g + 3) FROM generate_series(1, 20) g;
+         GRANT ALL ON ALL TABLES IN SCHEMA public TO app; ALTER TABLE sorted OWNER TO app; ALTER TABLE analysed OWNER TO app"
+    ));
+    let mut reader = house.pair();
+    for write in [
+        "INSERT INTO checked VALUES (1, 5)",
+        "SELECT 5::d2",
+        "INSERT INTO filled VALUES (1)",
+        "INSERT INTO by_operator VALUES (1)",
+        "INSERT INTO ranges VALUES (1, '[1,5]')",
+        "SELECT '[2,7]'::spans",
+        "SELECT id FROM sorted ORDER BY v",
+        "SELECT count(DISTINCT v) FROM sorted",
+        "ANALYZE sorted",
+        "ANALYZE analysed",
+        "CREATE INDEX ON sorted (v)",
+        "CREATE TEMP TABLE own AS SELECT v FROM sorted",
+    ] {
+        let mut writer = house.via();
+        let mut told = |sql: &str| assert_eq!(writer.query(sql).error(), None, "{sql}");
+        if write.starts_with("CREATE TEMP") {
+            told(write);
+            told("CREATE INDEX ON own (v)");
+            reader.invalidates_by(
+                "SELECT count(*) FROM log",
+                |_| told("INSERT INTO own SELECT v FROM sorted"),
+                write,
+            );
+        } else {
+            reader.invalidates_by("SELECT count(*) FROM log", |_| told(write), write);
+        }
+        house.serves();
+    }
+}
+
+/// A negative number is another one as a value of the type `oid`.
+#[test]
+fn a_parameter_that_is_an_oid_as_well_is_no_negative_number() {
+    let house = House::new(
+        "CREATE TABLE t (o oid, id int8, n text); CREATE INDEX ON t (id); INSERT INTO t VALUES (4294967295, 5, 'q')",
+    );
+    let mut reader = house.pair();
+    reader.becomes_hit("SELECT n FROM t WHERE id = 4294967295");
+    let mut writer = house.via();
+    let mut batch = Batch::default();
+    batch
+        .parse(
+            "",
+            "INSERT INTO t (o, id, n) VALUES ($1::oid, $1, 'x')",
+            &[],
+        )
+        .bind("", "", &[], &[Some(b"-1")], &[])
+        .execute("", 0)
+        .sync();
+    assert_eq!(writer.batch(&batch).error(), None);
+    house.before.take();
+    assert_ne!(
+        reader.look("SELECT n FROM t WHERE id = 4294967295"),
+        Served::Hit
+    );
+}
+
+/// `"$user"` is whoever the session is by now, for a transaction or for good.
+#[test]
+fn a_write_goes_where_the_name_of_its_role_leads() {
+    let house =
+        House::new("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0)");
+    let role = format!("{}_mover", house.database);
+    house.superuser_seen(&format!(
+        "CREATE ROLE {role}; GRANT {role} TO app; CREATE SCHEMA {role} AUTHORIZATION {role};
+         CREATE TABLE {role}.t (id int PRIMARY KEY, v int); INSERT INTO {role}.t VALUES (1, 0);
+         ALTER TABLE {role}.t OWNER TO {role}; GRANT USAGE ON SCHEMA {role} TO app; GRANT ALL ON {role}.t TO app;
+         CREATE FUNCTION becomes() RETURNS void LANGUAGE plpgsql AS 'BEGIN SET SESSION AUTHORIZATION {role}; END'"
+    ));
+    house.serves();
+    let mut reader = house.pair();
+    let moved = format!("SELECT v FROM {role}.t WHERE id = 1");
+    const WRITE: &str = "UPDATE t SET v = v + 1 WHERE id = 1";
+    let authorization = format!("SET SESSION AUTHORIZATION {role}");
+    let local_role = format!("SET LOCAL ROLE {role}");
+    let by_call = format!("SELECT set_config('role', '{role}', true)");
+    let set_role = format!("SET ROLE {role}");
+    for (user, statements) in [
+        ("postgres", &[authorization.as_str(), WRITE][..]),
+        ("postgres", &["SELECT becomes()", WRITE]),
+        (
+            "postgres",
+            &[&authorization, &set_role, "RESET ROLE", WRITE],
+        ),
+        ("app", &["BEGIN", &local_role, WRITE, "COMMIT"]),
+        ("app", &["BEGIN", &by_call, WRITE, "COMMIT"]),
+        ("app", &[&set_role, WRITE]),
+    ] {
+        let mut writer = house.via_as(user, &[]);
+        reader.invalidates_by(
+            &moved,
+            |_| {
+                for sql in statements {
+                    let reply = writer.query(sql);
+                    assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+                }
+            },
+            &format!("{statements:?}"),
+        );
+    }
 }
