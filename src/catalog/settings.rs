@@ -86,6 +86,8 @@ impl SettingNames {
             .or_else(|| arguments.strip_prefix('\''))
             .and_then(|rest| rest.split_once('\''))
             .filter(|(name, rest)| {
+                // The server writes the type behind every constant.
+                let rest = rest.strip_prefix("::text").unwrap_or(rest);
                 name.chars().all(is_name_char) && rest.trim_start().starts_with(',')
             });
         match literal {
@@ -149,6 +151,11 @@ mod tests {
         );
         assert_eq!(
             found("SELECT pg_catalog.set_config ( 'a.b' , f(x, true), is_local)"),
+            name("a.b")
+        );
+        // As the server writes it.
+        assert_eq!(
+            found("(set_config('a.b'::text, 'v'::text, false) IS NOT NULL)"),
             name("a.b")
         );
         assert_eq!(found("BEGIN SET app.mood = 'x'; END"), name("app.mood"));

@@ -454,7 +454,8 @@ impl Session {
 /// The custom settings that code of users may set, while the catalogue is not known.
 async fn ask_setting_names(lease: &mut Lease) -> Result<SettingNames, UpstreamError> {
     let deadline = Instant::now() + CONTROL_TIMEOUT;
-    let sql = format!("SET LOCAL lock_timeout = '1s'; {SETTING_CODE}");
+    let sql =
+        format!("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '1s'; {SETTING_CODE}");
     let mut names = SettingNames::default();
     match uncancelled(lease, &sql, deadline).await {
         Ok(rows) => rows

@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::wire::{Wire, query};
 use super::{House, SHARED, Served, fresh_database, start};
 use crate::fixture::{Postgres, eventually};
+use crate::soak::live::SLOW_COMMIT;
 use crate::soak::live::proxy::Proxy;
 use crate::soak::random::Random;
 
@@ -75,8 +76,9 @@ fn a_commit_whose_connection_is_cut_is_resolved_before_anything_is_served() {
         writer.query("BEGIN");
         let update = format!("UPDATE t SET x = {value} WHERE id = 1");
         assert_eq!(writer.query(&update).error(), None);
-        proxy.cut_next_commit(false);
-        writer.send(&query("COMMIT"));
+        // Not that of our own reading of the catalogue.
+        proxy.cut_next_commit(true);
+        writer.send(&query(SLOW_COMMIT));
         // Whether it has committed is not known, and is not said.
         let said = writer.reply();
         assert!(

@@ -36,7 +36,7 @@ const TABLES: &[(&str, i64)] = &[
 /// Its rows come with their first version, and go with a crash.
 const UNLOGGED: &str = "u0";
 /// What a commit looks like of which something may happen on its way.
-const SLOW_COMMIT: &str = "COMMIT -- slow";
+pub const SLOW_COMMIT: &str = "COMMIT -- slow";
 const SETTINGS: &[(&str, &str)] = &[
     ("max_prepared_transactions", "50"),
     // Commits that were acknowledged are lost by a crash.
