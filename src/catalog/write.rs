@@ -229,7 +229,9 @@ impl Catalog {
         for operator in super::IMPLICIT_OPERATORS {
             self.reach_functions(self.index.operator_functions(operator).to_vec(), reach);
         }
-        self.reach_ordering(reach);
+        if self.may_order(facts, scope) {
+            self.reach_ordering(reach);
+        }
         for cast in &self.index.picture.casts {
             self.reach_functions(vec![cast.function], reach);
         }
@@ -286,6 +288,33 @@ impl Catalog {
             self.reach_type(user_type.oid, reach);
         }
         self.reach_ordering(reach);
+    }
+
+    /// Values of a type that users taught PostgreSQL to order may be at hand.
+    fn may_order(&self, facts: &Facts, scope: &NameScope) -> bool {
+        let ordered = &self.index.picture.ordered_by_users;
+        let is_ordered = |oid: TypeOid| {
+            let mut parts = self.index.type_parts(oid).into_iter();
+            parts.any(|part| ordered.contains(&part))
+        };
+        let in_relation = |oid: &RelationOid| {
+            let columns = self.index.relation(*oid).map_or(&[][..], |r| &r.columns);
+            columns.iter().any(|column| is_ordered(column.type_oid))
+        };
+        let read = || {
+            let named = facts.relations.iter();
+            let oids = named.flat_map(|used| self.candidates(&used.name, scope));
+            oids.flat_map(|oid| self.index.reading_closure(oid))
+                .any(|oid| in_relation(&oid))
+        };
+        let made = || {
+            !facts.types.is_empty()
+                || facts
+                    .functions
+                    .iter()
+                    .any(|f| self.index.functions_called(&f.name.name).next().is_some())
+        };
+        !ordered.is_empty() && (!scope.temporaries.is_none() || made() || read())
     }
 
     /// Whatever sorts, groups or compares rows may call what users taught PostgreSQL to order by.

@@ -467,6 +467,8 @@ impl Session {
             self.statements.remove(name.as_bytes());
         }
         self.tx.observe(status);
+        // By now the server has told.
+        self.texts_uncertain = false;
         if std::mem::take(&mut self.backend_told) {
             let session = u64::from(self.registration.handle.number);
             self.preference = Some(lease.prefer(session));
