@@ -64,7 +64,7 @@ impl Catalog {
         if facts.kind != Kind::Select {
             return Err(Bypass::NotSelect);
         }
-        if !scope.temporaries.is_none() && !(facts.relations.is_empty() && facts.types.is_empty()) {
+        if !(scope.temporaries.is_none() || facts.relations.is_empty() && facts.types.is_empty()) {
             // Also a qualified name may have a temporary child.
             return Err(Bypass::TemporaryRelation);
         }
