@@ -8,7 +8,9 @@ use super::footprint::{Effects, Footprint};
 use super::functions::{self, Outcome};
 use super::keys::WritePlan;
 use super::names::{Meaning, NameScope, Temporaries};
-use super::picture::{FkAction, FunctionOid, Owner, Referred, RelationKind, TypeOid};
+use super::picture::{
+    FIRST_USER_OID, FkAction, FunctionOid, Owner, Referred, RelationKind, TypeOid,
+};
 use super::{Catalog, RelationOid};
 use crate::sql::{Access, Facts, FunctionUse, Kind};
 
@@ -290,31 +292,34 @@ impl Catalog {
         self.reach_ordering(reach);
     }
 
-    /// Values of a type that users taught PostgreSQL to order may be at hand.
+    /// Values of a type of users' own which they taught PostgreSQL to order may be at hand. Those of its own types are
+    /// ordered otherwise only where an index or a range type says so, which is known of these.
     fn may_order(&self, facts: &Facts, scope: &NameScope) -> bool {
         let ordered = &self.index.picture.ordered_by_users;
+        if ordered.iter().all(|&oid| oid < FIRST_USER_OID) {
+            return false;
+        }
         let is_ordered = |oid: TypeOid| {
             let mut parts = self.index.type_parts(oid).into_iter();
-            parts.any(|part| ordered.contains(&part))
+            parts.any(|part| part >= FIRST_USER_OID && ordered.contains(&part))
         };
-        let in_relation = |oid: &RelationOid| {
-            let columns = self.index.relation(*oid).map_or(&[][..], |r| &r.columns);
+        let in_relation = |oid: RelationOid| {
+            let columns = self.index.relation(oid).map_or(&[][..], |r| &r.columns);
             columns.iter().any(|column| is_ordered(column.type_oid))
         };
-        let read = || {
-            let named = facts.relations.iter();
-            let oids = named.flat_map(|used| self.candidates(&used.name, scope));
-            oids.flat_map(|oid| self.index.reading_closure(oid))
-                .any(|oid| in_relation(&oid))
-        };
-        let made = || {
-            !facts.types.is_empty()
-                || facts
-                    .functions
-                    .iter()
-                    .any(|f| self.index.functions_called(&f.name.name).next().is_some())
-        };
-        !ordered.is_empty() && (!scope.temporaries.is_none() || made() || read())
+        let mut read = facts
+            .relations
+            .iter()
+            .flat_map(|used| self.candidates(&used.name, scope))
+            .flat_map(|oid| self.index.reading_closure(oid));
+        let mut called = facts
+            .functions
+            .iter()
+            .flat_map(|f| self.index.functions_called(&f.name.name));
+        !scope.temporaries.is_none()
+            || !facts.types.is_empty()
+            || called.next().is_some()
+            || read.any(in_relation)
     }
 
     /// Whatever sorts, groups or compares rows may call what users taught PostgreSQL to order by.
