@@ -45,6 +45,14 @@ impl Footprint {
         }
     }
 
+    /// Definitions and roles may have changed, these in every database of the server.
+    pub fn all_catalogues() -> Self {
+        Self {
+            shared_catalogue: true,
+            ..Self::catalogue()
+        }
+    }
+
     pub fn is_nothing(&self) -> bool {
         !self.everything && self.relations.is_empty() && self.regions.is_empty()
     }

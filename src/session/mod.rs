@@ -174,6 +174,8 @@ pub struct Session {
     ran_ddl: bool,
     /// PREPARE TRANSACTION of these is under way, or has been done in a unit whose transaction goes on.
     prepared_gids: Vec<String>,
+    /// A statement of the unit ends a prepared transaction.
+    ends_prepared: bool,
     catalog_at_start: Option<CatalogVersion>,
     status_before: TransactionStatus,
 }

@@ -49,11 +49,7 @@ impl Session {
         self.own_past.counted = true;
         self.effects = self.effects.union(Effects::ALL);
         self.has_temporaries(Temporaries::Any);
-        let footprint = Footprint {
-            shared_catalogue: true,
-            ..Footprint::catalogue()
-        };
-        self.touch_footprint(&footprint, picture);
+        self.touch_footprint(&Footprint::all_catalogues(), picture);
     }
 
     fn touch_footprint(&mut self, footprint: &Footprint, picture: Picture) {

@@ -61,8 +61,9 @@ pub(super) fn transaction(first: &str, cursor: &mut Cursor<'_>) -> Option<Kind> 
             }
         }
         "commit" if cursor.word("prepared") => {
-            cursor.constant()?;
-            Kind::CommitPrepared
+            Kind::CommitPrepared {
+                gid: cursor.constant()?,
+            }
         }
         "commit" | "end" => {
             noise(cursor);
