@@ -252,8 +252,7 @@ impl Authority {
     pub fn follow_prepared(&self, kept: KeptMark, gids: Vec<String>) {
         let core = Arc::clone(&self.core);
         let following = Some(core.followed.follow(&gids));
-        self.core
-            .spawn(core.follow_prepared(kept, gids, following));
+        self.core.spawn(core.follow_prepared(kept, gids, following));
     }
 
     /// Whether the marks of the transaction of this name stand, whatever it has touched, until it is no longer prepared.

@@ -57,6 +57,12 @@ impl Footprint {
         !self.everything && self.relations.is_empty() && self.regions.is_empty()
     }
 
+    /// Only rows of which some column is known.
+    pub fn is_keyed(&self) -> bool {
+        let known = |region: &Region| !region.columns().is_empty();
+        !self.everything && self.relations.is_empty() && self.regions.iter().all(known)
+    }
+
     fn has_whole(&self, oid: RelationOid) -> bool {
         self.relations.binary_search(&oid).is_ok()
     }

@@ -60,11 +60,9 @@ pub(super) fn transaction(first: &str, cursor: &mut Cursor<'_>) -> Option<Kind> 
                 deferrable,
             }
         }
-        "commit" if cursor.word("prepared") => {
-            Kind::CommitPrepared {
-                gid: cursor.constant()?,
-            }
-        }
+        "commit" if cursor.word("prepared") => Kind::CommitPrepared {
+            gid: cursor.constant()?,
+        },
         "commit" | "end" => {
             noise(cursor);
             Kind::Commit {

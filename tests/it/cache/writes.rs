@@ -461,7 +461,8 @@ fn a_transaction_that_was_prepared_elsewhere_counts_when_it_is_committed_here() 
     let mut pair = house.pair();
     let mut other = house.pair();
     let gid = format!("{}-elsewhere", house.database);
-    let prepare = |work: &str| house.outside(&format!("BEGIN; {work}; PREPARE TRANSACTION '{gid}'"));
+    let prepare =
+        |work: &str| house.outside(&format!("BEGIN; {work}; PREPARE TRANSACTION '{gid}'"));
     let commit = format!("COMMIT PREPARED '{gid}'");
     for _ in 0..2 {
         prepare("UPDATE stock SET amount = amount + 1");
