@@ -237,18 +237,8 @@ impl Catalog {
         for cast in &self.index.picture.casts {
             self.reach_functions(vec![cast.function], reach);
         }
-        for written in &facts.types {
-            let exact = written
-                .name
-                .split(['(', '['])
-                .next()
-                .unwrap_or_default()
-                .trim();
-            for name in [exact, exact.trim_start_matches('_')] {
-                for user_type in self.index.types_called(name) {
-                    self.reach_type(user_type.oid, reach);
-                }
-            }
+        for oid in self.types_written(facts) {
+            self.reach_type(oid, reach);
         }
         if !facts.types.is_empty() && !scope.temporaries.is_none() {
             // It may be the row type of a temporary table.
@@ -292,6 +282,18 @@ impl Catalog {
         self.reach_ordering(reach);
     }
 
+    /// The types of users that the text may name, arrays of them included.
+    fn types_written(&self, facts: &Facts) -> impl Iterator<Item = TypeOid> {
+        facts.types.iter().flat_map(|written| {
+            let exact = written.name.split(['(', '[']).next();
+            let exact = exact.unwrap_or_default().trim();
+            [exact, exact.trim_start_matches('_')]
+                .into_iter()
+                .flat_map(|name| self.index.types_called(name))
+                .map(|user_type| user_type.oid)
+        })
+    }
+
     /// Values of a type of users' own which they taught PostgreSQL to order may be at hand. Those of its own types are
     /// ordered otherwise only where an index or a range type says so, which is known of these.
     fn may_order(&self, facts: &Facts, scope: &NameScope) -> bool {
@@ -317,7 +319,7 @@ impl Catalog {
             .iter()
             .flat_map(|f| self.index.functions_called(&f.name.name));
         !scope.temporaries.is_none()
-            || !facts.types.is_empty()
+            || self.types_written(facts).any(is_ordered)
             || called.next().is_some()
             || read.any(in_relation)
     }

@@ -1,5 +1,5 @@
 use super::builder::{Builder, With, facts};
-use crate::catalog::picture::{Owner, Volatility};
+use crate::catalog::picture::{Owner, TypeKind, Volatility};
 use crate::catalog::{Catalog, Effects};
 use crate::sql::{Facts, Kind, analyse};
 
@@ -183,4 +183,23 @@ fn of_definitions_that_evaluate_nothing() {
     let catalog = b.build();
     let dropped = effects(&catalog, &analyse("DROP TABLE t"));
     assert!(dropped.contains(Effects::SEQUENCE));
+}
+
+/// Libraries are loaded by whoever runs their code, and what was not loaded can still be set.
+#[test]
+fn orders_of_users_concern_values_of_their_types_alone() {
+    let mut b = Builder::new();
+    let compare = b.plpgsql("compare", "BEGIN RETURN 0; END");
+    let mine = b.user_type("mine", TypeKind::Composite, 0);
+    let parts = &mut b.picture;
+    parts.ordered_by_users.push(mine);
+    parts.ordering_functions.push(compare);
+    let catalog = b.build();
+    for (sql, loads) in [
+        ("SELECT '2006-08-13'::timestamptz", false),
+        ("SELECT '(1)'::mine", true),
+        ("SELECT '{(1)}'::mine[]", true),
+    ] {
+        assert_eq!(catalog.judge_plain(&analyse(sql)).loads, loads, "{sql}");
+    }
 }
