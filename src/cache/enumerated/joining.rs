@@ -120,10 +120,8 @@ impl Joining {
             }
             // A backend that is on its way is awaited: it commits first, or it never does.
             Move::Fence => {
-                self.joiner == Joiner::Entered
-                    && !self.confirmed
-                    && !self.fenced
-                    && !(self.in_flight && self.rules.awaits_backends)
+                let awaited = self.in_flight && self.rules.awaits_backends;
+                self.joiner == Joiner::Entered && !self.confirmed && !self.fenced && !awaited
             }
             Move::BeginToServe => {
                 let may = self.confirmed || self.fenced || !self.rules.waits_to_be_confirmed;
