@@ -3,7 +3,8 @@
 use super::READ;
 use super::script::Do::*;
 use super::script::Happened::Yes;
-use super::script::{Case, Do, Reading, Rows, Script, Writing, script};
+use super::script::Read::*;
+use super::script::{Case, Do, Read, Reading, Rows, Script, Writing, script};
 
 const ALL: Rows = Rows::All(0);
 
@@ -15,10 +16,13 @@ const DDL: Script<Do> = script![
     TouchCatalogue, Mark, DropPicture; CreateTrigger; Widen; Settle(Yes); Acknowledge; LoadPicture
 ];
 
+/// One who has looked at the definitions may take his time before he reads the versions.
+const READ_LATE: Script<Read> = script![Ask, LookUp; Stamp; Snapshot; Store, Answer];
+
 /// One who creates the trigger, one who writes, and two who read what the trigger writes.
 fn changed(ddl: Script<Do>, writes: Script<Do>) -> Case {
     let writers = vec![Writing::new(&[], ddl), Writing::new(&[ALL], writes)];
-    let readers = [1, 1].map(|query| Reading::new(query, READ));
+    let readers = [READ_LATE, READ].map(|script| Reading::new(1, script));
     Case {
         queries: &[Rows::All(0), Rows::All(1)],
         ..Case::of(writers, readers.into())
