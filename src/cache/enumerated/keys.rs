@@ -43,16 +43,6 @@ fn a_class_that_takes_over_no_marks_is_not() {
     born(script![Ask, LookUp; Announce; Publish; Stamp; Snapshot; Store, Answer]).broken();
 }
 
-#[test]
-fn a_class_that_is_published_before_it_has_taken_them_over_is_not() {
-    let first = script![Ask, LookUp; Announce; Publish; Walk; Stamp; Snapshot; Store, Answer];
-    let mut case = born(first);
-    // Another comes while the first one still walks, and finds a class.
-    case.readers[2].script = script![Ask, LookUp, Stamp; Snapshot; Store, Answer];
-    case.readers.push(Reading::new(0, READ));
-    case.broken();
-}
-
 // What is marked, and what moves.
 
 /// One who truly writes these rows by this script. Two read the last of these keys, one reads all.
