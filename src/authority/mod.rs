@@ -8,6 +8,7 @@
 
 mod barrier;
 mod control;
+mod followed;
 mod foreign;
 mod gate;
 mod guard;
@@ -40,6 +41,7 @@ pub use proof::{Backend, Proof, Unproven};
 pub use stats::{AuthorityStats, Server};
 
 use control::{end_itself, rows};
+use followed::Followed;
 use foreign::Foreign;
 use gate::Gate;
 use pictures::Pictures;
@@ -104,6 +106,7 @@ struct Core {
     server: Mutex<Option<Server>>,
     counts: Counts,
     foreign: Foreign,
+    followed: Arc<Followed>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -142,6 +145,7 @@ impl Authority {
             server: Mutex::default(),
             counts: Counts::default(),
             foreign: Foreign::default(),
+            followed: Arc::default(),
             tasks: Mutex::default(),
         });
         core.spawn(Arc::clone(&core).keep_guard());
@@ -240,13 +244,25 @@ impl Authority {
     /// are settled. To be called before, or soon after, [`Authority::departed`].
     pub fn resolve_unknown(&self, kept: KeptMark, pid: u32, gids: Vec<String>) {
         let core = Arc::clone(&self.core);
-        self.core.spawn(core.resolve(kept, pid, gids));
+        let following = core.followed.follow(&gids);
+        self.core.spawn(core.resolve(kept, pid, gids, following));
     }
 
     /// Keeps the marks of a transaction that was prepared until nobody has it prepared any more.
     pub fn follow_prepared(&self, kept: KeptMark, gids: Vec<String>) {
         let core = Arc::clone(&self.core);
-        self.core.spawn(core.follow_prepared(kept, gids));
+        let following = Some(core.followed.follow(&gids));
+        self.core.spawn(core.follow_prepared(kept, gids, following));
+    }
+
+    /// Whether the marks of the transaction of this name stand, whatever it has touched, until it is no longer prepared.
+    pub fn follows_prepared(&self, gid: &str) -> bool {
+        self.core.followed.contains(gid)
+    }
+
+    /// A prepared transaction may have been ended through us.
+    pub fn prepared_ended(&self) {
+        self.core.followed.ended();
     }
 
     /// Waits until nothing that we read of the database by ourselves is on its way, for some seconds at most. As long as

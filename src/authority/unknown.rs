@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 
 use super::Core;
 use super::control::{ControlError, column, rows};
+use super::followed::Following;
 use super::standing::Block;
 use crate::cache::KeptMark;
 use crate::catalog::Footprint;
@@ -20,7 +21,13 @@ const FIRST_USER_OID: u32 = 16384;
 impl Core {
     /// Sees a lost transaction to its end. It is settled as having happened: a bump
     /// too many costs a few misses.
-    pub(super) async fn resolve(self: Arc<Self>, kept: KeptMark, pid: u32, gids: Vec<String>) {
+    pub(super) async fn resolve(
+        self: Arc<Self>,
+        kept: KeptMark,
+        pid: u32,
+        gids: Vec<String>,
+        following: Following,
+    ) {
         self.counts.unknown.fetch_add(1, Ordering::Relaxed);
         match self.record.find(pid) {
             // Backends cannot be told apart, and nothing will be served any more.
@@ -37,16 +44,24 @@ impl Core {
         for gid in gids {
             self.wait_until_not_prepared(&gid).await;
         }
+        drop(following);
         self.settle_kept(kept);
         self.counts.unknown.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Sees prepared transactions to their ends, whoever ends them.
-    pub(super) async fn follow_prepared(self: Arc<Self>, kept: KeptMark, gids: Vec<String>) {
+    /// Sees prepared transactions to their ends, whoever ends them. `following` where `kept` is sure to cover all that
+    /// they do.
+    pub(super) async fn follow_prepared(
+        self: Arc<Self>,
+        kept: KeptMark,
+        gids: Vec<String>,
+        following: Option<Following>,
+    ) {
         self.counts.prepared.fetch_add(1, Ordering::Relaxed);
         for gid in gids {
             self.wait_until_not_prepared(&gid).await;
         }
+        drop(following);
         self.settle_kept(kept);
         self.counts.prepared.fetch_sub(1, Ordering::Relaxed);
     }
@@ -76,25 +91,31 @@ impl Core {
     }
 
     async fn wait_until_not_prepared(&self, gid: &str) {
+        let mut first = None;
         loop {
-            match self.is_prepared(gid).await {
-                Ok(false) => return,
-                Ok(true) => {}
+            match self.prepared_as(gid).await {
+                Ok(None) => return,
+                // Another one has the name by now.
+                Ok(Some(xid)) if *first.get_or_insert_with(|| xid.clone()) != xid => return,
+                Ok(Some(_)) => {}
                 Err(error) => tracing::debug!(%error, "prepared transactions cannot be listed yet"),
             }
-            tokio::time::sleep(POLL).await;
+            self.followed.time_to_look(POLL).await;
         }
     }
 
-    async fn is_prepared(&self, gid: &str) -> Result<bool, ControlError> {
+    /// The number of the transaction that has this name.
+    async fn prepared_as(&self, gid: &str) -> Result<Option<String>, ControlError> {
         let client = self.proven().await?;
         let prepared = rows(&client, PREPARED).await?;
-        Ok(prepared
-            .iter()
-            .any(|row| row.first().and_then(Option::as_deref) == Some(gid)))
+        let named = prepared
+            .into_iter()
+            .find(|row| row.first().and_then(Option::as_deref) == Some(gid));
+        Ok(named.and_then(|mut row| row.pop().flatten()))
     }
 
-    /// Marks what the transactions have touched that are prepared when we start.
+    /// Marks what the transactions have touched that are prepared when we start, as far as their locks tell: should one
+    /// be committed through us, that is a write to everything (see `Kind::CommitPrepared`).
     pub(super) async fn mark_prepared(self: &Arc<Self>) -> Result<(), ControlError> {
         let client = self.proven().await?;
         let prepared = rows(&client, PREPARED).await?;
@@ -110,7 +131,7 @@ impl Core {
                 "a prepared transaction is open: what it touched is not cached until it is ended");
             let kept = self.tags.mark(&footprint, self.tags.picture()).keep();
             let core = Arc::clone(self);
-            self.spawn(core.follow_prepared(kept, vec![gid]));
+            self.spawn(core.follow_prepared(kept, vec![gid], None));
         }
         Ok(())
     }

@@ -45,8 +45,22 @@ impl Footprint {
         }
     }
 
+    /// Definitions and roles may have changed, these in every database of the server.
+    pub fn all_catalogues() -> Self {
+        Self {
+            shared_catalogue: true,
+            ..Self::catalogue()
+        }
+    }
+
     pub fn is_nothing(&self) -> bool {
         !self.everything && self.relations.is_empty() && self.regions.is_empty()
+    }
+
+    /// Only rows of which some column is known.
+    pub fn is_keyed(&self) -> bool {
+        let known = |region: &Region| !region.columns().is_empty();
+        !self.everything && self.relations.is_empty() && self.regions.iter().all(known)
     }
 
     fn has_whole(&self, oid: RelationOid) -> bool {

@@ -115,12 +115,14 @@ impl Catalog {
                 ..Reach::default()
             },
             Kind::Unknown => Reach {
-                footprint: Footprint {
-                    shared_catalogue: true,
-                    ..Footprint::catalogue()
-                },
+                footprint: Footprint::all_catalogues(),
                 effects: Effects::ALL,
                 loads: true,
+                ..Reach::default()
+            },
+            // Who has prepared it has done anything; of those that are followed the marks stand.
+            Kind::CommitPrepared { .. } => Reach {
+                footprint: Footprint::all_catalogues(),
                 ..Reach::default()
             },
             harmless => Reach {

@@ -201,6 +201,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "Memory for knowing which rows answers depend on, in bytes, of each database; it is taken as it is needed. With \"0\" a write invalidates all answers from its table.";
     cache.learn_keys => cache.learn_keys, OneOf, Reload,
         "Send an INSERT, UPDATE or DELETE of few rows with a RETURNING where that tells which answers it changes. Clients do not see it; the server's log does.";
+    cache.hold_commits_from => cache.hold_commits_from, TIME_OR_ZERO, Reload,
+        "A statement on its own that touches a whole table or more, and takes so long as a rule or has not been seen yet, is committed in a step of its own when its work is done, so that answers stay valid while it works. That costs a round trip. 0 is never.";
     cache.max_entry_size => cache.max_entry_size, Size(1 << 10, GIB), Restart,
         "Longer answers are not kept, in bytes.";
     cache.lease => cache.lease, TIME, Restart,

@@ -458,6 +458,8 @@ pub struct CacheConfig {
     pub key_memory: u64,
     /// `learn_keys`: changes are sent with a RETURNING where that tells which keys they change.
     pub learn_keys: bool,
+    /// `hold_commits_from`: the commit of statements that touch much and take so long is a step of its own; zero is never.
+    pub hold_commits_from: Duration,
     /// `max_entry_size`, in bytes.
     pub max_entry_size: usize,
     /// `lease`: hits need a round trip to the guard no older than this.
@@ -503,6 +505,7 @@ impl Default for CacheConfig {
             memory_limit: 256 << 20,
             key_memory: 16 << 20,
             learn_keys: true,
+            hold_commits_from: Duration::from_millis(50),
             max_entry_size: 1 << 20,
             lease: Duration::from_secs(1),
             catalog_watch_interval: Duration::from_secs(1),

@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use super::family::{counters, gauges, histograms};
-use super::reason::{Asker, Learning, ListenerEnd, Outcome, Tier};
+use super::reason::{Asker, Held, Learning, ListenerEnd, Outcome, Tier};
 use crate::sql::Bypass;
 
 /// How long a statement took, and where.
@@ -35,6 +35,7 @@ pub(super) struct DatabaseFamilies {
     sent: IntCounterVec,
     listening: GaugeVec,
     listeners_ended: IntCounterVec,
+    held: IntCounterVec,
     learned: IntCounterVec,
     hit_seconds: HistogramVec,
     miss_seconds: HistogramVec,
@@ -88,6 +89,11 @@ impl DatabaseFamilies {
                 "Listening sessions that were ended lest they miss a notification, by reason.",
                 &["database", "reason"],
             )?,
+            held: family(
+                "pgditto_held_commits_total",
+                "Statements whose commit waited until their work was done, by whether they had written.",
+                &["database", "result"],
+            )?,
             learned: family(
                 "pgditto_returned_keys_total",
                 "Writes whose rows could tell which keys they changed, by whether they did and whose RETURNING it was.",
@@ -136,6 +142,10 @@ impl DatabaseFamilies {
                 .iter()
                 .map(|reason| labelled(&self.listeners_ended, reason.as_str()))
                 .collect(),
+            held: Held::ALL
+                .iter()
+                .map(|result| labelled(&self.held, result.as_str()))
+                .collect(),
             learned: Learning::ALL
                 .iter()
                 .map(|result| {
@@ -166,6 +176,7 @@ pub struct DatabaseMetrics {
     sent: IntCounter,
     listening: Gauge,
     listeners_ended: Box<[IntCounter]>,
+    held: Box<[IntCounter]>,
     learned: Box<[[IntCounter; 2]]>,
     hit_seconds: Histogram,
     miss_seconds: Histogram,
@@ -195,6 +206,11 @@ impl DatabaseMetrics {
 
     pub fn listener_ended(&self, reason: ListenerEnd) {
         self.listeners_ended[reason as usize].inc();
+    }
+
+    /// The commit of work was held, and goes out now.
+    pub fn held(&self, result: Held) {
+        self.held[result as usize].inc();
     }
 
     /// The rows of a write have told which keys it changed, or not.

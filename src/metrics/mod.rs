@@ -26,8 +26,8 @@ use prometheus::{IntCounter, IntCounterVec, Registry, TextEncoder};
 
 pub use database::{Averages, DatabaseMetrics, DatabaseStats, Timing, Totals};
 pub use reason::{
-    Asker, Cancel, ErrorOrigin, FailedLogin, Invalidation, Learning, ListenerEnd, Outcome, Refusal,
-    Tier, Verification,
+    Asker, Cancel, ErrorOrigin, FailedLogin, Held, Invalidation, Learning, ListenerEnd, Outcome,
+    Refusal, Tier, Verification,
 };
 pub use snapshot::{
     AuthoritySnapshot, CacheSnapshot, ClientCounts, DatabaseSnapshot, FlightSnapshot, Phase,

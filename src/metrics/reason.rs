@@ -58,6 +58,8 @@ words! {
 words! {
     /// What made cached answers stale.
     Invalidation {
+        /// A write through this process, to rows of which a key is known.
+        Keys = "keys",
         /// A write through this process, to relations that are known.
         Write = "write",
         /// A write that may have touched anything.
@@ -72,6 +74,14 @@ words! {
         UnknownOutcome = "unknown_outcome",
         /// An operator's CACHE FLUSH.
         Flush = "flush",
+    }
+}
+
+words! {
+    /// What was known of work when its commit, which was held, was sent.
+    Held {
+        Written = "written",
+        NothingWritten = "nothing_written",
     }
 }
 

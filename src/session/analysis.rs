@@ -66,7 +66,7 @@ impl Analysis {
                     Kind::Commit { .. }
                         | Kind::Rollback { .. }
                         | Kind::PrepareTransaction { .. }
-                        | Kind::CommitPrepared
+                        | Kind::CommitPrepared { .. }
                         | Kind::RollbackPrepared
                         | Kind::Call
                         | Kind::Do

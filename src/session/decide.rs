@@ -109,7 +109,9 @@ impl Session {
                         .get_with(key, || Arc::new(catalog.judge(facts, names)))
                 }
             };
-            meaning.footprint.merge(&judgement.footprint);
+            if !self.is_followed(&facts.kind) {
+                meaning.footprint.merge(&judgement.footprint);
+            }
             meaning.effects = meaning.effects.union(judgement.effects);
             meaning.makes.extend(judgement.makes.clone());
             meaning.loads |= judgement.loads;
@@ -129,6 +131,11 @@ impl Session {
             meaning.footprint.merge(&Footprint::everything());
         }
         meaning
+    }
+
+    /// It commits what is marked until the server says that it has ended.
+    fn is_followed(&self, kind: &Kind) -> bool {
+        matches!(kind, Kind::CommitPrepared { gid } if self.database.authority.follows_prepared(gid))
     }
 
     /// What was sent before in the same transaction, or in the same string, may have changed the path or the role.
@@ -513,13 +520,10 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         ),
         Kind::Set { .. } | Kind::Reset { .. } => (Footprint::nothing(), Effects::SETTINGS),
         Kind::Listen | Kind::Unlisten => (Footprint::nothing(), Effects::LISTEN),
-        Kind::Ddl | Kind::Do | Kind::Call | Kind::Unknown => (
-            Footprint {
-                shared_catalogue: true,
-                ..Footprint::catalogue()
-            },
-            Effects::ALL,
-        ),
+        Kind::CommitPrepared { .. } => (Footprint::all_catalogues(), Effects::NONE),
+        Kind::Ddl | Kind::Do | Kind::Call | Kind::Unknown => {
+            (Footprint::all_catalogues(), Effects::ALL)
+        }
         _ => (Footprint::everything(), Effects::ALL),
     };
     let tells_backend = facts

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::added::Additions;
 use super::expect::{Expect, NameChange};
 use super::fill::{Fill, Planned};
+use super::hold::{Asked, Hold};
 use super::learn::Learner;
 use super::statements::Statement;
 use crate::notify::Speakers;
@@ -119,8 +120,12 @@ pub struct Exchange {
     pub examined: Option<u64>,
     /// Its description has not come yet.
     examining: bool,
-    /// Frames of the unit that wait for that.
+    /// Frames of the unit that wait for that, or for the replies to what came before.
     held: VecDeque<Frame>,
+    pub hold: Hold,
+    pub asked: Asked,
+    /// How the client's Query ended in a block of ours: told when the block has ended.
+    ending: BytesMut,
     parameter_description: Option<Bytes>,
     portal_description: Option<Bytes>,
 }
@@ -226,7 +231,8 @@ impl Exchange {
 
     /// The frame that need not wait any longer.
     pub fn release(&mut self) -> Option<Frame> {
-        match self.examining {
+        let waits = self.examining || self.hold == Hold::Sync && !self.expects.is_empty();
+        match waits {
             true => None,
             false => self.held.pop_front(),
         }
@@ -238,7 +244,7 @@ impl Exchange {
             .held
             .back()
             .is_some_and(|last| last.tag() == wire::tag::frontend::SYNC);
-        self.open && !whole
+        self.open && !whole && !self.hold.in_block()
     }
 
     /// [`Exchange::fail`] in place of the whole unit.
@@ -388,16 +394,20 @@ impl Exchange {
         let body = &frame[5..];
         let hidden = matches!(
             self.expects.front(),
-            Some(Expect::Hidden | Expect::Begin { .. })
+            Some(Expect::Hidden | Expect::Begin { .. } | Expect::Written)
         );
         let mut visible = !hidden;
         let mut done = None;
-        if !matches!(message, tag::PARAMETER_STATUS | tag::READY_FOR_QUERY) {
+        if !matches!(message, tag::PARAMETER_STATUS | tag::READY_FOR_QUERY) && !self.hold.in_block()
+        {
             out.extend_from_slice(&self.changed);
             self.changed.clear();
         }
         match message {
-            _ if hidden && is_reply(message) => self.begun(message),
+            _ if hidden && is_reply(message) => self.begun(message, body),
+            tag::COMMAND_COMPLETE if matches!(self.expects.front(), Some(Expect::EndOfBlock)) => {
+                visible = false;
+            }
             tag::DATA_ROW => {
                 visible = !self.hides_rows();
                 if visible {
@@ -431,6 +441,11 @@ impl Exchange {
                 }
                 self.note_command(command);
                 self.executed();
+                if self.hold == Hold::Block {
+                    self.ending.extend_from_slice(frame);
+                    self.outcome.bytes += frame_len as u64;
+                    visible = false;
+                }
             }
             tag::PORTAL_SUSPENDED => {
                 self.collect(frame.len(), |fill| fill.push(frame));
@@ -486,7 +501,7 @@ impl Exchange {
                     sides.client_parameters.insert(name.clone(), value.clone());
                 }
                 sides.upstream_parameters.insert(name, value);
-                if visible && self.parameters_last {
+                if visible && (self.parameters_last || self.hold.in_block()) {
                     self.outcome.bytes += frame_len as u64;
                     self.changed.extend_from_slice(&input[..frame_len]);
                     visible = false;
@@ -494,10 +509,10 @@ impl Exchange {
             }
             tag::READY_FOR_QUERY => {
                 let status = backend::ready_status(body)?;
-                let (shown, last) = self.ready();
+                let (shown, last) = self.ready(status, out);
                 visible = shown;
                 done = last.then_some(status);
-                if !last {
+                if !last && !self.hold.in_block() {
                     out.extend_from_slice(&self.changed);
                     self.changed.clear();
                 }
@@ -520,7 +535,14 @@ impl Exchange {
     }
 
     /// A reply to messages of our own came.
-    fn begun(&mut self, message: u8) {
+    fn begun(&mut self, message: u8, body: &[u8]) {
+        if let Some(Expect::Written) = self.expects.front() {
+            self.asked.take(message, body);
+            if message == tag::COMMAND_COMPLETE {
+                self.expects.pop_front();
+            }
+            return;
+        }
         if let Some(Expect::Begin { commands }) = self.expects.front_mut()
             && message == tag::COMMAND_COMPLETE
         {
@@ -532,9 +554,21 @@ impl Exchange {
     }
 
     /// ReadyForQuery came: whether the client is to see it now, and whether it is the unit's last.
-    fn ready(&mut self) -> (bool, bool) {
+    fn ready(&mut self, status: TransactionStatus, out: &mut BytesMut) -> (bool, bool) {
         let hidden = match self.expects.front() {
             Some(Expect::Hidden) => true,
+            Some(Expect::Simple { .. }) if self.hold == Hold::Block => {
+                self.expects.pop_front();
+                self.hold = Hold::Answered(status);
+                self.open = true;
+                return (false, false);
+            }
+            Some(Expect::EndOfBlock) => {
+                if self.outcome.error.is_none() {
+                    out.extend_from_slice(&self.ending);
+                }
+                false
+            }
             Some(Expect::Sync | Expect::Simple { .. }) => false,
             // A Sync that was sent while the server copied, and came after its failure.
             _ => {
@@ -664,7 +698,9 @@ impl Exchange {
         let instead = match self.expects.front_mut() {
             Some(Expect::Hidden) => return Ok(false),
             Some(Expect::Begin { .. }) => {
-                self.outcome.begin_failed = true;
+                // The client knows of no other.
+                self.outcome.begin_failed = !self.hold.in_block();
+                self.hold = Hold::None;
                 let whole = !self.open;
                 self.skip_to_sync();
                 if whole && self.expects.is_empty() {
@@ -676,7 +712,7 @@ impl Exchange {
                 self.note_error(body)?;
                 return Ok(true);
             }
-            Some(Expect::Simple { .. }) | None => {
+            Some(Expect::Simple { .. } | Expect::EndOfBlock) | None => {
                 self.note_error(body)?;
                 return Ok(true);
             }
@@ -731,6 +767,7 @@ impl Exchange {
             match expect {
                 Expect::Sync
                 | Expect::Hidden
+                | Expect::EndOfBlock
                 | Expect::Simple {
                     unsynced: false, ..
                 } => break,

@@ -18,6 +18,10 @@ pub enum Expect {
     Begin {
         commands: usize,
     },
+    /// Answers to a question of ours among the client's messages: see [`hold`](super::hold).
+    Written,
+    /// COMMIT or ROLLBACK of a block of ours: the client is told if it fails.
+    EndOfBlock,
     /// A Query or FunctionCall: everything up to ReadyForQuery.
     Simple {
         fill: Option<usize>,

@@ -6,6 +6,7 @@ use bytes::Buf;
 
 use super::analysis::Analysis;
 use super::exchange::{Exchange, Progress, Sides};
+use super::hold::Wish;
 use super::process::{self, INVALID_NAME};
 use super::registry::Activity;
 use super::send::{Unsent, sleep_until};
@@ -156,6 +157,7 @@ impl Session {
         let handle = self.registration.handle.clone();
         handle.set_activity(Activity::Active);
         let sent = Instant::now();
+        self.begin_work();
         self.upstream_since.get_or_insert(sent);
         let relayed = self.relay(&mut lease, &mut exchange).await;
         drop(still);
@@ -163,6 +165,7 @@ impl Session {
         report.rows += exchange.outcome.rows;
         report.bytes += exchange.outcome.bytes;
         report.error = exchange.outcome.error;
+        self.note_run(None);
         match relayed {
             Ok(status) => self.finish(lease, exchange, status, notified, report).await,
             Err(broken) => {
@@ -174,6 +177,7 @@ impl Session {
 
     fn begin_unit(&mut self) {
         self.commit_inside = false;
+        self.hold = Wish::default();
         self.executes_sent = 0;
         self.texts_uncertain = false;
         self.resets = false;
@@ -217,7 +221,8 @@ impl Session {
                 let mut names = Vec::new();
                 self.named_in_sql(analysis, &mut names);
                 self.lend_names(&names, exchange);
-                let unsynced = self.begin_upstream(exchange);
+                self.note_work(analysis, &meaning);
+                let unsynced = self.begin_upstream(exchange) || self.hold_query(exchange);
                 self.replace_unnamed(analysis.kind());
                 let meaning = &mut meaning;
                 self.translate_query((frame, analysis), meaning, unsynced, lease, exchange, miss);
@@ -356,6 +361,10 @@ impl Session {
 
     /// Takes what the client has sent since for a unit that is still open.
     fn take_open(&mut self, lease: &mut Lease, exchange: &mut Exchange) -> Result<(), Broken> {
+        if exchange.hold.in_block() {
+            self.end_block(exchange);
+            return Ok(());
+        }
         let mut nothing = Miss::default();
         while let Some(frame) = exchange.release() {
             self.translate_next(&frame, lease, exchange, &mut nothing)

@@ -13,6 +13,7 @@ mod expect;
 mod fill;
 mod forward;
 pub mod greeting;
+mod hold;
 mod known;
 mod learn;
 mod lease;
@@ -68,6 +69,7 @@ use analysis::Analysis;
 use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
+use hold::Wish;
 use listening::Listening;
 use process::OwnPast;
 use registry::{Activity, Registration, SessionHandle};
@@ -174,6 +176,9 @@ pub struct Session {
     ran_ddl: bool,
     /// PREPARE TRANSACTION of these is under way, or has been done in a unit whose transaction goes on.
     prepared_gids: Vec<String>,
+    hold: Wish,
+    /// A statement of the unit ends a prepared transaction.
+    ends_prepared: bool,
     catalog_at_start: Option<CatalogVersion>,
     status_before: TransactionStatus,
 }

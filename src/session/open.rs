@@ -214,6 +214,8 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         deallocates: Vec::new(),
         ran_ddl: false,
         prepared_gids: Vec::new(),
+        hold: super::hold::Wish::default(),
+        ends_prepared: false,
         catalog_at_start: None,
         status_before: TransactionStatus::Idle,
         config,

@@ -32,6 +32,9 @@ impl Session {
             return;
         }
         let prepared = std::mem::take(&mut self.prepared_gids);
+        if std::mem::take(&mut self.ends_prepared) {
+            authority.prepared_ended();
+        }
         let Some(mut writer) = self.writer.take() else {
             return;
         };

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::analysis::Analyser;
 use super::greeting::{Greeting, GreetingKey};
+use super::hold::Runs;
 use super::registry::Registry;
 use super::report::ShadowCounts;
 use super::rules::RuleCounts;
@@ -69,6 +70,7 @@ pub const GREETING_TTL: Duration = Duration::from_secs(60);
 const JUDGEMENTS_MAX: u64 = 50_000;
 const KNOWN_GOOD_MAX: u64 = 50_000;
 const READABLE_MAX: u64 = 10_000;
+const RUNS_MAX: u64 = 10_000;
 const DESCRIPTION_BYTES_MAX: u64 = 32 << 20;
 
 /// What pgditto knows of one database.
@@ -84,6 +86,8 @@ pub struct Database {
     pub readable: Bounded<ReadableKey, bool>,
     /// Statements that the server has taken from somebody with the same settings, under this catalogue.
     pub known_good: Bounded<DescriptionKey, CatalogVersion>,
+    /// Of statements that touch more than rows that are known.
+    pub runs: Bounded<ShapeId, Runs>,
     /// Other sidecars could not be told of our writes, and nobody waits for it any more.
     unannounced: AtomicBool,
 }
@@ -142,6 +146,7 @@ impl Database {
                 .build(),
             readable: Bounded::new(READABLE_MAX),
             known_good: Bounded::new(KNOWN_GOOD_MAX),
+            runs: Bounded::new(RUNS_MAX),
             unannounced: AtomicBool::new(false),
         }
     }
@@ -260,6 +265,7 @@ impl Shared {
         self.metrics.invalidated(match touched {
             touched if touched.catalogue => Invalidation::Catalogue,
             touched if touched.everything => Invalidation::Everything,
+            touched if touched.is_keyed() => Invalidation::Keys,
             _ => Invalidation::Write,
         });
         if touched.shared_catalogue {

@@ -49,11 +49,7 @@ impl Session {
         self.own_past.counted = true;
         self.effects = self.effects.union(Effects::ALL);
         self.has_temporaries(Temporaries::Any);
-        let footprint = Footprint {
-            shared_catalogue: true,
-            ..Footprint::catalogue()
-        };
-        self.touch_footprint(&footprint, picture);
+        self.touch_footprint(&Footprint::all_catalogues(), picture);
     }
 
     fn touch_footprint(&mut self, footprint: &Footprint, picture: Picture) {
@@ -65,8 +61,8 @@ impl Session {
     /// Marks what this transaction touched, if what was just queued may commit it.
     pub(super) fn before_commit(&mut self, exchange: &Exchange) {
         let implicit = self.tx.status == TransactionStatus::Idle && self.tx.unsent_begin.is_none();
-        // COPY commits after CopyDone, which comes through here again.
-        if exchange.copy_in {
+        // COPY commits after CopyDone, which comes through here again; so does what is held.
+        if exchange.copy_in || exchange.hold.in_block() {
             return;
         }
         if implicit || self.commit_inside {

@@ -170,7 +170,9 @@ impl Session {
             tag::DESCRIBE => self.translate_describe(frame, connection, exchange)?,
             tag::EXECUTE => self.translate_execute(frame, connection, exchange)?,
             tag::CLOSE => self.translate_close(frame, exchange)?,
+            tag::SYNC if self.hold_sync(frame, exchange) => {}
             tag::SYNC => {
+                self.release_sync(exchange);
                 exchange.synced();
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::Sync);
@@ -407,6 +409,7 @@ impl Session {
             // A portal that SQL declared, or none at all.
             None => {
                 exchange.more_than_reads = true;
+                self.hold.refused = true;
                 self.touch_everything();
             }
             Some(statement) => {
@@ -429,6 +432,7 @@ impl Session {
                     meaning.returned = same.then(|| added.returned.clone());
                     formats = &[];
                 }
+                self.note_work(&statement.analysis, &meaning);
                 learner = self.touch_and_learn(&meaning, formats, asker, exchange);
                 self.note_effects(&meaning);
                 self.commit_inside |= meaning.may_commit_inside;

@@ -392,6 +392,7 @@ impl Session {
                     self.tx.takes_settings_back();
                     self.prepared_gids.push(gid.clone());
                 }
+                Kind::CommitPrepared { .. } | Kind::RollbackPrepared => self.ends_prepared = true,
                 Kind::Load => self.loads = true,
                 Kind::Ddl | Kind::TemporaryDdl | Kind::Do | Kind::Unknown => {
                     self.ran_ddl = true;

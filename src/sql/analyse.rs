@@ -83,7 +83,7 @@ fn by_kind(kind: Kind, statement: &str) -> Facts {
         Kind::RefreshMaterializedView => utility::refresh(statement),
         Kind::Maintenance => utility::maintenance(statement),
         Kind::TemporaryDdl => temporary::definition(statement),
-        Kind::PrepareTransaction { .. } => Facts {
+        Kind::PrepareTransaction { .. } | Kind::CommitPrepared { .. } => Facts {
             literal_dependent: true,
             ..Facts::harmless(kind)
         },
@@ -113,9 +113,7 @@ fn by_kind(kind: Kind, statement: &str) -> Facts {
             temporary: temporary::dropped(statement),
             ..Facts::unknown(kind)
         },
-        Kind::CommitPrepared | Kind::Execute { .. } | Kind::Do | Kind::Load | Kind::Unknown => {
-            Facts::unknown(kind)
-        }
+        Kind::Execute { .. } | Kind::Do | Kind::Load | Kind::Unknown => Facts::unknown(kind),
     }
 }
 

@@ -60,10 +60,9 @@ pub(super) fn transaction(first: &str, cursor: &mut Cursor<'_>) -> Option<Kind> 
                 deferrable,
             }
         }
-        "commit" if cursor.word("prepared") => {
-            cursor.constant()?;
-            Kind::CommitPrepared
-        }
+        "commit" if cursor.word("prepared") => Kind::CommitPrepared {
+            gid: cursor.constant()?,
+        },
         "commit" | "end" => {
             noise(cursor);
             Kind::Commit {

@@ -106,7 +106,9 @@ pub enum Kind {
     PrepareTransaction {
         gid: String,
     },
-    CommitPrepared,
+    CommitPrepared {
+        gid: String,
+    },
     RollbackPrepared,
     /// `SET [SESSION|LOCAL] name`; the name in lower case (`timezone` for SET TIME ZONE, `role`, `session_authorization`).
     /// SET SESSION CHARACTERISTICS sets several and has the name `session characteristics`.

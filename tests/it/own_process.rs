@@ -99,6 +99,17 @@ fn a_setting_whose_library_only_others_have_loaded_can_be_set() {
 }
 
 #[test]
+fn a_flag_of_the_process_that_an_extension_keeps_is_seen_by_nobody_else() {
+    let mut trio = trio(1);
+    trio.postgres.psql("CREATE EXTENSION isn");
+    trio.same("SELECT isn_weak()");
+    trio.two.rows("SELECT isn_weak(true)");
+    trio.same("SELECT isn_weak()");
+    trio.same("SELECT isn_weak(true)");
+    trio.same("SELECT isn_weak()");
+}
+
+#[test]
 fn such_a_setting_can_be_set_in_the_extended_protocol_and_by_set_config() {
     let mut trio = trio(1);
     trio.run_by_others_everywhere(PLPGSQL, 1);

@@ -119,12 +119,10 @@ impl Doubt {
     fn touch(&mut self) {
         let database = &self.database;
         let picture = database.tags.picture();
-        let footprint = Footprint {
-            shared_catalogue: true,
-            ..Footprint::catalogue()
-        };
         let writer = self.writer.get_or_insert_with(|| database.tags.writer());
-        database.authority.touch(writer, &footprint, picture);
+        database
+            .authority
+            .touch(writer, &Footprint::all_catalogues(), picture);
     }
 
     fn mark(&mut self) {

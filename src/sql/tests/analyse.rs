@@ -729,6 +729,7 @@ fn facts_that_hold_for_one_text_say_so() {
     assert!(!complete("SELECT current_setting($1)").literal_dependent);
     assert!(!complete("SELECT lower('A'), coalesce(a, 'x') FROM t").literal_dependent);
     assert!(analyse("PREPARE TRANSACTION 'x'").literal_dependent);
+    assert!(analyse("COMMIT PREPARED 'x'").literal_dependent);
     assert!(!analyse("LISTEN c").literal_dependent);
 }
 

@@ -143,7 +143,10 @@ fn transaction_control() {
                 gid: "it's".to_owned(),
             },
         ),
-        ("COMMIT PREPARED 'x'", Kind::CommitPrepared),
+        (
+            "COMMIT PREPARED 'x'",
+            Kind::CommitPrepared { gid: "x".into() },
+        ),
         ("ROLLBACK PREPARED E'x'", Kind::RollbackPrepared),
     ]);
 }

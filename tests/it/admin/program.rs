@@ -620,7 +620,7 @@ fn pins_cancels_refusals_errors_and_invalidations_are_counted_by_reason() {
 
     let invalidations = |reason: &str| count("pgditto_invalidations_total", &[("reason", reason)]);
     client.query("INSERT INTO item VALUES (5, 'five')");
-    assert_eq!(invalidations("write"), 1.0);
+    assert_eq!(invalidations("keys"), 1.0);
     client.query("CREATE TABLE other ()");
     assert_eq!(invalidations("catalogue"), 1.0);
     eventually("the catalogue is known", || {

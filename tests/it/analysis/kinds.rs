@@ -144,7 +144,7 @@ fn is_transaction(ours: &Kind, fields: &Fields) -> bool {
         6 => *ours == Kind::Release,
         7 => *ours == Kind::RollbackTo,
         8 => matches!(ours, Kind::PrepareTransaction { gid } if gid == text(fields, "gid")),
-        9 => *ours == Kind::CommitPrepared,
+        9 => matches!(ours, Kind::CommitPrepared { .. }),
         10 => *ours == Kind::RollbackPrepared,
         _ => false,
     }

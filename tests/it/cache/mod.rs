@@ -10,6 +10,7 @@ mod defaults;
 mod documented;
 mod encodings;
 mod flights;
+mod held;
 mod hits;
 mod invalidation;
 mod keyed;

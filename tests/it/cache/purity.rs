@@ -259,6 +259,22 @@ fn a_clock_is_found_behind_policies_defaults_and_functions_at_any_depth() {
 }
 
 #[test]
+fn what_hstore_makes_a_date_of_may_follow_the_clock() {
+    let house = House::new(
+        "CREATE TABLE day (id int, d date); INSERT INTO day VALUES (1, '2020-02-02');
+         CREATE TABLE told (id int, w text); INSERT INTO told VALUES (1, 'd=>today');",
+    );
+    house.superuser_seen("CREATE EXTENSION hstore");
+    house.serves();
+    let mut pair = house.pair();
+    pair.becomes_hit("SELECT w::hstore -> 'd' FROM told");
+    pair.never_hits("SELECT (populate_record(day, w::hstore)).d FROM day, told");
+    pair.never_hits("SELECT populate_record(day, w::hstore) FROM day, told");
+    pair.never_hits("SELECT day #= w::hstore FROM day, told");
+    pair.never_hits("SELECT day #= 'd=>today' FROM day");
+}
+
+#[test]
 fn what_dblink_reads_is_never_kept() {
     let house = House::new("CREATE TABLE far (id int); INSERT INTO far VALUES (1);");
     house.superuser_seen("CREATE EXTENSION dblink");

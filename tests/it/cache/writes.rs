@@ -454,6 +454,32 @@ fn two_phase_commit() {
     other.becomes_hit(READ);
 }
 
+/// What it has written nobody here has seen.
+#[test]
+fn a_transaction_that_was_prepared_elsewhere_counts_when_it_is_committed_here() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let mut other = house.pair();
+    let gid = format!("{}-elsewhere", house.database);
+    let prepare =
+        |work: &str| house.outside(&format!("BEGIN; {work}; PREPARE TRANSACTION '{gid}'"));
+    let commit = format!("COMMIT PREPARED '{gid}'");
+    for _ in 0..2 {
+        prepare("UPDATE stock SET amount = amount + 1");
+        other.becomes_hit(READ);
+        pair.write(&commit);
+        other.look(READ);
+        other.becomes_hit(READ);
+    }
+    // What is no row counts as well.
+    prepare("CREATE RULE more AS ON UPDATE TO stock DO ALSO DELETE FROM apart");
+    other.becomes_hit("SELECT count(*) FROM apart");
+    pair.write(&commit);
+    other.becomes_hit("SELECT count(*) FROM apart");
+    pair.write("UPDATE stock SET amount = amount + 1");
+    other.look("SELECT count(*) FROM apart");
+}
+
 /// What else is in the unit says nothing of the transaction that was prepared in it.
 #[test]
 fn a_transaction_prepared_in_a_unit_that_goes_on_is_seen_to_its_end() {
