@@ -29,6 +29,8 @@ mod wanted;
 mod writer;
 
 #[cfg(test)]
+mod enumerated;
+#[cfg(test)]
 mod keyed_model;
 #[cfg(test)]
 mod model;
