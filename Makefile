@@ -23,7 +23,7 @@ test-matrix: deps-test ## Run the tests against PostgreSQL 13 to 18 (VERSIONS="1
 unit: ## Run the tests that need no server
 	cargo test --locked --lib
 
-fuzz: deps-test ## Compare random sessions with a twin database (SECONDS_OF_FUZZ=600 SEED=…)
+fuzz: deps-test ## Compare random sessions with a twin database (SECONDS_OF_FUZZ=1200 SEED=… EPISODE=…)
 	@scripts/soak.sh fuzz
 
 soak: deps-test ## Check what many clients read while servers and connections fail (SECONDS_OF_SOAK=3600 SEED=…)

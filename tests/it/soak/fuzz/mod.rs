@@ -7,47 +7,106 @@
 mod ask;
 mod clocks;
 mod draw;
+mod ground;
+mod oracle;
 mod play;
 mod reduce;
+mod state;
+mod tally;
+mod values;
 
 use std::time::Instant;
 
-use super::{fresh_seed, random::Random, seconds};
+use super::{asked, fresh_seed, random::Random, seconds};
 use draw::Templates;
+use ground::Ground;
 #[cfg(feature = "postgres-parser")]
 use play::Step;
-use play::{Ground, Tally};
+use play::play;
+use tally::{Record, Tally};
 
 /// Steps of one session; then the databases are made anew.
 const STEPS: usize = 160;
 
-/// Plays sessions until the time is over; the first difference ends it.
-fn fuzz(seed: u64, until: Instant) -> Tally {
-    let ground = Ground::new();
-    let templates = Templates::new();
-    let mut tally = Tally::default();
-    for episode in 0.. {
-        if episode > 0 && Instant::now() >= until {
-            break;
-        }
-        let mut random = Random::new(seed).branch(episode);
-        let script = templates.session(&mut random, STEPS);
-        // An episode that is begun after the time asked for would make a short run long.
-        let last = (episode > 0).then_some(until);
-        if let Err(difference) = ground.play(&script, last, &mut tally) {
-            println!("seed {seed}, episode {episode}: {difference}\nreducing …");
-            let short = reduce::reduce(&script[..=difference.step], &ground);
-            let again = ground.play(&short, None, &mut Tally::default());
-            let lines: Vec<String> = short.iter().map(|step| format!("    {step}")).collect();
-            panic!(
-                "seed {seed}, episode {episode}, a shortest script:\n{}\n{}",
-                lines.join("\n"),
-                again
-                    .err()
-                    .map_or_else(|| difference.to_string(), |short| short.to_string())
-            );
+/// Sessions of one seed, told by their numbers.
+struct Episodes {
+    seed: u64,
+    ground: Ground,
+    templates: Templates,
+}
+
+impl Episodes {
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            ground: Ground::new(),
+            templates: Templates::new(),
         }
     }
+
+    /// # Panics
+    /// At the first difference, with the steps that it needs.
+    fn play(&self, episode: u64, until: Option<Instant>) -> Tally {
+        let mut random = Random::new(self.seed).branch(episode);
+        let script = self.templates.session(&mut random, STEPS);
+        let mut tally = Tally::default();
+        let Err(difference) = play(&self.ground, &script, until, &mut tally) else {
+            return tally;
+        };
+        let Self { seed, ground, .. } = self;
+        println!("SEED={seed} EPISODE={episode}: {difference}\nreducing …");
+        let short = reduce::reduce(&script[..=difference.step], ground);
+        let again = play(ground, &short, None, &mut Tally::default());
+        let lines: Vec<String> = short.iter().map(|step| format!("    {step}")).collect();
+        panic!(
+            "SEED={seed} EPISODE={episode}, a shortest script:\n{}\n{}",
+            lines.join("\n"),
+            again
+                .err()
+                .map_or_else(|| difference.to_string(), |short| short.to_string())
+        );
+    }
+}
+
+/// Plays the same few sessions each time.
+fn fuzz_shortly(until: Instant) -> Tally {
+    let episodes = Episodes::new(1);
+    let mut tally = episodes.play(0, None);
+    // An episode that is begun after the time asked for would make a short run long.
+    for episode in 1.. {
+        if Instant::now() >= until {
+            break;
+        }
+        tally += episodes.play(episode, Some(until));
+    }
+    tally
+}
+
+/// Plays whole sessions of a seed from `EPISODE` on, or from where its runs before have come to.
+fn fuzz(seed: u64, until: Instant) -> Tally {
+    let mut record = Record::of(seed);
+    let first = asked("EPISODE", record.next());
+    let command = |next: u64| format!("SEED={seed} EPISODE={next} make fuzz");
+    println!("seed {seed}, from episode {first} on");
+    let episodes = Episodes::new(seed);
+    let mut tally = Tally::default();
+    let mut episode = first;
+    while episode == first || Instant::now() < until {
+        let played = episodes.play(episode, None);
+        record.add(episode, played.checks);
+        tally += played;
+        episode += 1;
+    }
+    println!(
+        "seed {seed}: episodes {first} to {}; it goes on with: {}",
+        episode - 1,
+        command(episode)
+    );
+    println!(
+        "seed {seed} in all: {} episodes, {} hits asked again upstream",
+        record.episodes(),
+        record.checks()
+    );
     tally
 }
 
@@ -61,21 +120,22 @@ pub fn texts_of_sessions(seed: u64, sessions: u64) -> Vec<String> {
             templates.session(&mut random, STEPS)
         })
         .map(|step| match step {
-            Step::Run(_, ask) | Step::Watch(ask) => ask.sql,
+            Step::Run(_, ask) | Step::Read(_, ask) | Step::Watch(_, ask) => ask.sql,
         })
         .collect()
 }
 
-/// `SECONDS_OF_FUZZ` and `SEED` make it longer and other; the suite plays the same sessions each time.
+/// `SECONDS_OF_FUZZ`, `SEED` and `EPISODE` make it longer and other; the suite plays the same sessions each time.
 #[test]
 fn random_sessions_answer_as_on_a_twin_database_and_every_hit_is_the_truth() {
-    let lasts = seconds("SECONDS_OF_FUZZ", 10);
-    let long = std::env::var_os("SECONDS_OF_FUZZ").is_some();
-    let seed = if long { fresh_seed() } else { 1 };
-    println!("seed {seed}");
-    let tally = fuzz(seed, Instant::now() + lasts);
-    println!("seed {seed}: {tally}");
-    assert!(tally.hits > 0.0, "{tally}");
+    let until = Instant::now() + seconds("SECONDS_OF_FUZZ", 10);
+    let tally = if std::env::var_os("SECONDS_OF_FUZZ").is_some() {
+        fuzz(fresh_seed(), until)
+    } else {
+        fuzz_shortly(until)
+    };
+    println!("{tally}");
+    assert!(tally.checks > 0, "{tally}");
 }
 
 #[test]

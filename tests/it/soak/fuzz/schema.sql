@@ -9,7 +9,8 @@ INSERT INTO k SELECT g, g * 10, chr(97 + g), g % 3, g, g, g % 2 = 0, ('00000000-
     'c' || g, 'ok', g, g, g, (g, 'x')::pair, ARRAY[g, 1], jsonb_build_object('a', g), '2020-01-01', 'abc' FROM generate_series(0, 7) g;
 
 CREATE TABLE kt (id text PRIMARY KEY, v int, w varchar(3) UNIQUE);
-INSERT INTO kt VALUES ('a', 1, 'a'), ('abc', 2, 'abc'), ('', 3, ''), ('A', 4, 'A');
+INSERT INTO kt VALUES ('a', 1, 'a'), ('abc', 2, 'abc'), ('', 3, ''), ('A', 4, 'A'), ('é', 5, 'é'), ('Ã©', 6, 'Ã©');
+UPDATE k SET t = CASE id WHEN 4 THEN 'é' ELSE 'Ã©' END WHERE id IN (4, 5);
 CREATE TABLE ku (id uuid PRIMARY KEY, b bool, v int);
 INSERT INTO ku VALUES ('00000000-0000-0000-0000-000000000007', true, 7), ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', false, 1);
 CREATE TABLE multi (a int, b int, v int, PRIMARY KEY (a, b));
