@@ -35,7 +35,7 @@ soak-planted: deps-test ## See that the soak finds what each step of the cache's
 hit-ratio: deps-test ## Compare the hits under writes with perfect invalidation (ROWS_OF_HIT_RATIO OPERATIONS_OF_HIT_RATIO)
 	@scripts/soak.sh hit-ratio
 
-analysis: deps-analysis ## Compare the analysis of statements with PostgreSQL's own parser (SEED=…)
+analysis: deps-test deps-analysis ## Compare the analysis of statements with PostgreSQL's own parser (SEED=…)
 	@scripts/analysis.sh
 
 conformance: deps-conformance ## Run PostgreSQL's own tests directly and through pgditto, and compare (half an hour)

@@ -1,6 +1,9 @@
-//! Sessions drawn at random from the templates beside this file.
+//! Sessions drawn at random: from the templates beside this file, and from those that are composed of the catalogue.
 
 use super::ask::{Ask, Mode};
+use super::catalogue::Catalogue;
+use super::change::Change;
+use super::compose::Composer;
 use super::play::{SESSIONS, Step};
 use super::values::{self, parameter};
 use crate::soak::random::Random;
@@ -13,10 +16,11 @@ pub struct Templates {
     reads: Vec<String>,
     writes: Vec<String>,
     others: Vec<String>,
+    catalogue: Catalogue,
 }
 
 impl Templates {
-    pub fn new() -> Self {
+    pub fn new(catalogue: Catalogue) -> Self {
         let weighted = |text: &str| {
             let mut all = Vec::new();
             for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -35,7 +39,24 @@ impl Templates {
             reads: reads.map(str::to_owned).collect(),
             writes: weighted(include_str!("writes.txt")),
             others: weighted(include_str!("others.txt")),
+            catalogue,
         }
+    }
+
+    /// A read and a write of those that are composed.
+    pub fn composed(&self, random: &mut Random) -> [Ask; 2] {
+        let (read, _) = Composer::new(&self.catalogue, random).read();
+        let write = loop {
+            if let Some(write) = Change::new(&self.catalogue, random).write() {
+                break write;
+            }
+        };
+        let mut drawing = Drawing {
+            templates: self,
+            random,
+            foreign: false,
+        };
+        [drawing.expand(&read), drawing.expand(&write)]
     }
 
     pub fn session(&self, random: &mut Random, steps: usize) -> Vec<Step> {
@@ -109,28 +130,49 @@ impl Drawing<'_> {
     }
 
     fn read(&mut self) -> Ask {
-        let template = self.template(&self.templates.reads);
-        match template.strip_prefix("! ") {
-            Some(template) => Ask {
-                ordered: true,
-                ..self.expand(template)
-            },
-            None => self.expand(template),
+        let (template, ordered) = if self.random.below(5) < 2 {
+            self.beyond_ascii(|drawing| {
+                Composer::new(&drawing.templates.catalogue, drawing.random).read()
+            })
+        } else {
+            self.beyond_ascii(|drawing| {
+                let template = drawing.random.pick(&drawing.templates.reads);
+                match template.strip_prefix("! ") {
+                    Some(template) => (template.to_owned(), true),
+                    None => (template.clone(), false),
+                }
+            })
+        };
+        Ask {
+            ordered,
+            ..self.expand(&template)
         }
     }
 
     fn write(&mut self) -> Ask {
-        let template = self.template(&self.templates.writes);
-        self.expand(template)
+        let (template, _) = self.beyond_ascii(|drawing| {
+            let catalogue = &drawing.templates.catalogue;
+            let composed = if drawing.random.below(5) < 2 {
+                Change::new(catalogue, drawing.random).write()
+            } else {
+                None
+            };
+            let template = || drawing.random.pick(&drawing.templates.writes).clone();
+            (composed.unwrap_or_else(template), false)
+        });
+        self.expand(&template)
     }
 
-    fn template<'t>(&mut self, from: &'t [String]) -> &'t str {
-        let mut template = self.random.pick(from);
-        // A quarter of the templates has texts.
-        while self.foreign && !template.contains("{text}") && !self.random.one_in(3) {
-            template = self.random.pick(from);
+    /// Most templates of a session with such texts have a blank for one; few of all have.
+    fn beyond_ascii(
+        &mut self,
+        mut draw: impl FnMut(&mut Self) -> (String, bool),
+    ) -> (String, bool) {
+        let mut drawn = draw(self);
+        while self.foreign && !drawn.0.contains("{text}") && !self.random.one_in(3) {
+            drawn = draw(self);
         }
-        template
+        drawn
     }
 
     fn copy(&mut self) -> Ask {

@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 
+use super::catalogue::Catalogue;
 use crate::cache::wire::Wire;
 use crate::fixture::{Pgditto, Postgres, eventually};
 
+const TEMPLATE: &str = "fuzz_template";
 /// Locks that the script itself holds are not waited for.
 const LOCK_TIMEOUT_MS: u32 = 40;
 /// Nobody else runs while the truth is asked for. It is no part of what a hit is kept under.
@@ -30,12 +32,12 @@ impl Ground {
         if postgres.major() >= 15 {
             postgres.psql("GRANT SET ON PARAMETER session_replication_role TO app");
         }
-        postgres.psql("CREATE DATABASE fuzz_template OWNER app");
+        postgres.psql(&format!("CREATE DATABASE {TEMPLATE} OWNER app"));
         let mut schema = include_str!("schema.sql").to_owned();
         if postgres.major() < 15 {
             schema = schema.replace("WITH (security_invoker)", "");
         }
-        let made = Wire::connect(postgres.port, "app", "fuzz_template", &[]).query(&schema);
+        let made = Wire::connect(postgres.port, "app", TEMPLATE, &[]).query(&schema);
         assert_eq!(made.error(), None, "{made:?}");
         let pgditto = Pgditto::start(&postgres, |opts| {
             opts.set("auth.auth_type", "trust");
@@ -47,13 +49,18 @@ impl Ground {
         }
     }
 
+    /// What the databases of the sessions hold when they are new.
+    pub fn catalogue(&self) -> Catalogue {
+        Catalogue::read(&mut Wire::connect(self.postgres.port, "app", TEMPLATE, &[]))
+    }
+
     /// A pair of databases, made from the template.
     pub fn twins(&self) -> (String, String) {
         let n = self.next.get();
         self.next.set(n + 1);
         let (a, b) = (format!("fuzz_a{n}"), format!("fuzz_b{n}"));
         for name in [&a, &b] {
-            let sql = format!("CREATE DATABASE {name} TEMPLATE fuzz_template OWNER app");
+            let sql = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER app");
             eventually("nobody uses the template", || {
                 Wire::connect(self.postgres.port, "postgres", "postgres", &[])
                     .query(&sql)

@@ -5,7 +5,10 @@
 //! well as what the server gives. A failing run is cut down to the steps that it needs.
 
 mod ask;
+mod catalogue;
+mod change;
 mod clocks;
+mod compose;
 mod draw;
 mod ground;
 mod oracle;
@@ -15,9 +18,11 @@ mod state;
 mod tally;
 mod values;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{asked, fresh_seed, random::Random, seconds};
+use ask::Client;
 use draw::Templates;
 use ground::Ground;
 #[cfg(feature = "postgres-parser")]
@@ -37,10 +42,11 @@ struct Episodes {
 
 impl Episodes {
     fn new(seed: u64) -> Self {
+        let ground = Ground::new();
         Self {
             seed,
-            ground: Ground::new(),
-            templates: Templates::new(),
+            templates: Templates::new(ground.catalogue()),
+            ground,
         }
     }
 
@@ -113,7 +119,7 @@ fn fuzz(seed: u64, until: Instant) -> Tally {
 /// Every text that would be asked in that many sessions.
 #[cfg(feature = "postgres-parser")]
 pub fn texts_of_sessions(seed: u64, sessions: u64) -> Vec<String> {
-    let templates = Templates::new();
+    let templates = Templates::new(Ground::new().catalogue());
     (0..sessions)
         .flat_map(|episode| {
             let mut random = Random::new(seed).branch(episode);
@@ -136,6 +142,32 @@ fn random_sessions_answer_as_on_a_twin_database_and_every_hit_is_the_truth() {
     };
     println!("{tally}");
     assert!(tally.checks > 0, "{tally}");
+}
+
+#[test]
+fn what_is_composed_of_the_catalogue_is_sql() {
+    /// No statement, no such name, no one name, no group, no such conflict.
+    const WRONG: &[&str] = &["42601", "42P01", "42703", "42702", "42803", "42P10"];
+    let ground = Ground::new();
+    let templates = Templates::new(ground.catalogue());
+    let (database, _) = ground.twins();
+    let mut client = Client::new(ground.direct("app", &database), "a");
+    let mut random = Random::new(1);
+    let mut codes = BTreeMap::new();
+    for _ in 0..300 {
+        for (what, ask) in ["read", "write"]
+            .into_iter()
+            .zip(templates.composed(&mut random))
+        {
+            let reply = client.ask(&ask).expect("an answer");
+            let code = reply.error().unwrap_or_default();
+            assert!(!WRONG.contains(&code.as_str()), "{ask}: {reply:?}");
+            *codes.entry((what, code)).or_insert(0) += 1;
+        }
+    }
+    println!("{codes:?}");
+    let good = |what| codes.get(&(what, String::new())).copied().unwrap_or(0);
+    assert!(good("read") > 150 && good("write") > 100, "{codes:?}");
 }
 
 #[test]

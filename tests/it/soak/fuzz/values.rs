@@ -130,6 +130,33 @@ const INT_ARRAYS: &[&str] = &[
     "NULL",
     "'{\" 7\",3}'",
 ];
+const TIMES: &[&str] = &[
+    "'2020-01-01'",
+    "'2020-01-01 00:00:00'",
+    "'1.1.2020'",
+    "timestamp '2020-01-01'",
+    "'2020-02-03 04:05'",
+    "'2020-02-30'",
+    "NULL",
+    "'infinity'",
+];
+const JSONS: &[&str] = &[
+    "'{\"a\": 3}'",
+    "'{\"a\":3}'",
+    "'{\"a\": 3.0}'",
+    "'{}'",
+    "'null'",
+    "NULL",
+    "'{'",
+];
+const PAIRS: &[&str] = &[
+    "'(7,x)'",
+    "(7, 'x')::pair",
+    "ROW(3, 'x')::pair",
+    "'(3,\"x\")'",
+    "'(,)'",
+    "NULL",
+];
 pub const INT_COLUMNS: &[&str] = &["id", "id", "grp", "grp", "big", "s", "\"id\"", "ID", "k.id"];
 /// The bytes of `'Ã©'` in LATIN1 are those of `'é'` in UTF-8, and so on.
 pub const FOREIGN: &[&str] = &[
@@ -154,6 +181,9 @@ pub fn pool(name: &str) -> Option<&'static [&'static str]> {
         "mood" => MOODS,
         "region" => REGIONS,
         "intarr" => INT_ARRAYS,
+        "time" => TIMES,
+        "json" => JSONS,
+        "pair" => PAIRS,
         _ => return None,
     })
 }
