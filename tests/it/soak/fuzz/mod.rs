@@ -22,12 +22,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{asked, fresh_seed, random::Random, seconds};
-use ask::Client;
+use ask::{Ask, Client};
 use draw::Templates;
 use ground::Ground;
-#[cfg(feature = "postgres-parser")]
-use play::Step;
-use play::play;
+use play::{Step, play};
 use tally::{Record, Tally};
 
 /// Steps of one session; then the databases are made anew.
@@ -142,6 +140,33 @@ fn random_sessions_answer_as_on_a_twin_database_and_every_hit_is_the_truth() {
     };
     println!("{tally}");
     assert!(tally.checks > 0, "{tally}");
+}
+
+/// The oracle comes into the state of the session in its own way: what it asks first is what the session has left.
+#[test]
+fn what_a_session_left_in_a_state_of_its_own_is_asked_again_as_a_hit() {
+    const STATES: &[&[&str]] = &[
+        &[],
+        &["SET search_path = other, public"],
+        &["SET ROLE soak_bob"],
+        &["SET app.tenant = '2'"],
+        &["SET TimeZone = 'Asia/Tokyo'", "SET DateStyle = 'German'"],
+        &["SET app.tenant = '1'", "SET ROLE soak_alice"],
+        &["BEGIN", "SET LOCAL app.tenant = '3'"],
+    ];
+    let ground = Ground::new();
+    for settings in STATES {
+        let settings = settings.iter().map(|sql| Step::Run(0, Ask::simple(*sql)));
+        let mut script: Vec<Step> = settings.collect();
+        script.push(Step::Read(
+            0,
+            Ask::simple("SELECT id, v FROM k ORDER BY id"),
+        ));
+        let mut tally = Tally::default();
+        play(&ground, &script, None, &mut tally)
+            .unwrap_or_else(|difference| panic!("{difference}"));
+        assert_eq!((tally.asked, tally.checks), (1, 1), "{script:?}");
+    }
 }
 
 #[test]
