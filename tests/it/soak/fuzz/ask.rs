@@ -119,13 +119,13 @@ impl Client {
         let sql = self.encoded(&text, ask.misencoded);
         let mut batch = Batch::default();
         if let Some(lines) = &ask.copy {
-            batch.query(&sql).copy_data(lines).copy_done();
+            batch.query_bytes(&sql).copy_data(lines).copy_done();
             return self.wire.try_batch(&batch);
         }
         let types: Vec<u32> = ask.values.iter().map(|value| value.type_oid).collect();
         let (name, binary) = match ask.mode {
             Mode::Simple => {
-                batch.query(&sql);
+                batch.query_bytes(&sql);
                 return self.wire.try_batch(&batch);
             }
             Mode::Extended { binary } => (String::new(), binary),
@@ -136,7 +136,7 @@ impl Client {
         };
         let known = !name.is_empty() && self.prepared.contains(&name);
         if !known {
-            batch.parse(&name, &sql, &types);
+            batch.parse_bytes(&name, &sql, &types);
         }
         let formats: Vec<u16> = ask
             .values

@@ -14,6 +14,7 @@ mod ground;
 mod oracle;
 mod play;
 mod reduce;
+mod sources;
 mod state;
 mod tally;
 mod values;
