@@ -27,7 +27,7 @@ use ask::{Ask, Client};
 use draw::Templates;
 use ground::Ground;
 use play::{Step, play};
-use tally::{Record, Tally};
+use tally::{Record, Tally, checks_of_all_seeds};
 
 /// Steps of one session; then the databases are made anew.
 const STEPS: usize = 160;
@@ -108,9 +108,10 @@ fn fuzz(seed: u64, until: Instant) -> Tally {
         command(episode)
     );
     println!(
-        "seed {seed} in all: {} episodes, {} hits asked again upstream",
+        "seed {seed} in all: {} episodes, {} hits asked again upstream; with all seeds: {}",
         record.episodes(),
-        record.checks()
+        record.checks(),
+        checks_of_all_seeds()
     );
     tally
 }

@@ -89,6 +89,17 @@ fn play_on(
             )
         })
         .collect();
+    for (direct, via) in &sessions {
+        let told = |client: &Client| vec![format!("{:?}", client.wire.parameters)];
+        if direct.wire.parameters != via.wire.parameters {
+            return Err(Difference {
+                step: 0,
+                what: "the parameters that a new session is told".to_owned(),
+                truth: told(direct),
+                through: told(via),
+            });
+        }
+    }
     let mut oracle = Oracle::new(ground, ours);
     for (at, step) in script.iter().enumerate() {
         if until.is_some_and(|until| Instant::now() >= until) {
