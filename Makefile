@@ -23,7 +23,7 @@ test-matrix: deps-test ## Run the tests against PostgreSQL 13 to 18 (VERSIONS="1
 unit: ## Run the tests that need no server
 	cargo test --locked --lib
 
-fuzz: deps-test ## Compare random sessions with a twin database (SECONDS_OF_FUZZ=600 SEED=…)
+fuzz: deps-test ## Compare random sessions with a twin database (SECONDS_OF_FUZZ=1200 SEED=… EPISODE=…)
 	@scripts/soak.sh fuzz
 
 soak: deps-test ## Check what many clients read while servers and connections fail (SECONDS_OF_SOAK=3600 SEED=…)
@@ -35,7 +35,7 @@ soak-planted: deps-test ## See that the soak finds what each step of the cache's
 hit-ratio: deps-test ## Compare the hits under writes with perfect invalidation (ROWS_OF_HIT_RATIO OPERATIONS_OF_HIT_RATIO)
 	@scripts/soak.sh hit-ratio
 
-analysis: deps-analysis ## Compare the analysis of statements with PostgreSQL's own parser (SEED=…)
+analysis: deps-test deps-analysis ## Compare the analysis of statements with PostgreSQL's own parser (SEED=…)
 	@scripts/analysis.sh
 
 conformance: deps-conformance ## Run PostgreSQL's own tests directly and through pgditto, and compare (half an hour)

@@ -14,7 +14,7 @@ hits=(
 run() { exec cargo test --locked --test it "$@" --exact --nocapture; }
 
 case "${1:-}" in
-    fuzz) export SECONDS_OF_FUZZ="${SECONDS_OF_FUZZ:-600}"; run --release -- "$fuzz" ;;
+    fuzz) export SECONDS_OF_FUZZ="${SECONDS_OF_FUZZ:-1200}"; run --release -- "$fuzz" ;;
     soak) export SECONDS_OF_SOAK="${SECONDS_OF_SOAK:-3600}"; run --release -- "$soak" ;;
     planted)
         # A target of its own, so that no binary with planted faults lies where others look for pgditto.

@@ -391,6 +391,9 @@ impl Catalog {
         if !known {
             // Newer than the picture, perhaps.
             reach.add(Outcome::ANYTHING);
+            if builtin::keeps_process_state(name) {
+                reach.effects = reach.effects.union(Effects::PROCESS);
+            }
         }
     }
 

@@ -101,6 +101,7 @@ fn a_setting_whose_library_only_others_have_loaded_can_be_set() {
 #[test]
 fn a_flag_of_the_process_that_an_extension_keeps_is_seen_by_nobody_else() {
     let mut trio = trio(1);
+    // Whether it is known yet or not.
     trio.postgres.psql("CREATE EXTENSION isn");
     trio.same("SELECT isn_weak()");
     trio.two.rows("SELECT isn_weak(true)");

@@ -120,7 +120,7 @@ impl Findings {
     }
 }
 
-/// `SEED` draws other sessions, whose shares are not compared.
+/// `SEED` draws other sessions: of chance, as their shares are, so those of the first seed alone are compared.
 #[test]
 fn statements_of_the_fuzzer_are_what_postgres_reads() {
     let seed = seed();
@@ -133,6 +133,7 @@ fn statements_of_the_fuzzer_are_what_postgres_reads() {
     }
 }
 
+/// The corpus changes with every test, and many of its statements are there because they are not known: it has no baseline.
 #[test]
 fn statements_in_our_tests_are_what_postgres_reads() {
     let findings = Findings::of(&corpus::written_in_our_tests());

@@ -268,7 +268,12 @@ impl Batch {
     }
 
     pub fn parse(&mut self, name: &str, sql: &str, types: &[u32]) -> &mut Self {
-        let mut body = [name.as_bytes(), &[0], sql.as_bytes(), &[0]].concat();
+        self.parse_bytes(name, sql.as_bytes(), types)
+    }
+
+    /// [`Batch::parse`] of a text in whatever encoding.
+    pub fn parse_bytes(&mut self, name: &str, sql: &[u8], types: &[u32]) -> &mut Self {
+        let mut body = [name.as_bytes(), &[0], sql, &[0]].concat();
         body.extend_from_slice(&(types.len() as u16).to_be_bytes());
         for oid in types {
             body.extend_from_slice(&oid.to_be_bytes());
@@ -333,7 +338,12 @@ impl Batch {
     }
 
     pub fn query(&mut self, sql: &str) -> &mut Self {
-        self.push(b'Q', &[sql.as_bytes(), &[0]].concat())
+        self.query_bytes(sql.as_bytes())
+    }
+
+    /// [`Batch::query`] of a text in whatever encoding.
+    pub fn query_bytes(&mut self, sql: &[u8]) -> &mut Self {
+        self.push(b'Q', &[sql, &[0]].concat())
     }
 
     /// The call of a function by its number, with arguments as texts.

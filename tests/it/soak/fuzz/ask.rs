@@ -1,6 +1,6 @@
 //! One statement with its values, as one of the ways of the protocol puts it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use crate::cache::wire::{Batch, Reply, Wire};
@@ -36,6 +36,22 @@ pub struct Ask {
     pub copy: Option<String>,
     /// The rows have one order only.
     pub ordered: bool,
+    /// Sent in another encoding than the connection's.
+    pub misencoded: bool,
+}
+
+impl Ask {
+    /// A text in the simple protocol, whose rows have one order.
+    pub fn simple(sql: impl Into<String>) -> Self {
+        Self {
+            sql: sql.into(),
+            values: Vec::new(),
+            mode: Mode::Simple,
+            copy: None,
+            ordered: true,
+            misencoded: false,
+        }
+    }
 }
 
 impl fmt::Display for Ask {
@@ -62,6 +78,9 @@ impl fmt::Display for Ask {
         if let Some(lines) = &self.copy {
             write!(f, "  <- {lines:?}")?;
         }
+        if self.misencoded {
+            write!(f, "  (in another encoding than the connection's)")?;
+        }
         Ok(())
     }
 }
@@ -83,48 +102,66 @@ impl Client {
         }
     }
 
+    /// As a driver does it: in the encoding that the server has told last. `?` is what LATIN1 has not.
+    fn encoded(&self, text: &str, misencoded: bool) -> Vec<u8> {
+        let told = self.wire.parameters.get("client_encoding");
+        let latin1 = told.is_some_and(|name| name == "LATIN1");
+        if latin1 == misencoded {
+            return text.as_bytes().to_vec();
+        }
+        let byte = |character| u8::try_from(u32::from(character)).unwrap_or(b'?');
+        text.chars().map(byte).collect()
+    }
+
     /// Sends `ask` and waits for the answer; `None` when the connection ended or nothing came.
     pub fn ask(&mut self, ask: &Ask) -> Option<Reply> {
-        let sql = ask.sql.replace("{side}", self.side);
+        let text = ask.sql.replace("{side}", self.side);
+        let sql = self.encoded(&text, ask.misencoded);
         let mut batch = Batch::default();
         if let Some(lines) = &ask.copy {
-            batch.query(&sql).copy_data(lines).copy_done();
+            batch.query_bytes(&sql).copy_data(lines).copy_done();
             return self.wire.try_batch(&batch);
         }
+        let types: Vec<u32> = ask.values.iter().map(|value| value.type_oid).collect();
         let (name, binary) = match ask.mode {
             Mode::Simple => {
-                batch.query(&sql);
+                batch.query_bytes(&sql);
                 return self.wire.try_batch(&batch);
             }
             Mode::Extended { binary } => (String::new(), binary),
             Mode::Prepared { binary } => {
-                let types: Vec<u32> = ask.values.iter().map(|value| value.type_oid).collect();
-                let digest = xxhash_rust::xxh3::xxh3_64(format!("{sql}{types:?}").as_bytes());
+                let digest = xxhash_rust::xxh3::xxh3_64(format!("{text}{types:?}").as_bytes());
                 (format!("p{digest:x}"), binary)
             }
         };
         let known = !name.is_empty() && self.prepared.contains(&name);
         if !known {
-            let types: Vec<u32> = ask.values.iter().map(|value| value.type_oid).collect();
-            batch.parse(&name, &sql, &types);
+            batch.parse_bytes(&name, &sql, &types);
         }
         let formats: Vec<u16> = ask
             .values
             .iter()
             .map(|value| u16::from(value.binary))
             .collect();
-        let values: Vec<Option<&[u8]>> = ask
+        let values: Vec<Option<Vec<u8>>> = ask
             .values
             .iter()
-            .map(|value| value.bytes.as_deref())
+            .map(|value| {
+                let bytes = value.bytes.as_deref()?;
+                Some(match std::str::from_utf8(bytes) {
+                    Ok(text) if !value.binary => self.encoded(text, ask.misencoded),
+                    _ => bytes.to_vec(),
+                })
+            })
             .collect();
+        let values: Vec<Option<&[u8]>> = values.iter().map(Option::as_deref).collect();
         batch.bind("", &name, &formats, &values, &[u16::from(binary)]);
         batch.describe(b'P', "").execute("", 0).sync();
         let reply = self.wire.try_batch(&batch)?;
         if !known && !name.is_empty() && reply.kinds().starts_with('1') {
             self.prepared.insert(name);
         }
-        if sql.starts_with("DISCARD ALL") || sql.starts_with("DEALLOCATE ALL") {
+        if text.starts_with("DISCARD ALL") || text.starts_with("DEALLOCATE ALL") {
             self.prepared.clear();
         }
         Some(reply)
@@ -166,6 +203,8 @@ pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<S
     };
     let mut lines = Vec::new();
     let mut rows = Vec::new();
+    // Where among the messages of one answer they stand is not the same in all versions.
+    let mut parameters = BTreeMap::new();
     let put = |lines: &mut Vec<String>, rows: &mut Vec<String>| {
         if !ordered {
             rows.sort();
@@ -176,7 +215,10 @@ pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<S
         match tag {
             b'T' => lines.push(format!("T {}", columns(body, same_database))),
             b'D' => rows.push(format!("D {}", body.escape_ascii())),
-            b'S' => {}
+            b'S' => {
+                let mut parts = body.split(|byte| *byte == 0);
+                parameters.insert(parts.next(), parts.next());
+            }
             b'E' | b'N' => {
                 put(&mut lines, &mut rows);
                 let fields = body.split(|byte| *byte == 0).filter(|field| {
@@ -198,6 +240,10 @@ pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<S
         }
     }
     put(&mut lines, &mut rows);
+    for (name, value) in parameters {
+        let text = |part: Option<&[u8]>| part.unwrap_or_default().escape_ascii().to_string();
+        lines.push(format!("S {}={}", text(name), text(value)));
+    }
     lines.push(format!("Z {}", reply.status));
     lines
 }

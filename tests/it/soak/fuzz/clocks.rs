@@ -1,6 +1,6 @@
 //! Reads of the clock in every place where one can be hidden. Asked twice, each must have moved on.
 
-use super::play::Ground;
+use super::ground::Ground;
 use crate::cache::wire::{Batch, Wire};
 
 const CLOCKS: &[&str] = &[

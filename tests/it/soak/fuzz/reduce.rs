@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::play::{Ground, Step, Tally};
+use super::ground::Ground;
+use super::play::{Step, play};
+use super::tally::Tally;
 
 /// A long reduction helps nobody.
 const LASTS: Duration = Duration::from_secs(150);
@@ -17,7 +19,7 @@ pub fn reduce(script: &[Step], ground: &Ground) -> Vec<Step> {
         while at < best.len() && Instant::now() < until {
             let mut shorter = best.clone();
             shorter.drain(at..(at + part).min(best.len()));
-            match ground.play(&shorter, None, &mut Tally::default()) {
+            match play(ground, &shorter, None, &mut Tally::default()) {
                 Err(difference) => {
                     shorter.truncate(difference.step + 1);
                     best = shorter;

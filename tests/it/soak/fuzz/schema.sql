@@ -9,7 +9,8 @@ INSERT INTO k SELECT g, g * 10, chr(97 + g), g % 3, g, g, g % 2 = 0, ('00000000-
     'c' || g, 'ok', g, g, g, (g, 'x')::pair, ARRAY[g, 1], jsonb_build_object('a', g), '2020-01-01', 'abc' FROM generate_series(0, 7) g;
 
 CREATE TABLE kt (id text PRIMARY KEY, v int, w varchar(3) UNIQUE);
-INSERT INTO kt VALUES ('a', 1, 'a'), ('abc', 2, 'abc'), ('', 3, ''), ('A', 4, 'A');
+INSERT INTO kt VALUES ('a', 1, 'a'), ('abc', 2, 'abc'), ('', 3, ''), ('A', 4, 'A'), ('é', 5, 'é'), ('Ã©', 6, 'Ã©');
+UPDATE k SET t = CASE id WHEN 4 THEN 'é' ELSE 'Ã©' END WHERE id IN (4, 5);
 CREATE TABLE ku (id uuid PRIMARY KEY, b bool, v int);
 INSERT INTO ku VALUES ('00000000-0000-0000-0000-000000000007', true, 7), ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', false, 1);
 CREATE TABLE multi (a int, b int, v int, PRIMARY KEY (a, b));
@@ -26,12 +27,16 @@ CREATE TABLE gch (id int PRIMARY KEY, cid int REFERENCES chi ON DELETE CASCADE, 
 CREATE TABLE chn (id int PRIMARY KEY, pid int REFERENCES par ON DELETE SET NULL ON UPDATE SET NULL);
 CREATE TABLE chd (id int PRIMARY KEY, pid int DEFAULT 0 REFERENCES par ON DELETE SET DEFAULT ON UPDATE SET DEFAULT);
 CREATE TABLE chf (id int PRIMARY KEY, pid int REFERENCES par DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE chr (id int PRIMARY KEY, pid int REFERENCES par ON DELETE RESTRICT ON UPDATE RESTRICT);
+CREATE TABLE chx (id int PRIMARY KEY, pid int REFERENCES par ON DELETE NO ACTION ON UPDATE NO ACTION);
 CREATE TABLE self (id int PRIMARY KEY, up int REFERENCES self ON DELETE CASCADE ON UPDATE CASCADE, v int);
 INSERT INTO par SELECT g, g FROM generate_series(0, 7) g;
 INSERT INTO chi SELECT g, g % 4, g FROM generate_series(0, 7) g;
 INSERT INTO gch SELECT g, g, g FROM generate_series(0, 7) g;
 INSERT INTO chn SELECT g, g FROM generate_series(0, 5) g;
 INSERT INTO chd SELECT g, g FROM generate_series(0, 5) g;
+INSERT INTO chr VALUES (0, 6);
+INSERT INTO chx VALUES (0, 5);
 INSERT INTO self VALUES (0, NULL, 0), (1, 0, 1), (2, 1, 2), (3, 2, 3);
 
 CREATE TABLE prt (id int, region text, v int, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
@@ -109,15 +114,15 @@ CREATE FUNCTION f_read(i int) RETURNS int LANGUAGE sql STABLE AS 'SELECT v FROM 
 CREATE FUNCTION f_pl(i int) RETURNS int LANGUAGE plpgsql STABLE AS $$BEGIN RETURN (SELECT v FROM par WHERE id = i); END$$;
 CREATE FUNCTION f_const(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i + 1';
 CREATE FUNCTION f_set(g int) RETURNS SETOF k LANGUAGE sql STABLE AS 'SELECT * FROM k WHERE grp = g';
-CREATE FUNCTION f_write(i int, n int) RETURNS int LANGUAGE plpgsql AS $$BEGIN UPDATE k SET v = n WHERE id = i; RETURN n; END$$;
+CREATE FUNCTION f_write(i int, x int) RETURNS int LANGUAGE plpgsql AS $$BEGIN UPDATE k SET v = x WHERE id = i; RETURN x; END$$;
 CREATE FUNCTION f_dynamic(t text, i int, n int) RETURNS void LANGUAGE plpgsql AS
     $$BEGIN EXECUTE format('UPDATE %I SET v = $1 WHERE id = $2', t) USING n, i; END$$;
 CREATE FUNCTION f_sneaky(i int) RETURNS int LANGUAGE sql STABLE AS 'SELECT f_write(i, i + 500)';
 CREATE FUNCTION f_caught(i int) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN UPDATE k SET v = -i WHERE id = i; RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN UPDATE par SET v = i WHERE id = i; RETURN i; END$$;
-CREATE PROCEDURE p_write(i int, n int) LANGUAGE plpgsql AS
-    $$BEGIN UPDATE k SET v = n WHERE id = i; COMMIT; UPDATE par SET v = n WHERE id = i; ROLLBACK; UPDATE gen SET a = n WHERE id = i; END$$;
-CREATE PROCEDURE p_atomic(i int, n int) LANGUAGE sql AS 'UPDATE k SET v = n WHERE id = i; UPDATE par SET v = n WHERE id = i';
+CREATE PROCEDURE p_write(i int, x int) LANGUAGE plpgsql AS
+    $$BEGIN UPDATE k SET v = x WHERE id = i; COMMIT; UPDATE par SET v = x WHERE id = i; ROLLBACK; UPDATE gen SET a = x WHERE id = i; END$$;
+CREATE PROCEDURE p_atomic(i int, x int) LANGUAGE sql AS 'UPDATE k SET v = x WHERE id = i; UPDATE par SET v = x WHERE id = i';
 CREATE TABLE defaulted (id int PRIMARY KEY, v int DEFAULT f_write(1, 77), checked int CHECK (f_const(checked) > 0));
 INSERT INTO defaulted VALUES (1, 1, 1);
 CREATE SCHEMA other;
