@@ -311,6 +311,55 @@ fn a_write_that_waited_behind_a_new_trigger_means_what_the_trigger_does() {
     }
 }
 
+/// No lock keeps a function from being replaced: the write that waits was judged by the one before, and runs the new one.
+#[test]
+fn a_write_that_waited_runs_the_function_that_was_made_meanwhile() {
+    let follow = |body: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {body} RETURN NULL; END'"
+        )
+    };
+    let house = House::new(&format!(
+        "CREATE TABLE t (id int PRIMARY KEY, x int); INSERT INTO t VALUES (1, 0); CREATE TABLE audit (x int);
+         {}; CREATE TRIGGER follow AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION follow();",
+        follow("")
+    ));
+    let mut pair = house.pair();
+    let audit = "SELECT count(*) FROM audit";
+    for before in 0..2 {
+        pair.write(&follow(""));
+        pair.becomes_hit(audit);
+        let mut holder = house.direct();
+        assert_eq!(
+            holder
+                .query("BEGIN; SELECT FROM t WHERE id = 1 FOR UPDATE")
+                .error(),
+            None
+        );
+        let mut writer = house.via();
+        assert_eq!(writer.query("BEGIN").error(), None);
+        writer.send(&query("UPDATE t SET x = x + 1 WHERE id = 1"));
+        eventually("the write waits", || {
+            house.postgres.psql(&format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+                house.database
+            )) == "1"
+        });
+        pair.write(&follow("INSERT INTO audit VALUES (1);"));
+        pair.becomes_hit(audit);
+        holder.query("ROLLBACK");
+        assert_eq!(writer.reply().expect("an answer").error(), None);
+        house.before.take();
+        pair.becomes_hit(audit);
+        assert_eq!(pair.via.query(audit).text(), before.to_string());
+        assert_eq!(writer.query("COMMIT").error(), None);
+        house.before.take();
+        pair.asked(audit);
+        pair.becomes_hit(audit);
+        assert_eq!(pair.via.query(audit).text(), (before + 1).to_string());
+    }
+}
+
 #[test]
 fn changes_of_the_schema_from_outside_are_found_by_the_watch() {
     let house = House::with(
@@ -390,6 +439,9 @@ fn a_function_in_the_path_that_hides_a_built_in_one() {
     pair.write("CREATE FUNCTION length(varchar) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT (random() * 1000000)::int'");
     pair.via.query(read);
     pair.never_hits(read);
+    // That one is meant.
+    let [one, other] = [(); 2].map(|()| pair.direct.query(read).text());
+    assert_ne!(one, other);
     pair.write("DROP FUNCTION length(varchar)");
     pair.becomes_hit(read);
     pair.write(
