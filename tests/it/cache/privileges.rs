@@ -88,6 +88,13 @@ fn what_was_granted_can_be_taken_back() {
          CREATE CONSTRAINT TRIGGER deferred AFTER DELETE ON tripped DEFERRABLE INITIALLY DEFERRED
              FOR EACH ROW EXECUTE FUNCTION trip();",
     );
+    // No lock says which table it was.
+    let granted = app.direct.query(
+        "BEGIN; GRANT SELECT ON secret TO ann; \
+         SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation IN ('secret'::regclass, 'pg_class'::regclass) \
+             AND mode LIKE '%Exclusive%'; ROLLBACK",
+    );
+    assert_eq!(granted.text(), "0", "{granted:?}");
     app.write("GRANT SELECT ON secret TO ann");
     let mut ann = house.pair_as("ann", &[]);
     ann.becomes_hit("SELECT x FROM secret");

@@ -22,6 +22,9 @@ const SCHEMA: &str = "
 fn clocks_dice_and_identities() {
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
+    // What is stored is the word, and it means the day on which it is read.
+    let stored = "SELECT x, x::date IN (CURRENT_DATE, CURRENT_DATE - 1) FROM t WHERE id = 1";
+    assert_eq!(pair.direct.query(stored).text(), "today|t");
     for sql in [
         "SELECT now(), id FROM t",
         "SELECT clock_timestamp()",
