@@ -92,3 +92,62 @@ fn rooms_use_only_the_rooms_above_them() {
         }
     }
 }
+
+/// Files that may ask what time it is by the clock that people and NTP set, and for what.
+const WALL_CLOCK: &[(&str, &str)] = &[
+    ("admin/house.rs", "shown"),
+    ("admin/show/mod.rs", "shown"),
+    ("app/rows.rs", "shown"),
+    (
+        "cache/redis/mod.rs",
+        "how old a value of level ttl is that another process stored",
+    ),
+    ("config/secret.rs", "when a file was changed"),
+    ("insight/slow.rs", "shown"),
+    ("metrics/mod.rs", "shown"),
+    ("session/registry.rs", "shown"),
+    ("session/verify/off.rs", "shown"),
+    ("session/verify/rerun.rs", "shown"),
+    ("upstream/connector.rs", "shown"),
+    ("upstream/standing.rs", "shown"),
+    ("upstream/walsender.rs", "shown"),
+];
+
+/// Which answer is older than which is told by versions, and how old one is by a clock that nobody can set back.
+#[test]
+fn the_wall_clock_decides_nothing_of_a_strict_answer() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut asking = BTreeSet::new();
+    let mut calls = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a source file");
+        let name = file.strip_prefix(&src).expect("below src");
+        let name = name.to_str().expect("a plain name").to_owned();
+        calls += text.matches("wall_ms()").count();
+        let words = [
+            "SystemTime",
+            "UNIX_EPOCH",
+            "ClockId::Realtime",
+            "gettimeofday",
+        ];
+        if words.iter().any(|word| text.contains(word)) {
+            asking.insert(name);
+        }
+    }
+    let known = WALL_CLOCK.iter().map(|(name, _)| (*name).to_owned());
+    assert_eq!(asking, known.collect());
+    // Where a value goes to Redis, where one that another process stored comes back, and itself.
+    assert_eq!(calls, 3);
+    // Ages and leases, which are counted while a machine sleeps, too.
+    let moment = std::fs::read_to_string(src.join("cache/moment.rs")).expect("the clock");
+    assert!(moment.contains("ClockId::Boottime"));
+    for (file, clock) in [
+        ("cache/entry.rs", "read_at: Moment"),
+        ("authority/standing.rs", "Moment"),
+    ] {
+        let text = std::fs::read_to_string(src.join(file)).expect("a source file");
+        assert!(text.contains(clock) && !text.contains("Instant"), "{file}");
+    }
+}

@@ -64,9 +64,12 @@ fn the_traps_name_tests_that_exist() {
     for name in named {
         let (module, function) = name.rsplit_once("::").expect("module::function");
         let path = module.replace("::", "/");
+        let unit = path.strip_suffix("/tests").unwrap_or(&path);
         let files = [
             format!("tests/it/{path}.rs"),
             format!("tests/it/{path}/mod.rs"),
+            format!("src/{path}.rs"),
+            format!("src/{unit}.rs"),
         ];
         let is_test = |file: &String| {
             let code = std::fs::read_to_string(repository().join(file)).unwrap_or_default();

@@ -3,6 +3,8 @@
 
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::wire::{Wire, query};
 use super::{House, Served, server, start};
 use crate::fixture::{Pgditto, Postgres, eventually};
@@ -266,6 +268,17 @@ fn nothing_is_served_while_a_commit_is_on_its_way() {
     pair.becomes_hit(READ);
 }
 
+/// Who waits at `gate` is stopped: it goes on, or ends, when it is told to.
+fn stop_the_waiting(house: &House<'_>) -> Pid {
+    let pid = house.postgres.psql(&format!(
+        "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+        house.database
+    ));
+    let pid = Pid::from_raw(pid.parse().expect("one waits")).expect("a process");
+    kill_process(pid, Signal::STOP).expect("it runs");
+    pid
+}
+
 #[test]
 fn a_backend_that_is_killed_in_its_commit_keeps_the_mark_until_it_is_gone() {
     let house = House::new(&format!("{SCHEMA}{SLOW_COMMIT}"));
@@ -278,12 +291,18 @@ fn a_backend_that_is_killed_in_its_commit_keeps_the_mark_until_it_is_gone() {
     writer.query("UPDATE t SET x = 9 WHERE id = 1");
     writer.send(&query("COMMIT"));
     eventually("the commit waits", || waiting(&house) == "1");
+    let backend = stop_the_waiting(&house);
     let killed = house.postgres.psql(&format!(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-         WHERE datname = '{}' AND wait_event_type = 'Lock'",
-        house.database
+        "SELECT pg_terminate_backend({})",
+        backend.as_raw_nonzero()
     ));
-    assert_eq!(killed, "1");
+    assert_eq!(killed, "t");
+    // It has been told to end, and has not.
+    house.before.take();
+    for _ in 0..3 {
+        pair.bypass(READ, "marked");
+    }
+    kill_process(backend, Signal::CONT).expect("it is there");
     assert!(writer.reply().is_none_or(|reply| reply.error().is_some()));
     house.before.take();
     pair.becomes_hit(READ);
@@ -294,7 +313,7 @@ fn a_backend_that_is_killed_in_its_commit_keeps_the_mark_until_it_is_gone() {
 #[test]
 fn a_commit_that_took_too_long_for_us_is_resolved_before_anything_is_served() {
     let house = House::with(&format!("{SCHEMA}{SLOW_COMMIT}"), |opts| {
-        opts.set("upstream.query_timeout", "300ms");
+        opts.set("upstream.query_timeout", "3s");
     });
     let mut pair = house.pair();
     let mut gate = house.direct();
@@ -304,14 +323,21 @@ fn a_commit_that_took_too_long_for_us_is_resolved_before_anything_is_served() {
     writer.query("BEGIN");
     writer.query("UPDATE t SET x = 9 WHERE id = 1");
     writer.send(&query("COMMIT"));
+    eventually("the commit waits", || waiting(&house) == "1");
+    // It neither commits nor ends, whatever pgditto tells it.
+    let backend = stop_the_waiting(&house);
     let reply = writer.reply().expect("a word about it");
     assert_eq!(reply.error().as_deref(), Some("57014"), "{reply:?}");
     house.before.take();
-    // Its backend is ended, or has ended by itself.
+    for _ in 0..5 {
+        pair.bypass(READ, "marked");
+    }
+    kill_process(backend, Signal::CONT).expect("it is there");
     pair.becomes_hit(READ);
     assert_eq!(waiting(&house), "0");
     gate.query("COMMIT");
     pair.hit(READ);
+    assert_eq!(pair.via.query(READ).text(), "0");
 }
 
 #[test]
@@ -333,13 +359,17 @@ fn a_commit_that_waits_for_a_standby_is_neither_seen_early_nor_late() {
             .text()
             == "nobody"
     });
+    // Since the server has read its files the guard is another, and the picture is there again.
+    house.pgditto.await_log("the guard is lost");
+    house.before.take();
+    pair.becomes_hit(READ);
     writer.send(&query("UPDATE t SET x = 9 WHERE id = 1"));
     let reply = writer.reply().expect("a word about it");
     assert!(reply.error().is_some(), "{reply:?}");
     house.before.take();
     for _ in 0..4 {
-        let served = pair.look(READ);
-        assert_ne!(served, Served::Hit);
+        pair.bypass(READ, "marked");
+        assert_eq!(x(&postgres, &house.database), "0");
     }
     postgres.psql("ALTER SYSTEM RESET synchronous_standby_names");
     postgres.psql("SELECT pg_reload_conf()");

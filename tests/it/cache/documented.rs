@@ -173,6 +173,21 @@ fn explain_on_the_console_says_what_the_command_line_says_and_what_is_served_now
             "public.t (id = $1)",
         ),
         (
+            "SELECT x FROM t WHERE id = 4711",
+            "key:",
+            "database, user, role, session settings, text, result formats",
+        ),
+        (
+            "SELECT x FROM t WHERE id = $1",
+            "key:",
+            "database, user, role, session settings, text, parameters, their types and formats, result formats",
+        ),
+        (
+            "SELECT x, current_setting('app.tenant') FROM t",
+            "key:",
+            "database, user, role, session settings, text, result formats, app.tenant",
+        ),
+        (
             "SELECT x FROM t WHERE id = 'x'",
             "depends on:",
             "public.t (all rows)",

@@ -406,6 +406,54 @@ fn comments_that_carry_no_meaning_do_not_make_another_answer() {
     let mut pair = house.pair();
     pair.miss("SELECT name FROM item WHERE id = 1 /*traceparent='00-1-1-01',route='/a'*/");
     pair.hit("SELECT name FROM item WHERE id = 1 /*traceparent='00-2-2-01',route='/a'*/");
+    // Words of comments, names and texts are no calls, wherever they stand.
+    for sql in [
+        "/* now() */ SELECT name FROM item WHERE id = 1",
+        "SELECT name /* random(), nextval('x') */ FROM item -- pg_sleep(1), CURRENT_DATE\n WHERE id = 1",
+        "SELECT name AS \"now()\", 'clock_timestamp()' AS random FROM item WHERE id = 1 /* FOR UPDATE */",
+    ] {
+        pair.becomes_hit(sql);
+    }
+}
+
+/// The server that a hit does not ask is asked by whatever comes next.
+#[test]
+fn what_comes_after_a_hit_goes_where_it_would_have_gone_without() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let read = "SELECT name FROM item WHERE id = 1";
+    let (one, other) = ("SET work_mem = '5MB'", "SET work_mem = '6MB'");
+    for (n, set) in [one, other, one].into_iter().enumerate() {
+        pair.both(set);
+        pair.becomes_hit(read);
+        for sql in [
+            "SHOW work_mem",
+            "SELECT pg_is_in_recovery()",
+            "SELECT 1 / 0",
+            "SELECT nothing",
+        ] {
+            let (ours, theirs) = (pair.via.query(sql), pair.direct.query(sql));
+            assert_eq!(
+                (ours.text(), ours.error()),
+                (theirs.text(), theirs.error()),
+                "{sql}"
+            );
+        }
+        house.before.take();
+        pair.hit(read);
+        pair.invalidates(
+            read,
+            &format!("UPDATE item SET name = 'after {n}' WHERE id = 1"),
+        );
+        pair.hit(read);
+        pair.both("BEGIN");
+        pair.hit(read);
+        pair.write(&format!("UPDATE item SET name = 'within {n}' WHERE id = 1"));
+        assert_eq!(pair.via.query(read).text(), format!("within {n}"));
+        pair.write("COMMIT");
+        pair.direct.query("COMMIT");
+        pair.asked(read);
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Writes that reach a table through something else, and changes of what names mean.
 
+use super::wire::{Batch, Wire, query};
 use super::{House, Pair, Served};
+use crate::fixture::eventually;
 
 #[test]
 fn writes_through_views() {
@@ -106,6 +108,39 @@ fn inheritance() {
         "CREATE TABLE lion () INHERITS (cat); INSERT INTO lion VALUES ('l', 1)",
     );
     pair.invalidates("SELECT count(*) FROM animal", "DELETE FROM lion");
+}
+
+/// Each step of the walk reads other rows of the same table than its beginning names.
+#[test]
+fn a_tree_that_is_walked_by_a_recursive_query() {
+    let house = House::new(
+        "CREATE TABLE tree (id int PRIMARY KEY, up int, name text); CREATE INDEX ON tree (up);
+         INSERT INTO tree VALUES (1, NULL, 'root'), (2, 1, 'a'), (3, 2, 'b'), (4, 3, 'c'), (9, NULL, 'apart');
+         CREATE TABLE other (id int);
+         CREATE RECURSIVE VIEW below_one (id, name) AS
+             SELECT id, name FROM tree WHERE id = 1 UNION ALL SELECT t.id, t.name FROM tree t JOIN below_one b ON t.up = b.id;",
+    );
+    let mut pair = house.pair();
+    for read in [
+        "WITH RECURSIVE below AS (SELECT id, up, name FROM tree WHERE id = 1 \
+         UNION ALL SELECT t.id, t.up, t.name FROM tree t JOIN below b ON t.up = b.id) SELECT * FROM below ORDER BY id",
+        "WITH RECURSIVE above(id, up) AS (SELECT id, up FROM tree WHERE id = 4 \
+         UNION SELECT t.id, t.up FROM tree t, above a WHERE t.id = a.up) \
+         SELECT string_agg(name, '/' ORDER BY id) FROM tree WHERE id IN (SELECT id FROM above)",
+        "SELECT * FROM below_one ORDER BY id",
+    ] {
+        pair.leaves_alone(read, "INSERT INTO other VALUES (1)");
+        for write in [
+            "UPDATE tree SET name = name || '+' WHERE id = 3",
+            "UPDATE tree SET up = 9 WHERE id = 2",
+            "UPDATE tree SET up = 1 WHERE id = 2",
+            "INSERT INTO tree VALUES (5, 3, 'd'); UPDATE tree SET up = 5 WHERE id = 4",
+            "UPDATE tree SET up = 3 WHERE id = 4; DELETE FROM tree WHERE id = 5",
+            "UPDATE tree SET name = name || '!' WHERE up IS NULL",
+        ] {
+            pair.invalidates(read, write);
+        }
+    }
 }
 
 #[test]
@@ -229,6 +264,8 @@ fn changes_of_the_schema_through_pgditto() {
     pair.invalidates("SELECT count(*) FROM t_old", "INSERT INTO t VALUES (1)");
 }
 
+/// In a block it commits long after the definitions changed: what is read in between is kept under the new ones, and only
+/// what the write is taken for makes it old.
 #[test]
 fn a_write_that_waited_behind_a_new_trigger_means_what_the_trigger_does() {
     let house = House::new(
@@ -237,27 +274,90 @@ fn a_write_that_waited_behind_a_new_trigger_means_what_the_trigger_does() {
     );
     let mut pair = house.pair();
     let audit = "SELECT count(*) FROM audit";
-    pair.becomes_hit(audit);
-    let mut ddl = house.via();
-    assert_eq!(ddl.query("BEGIN").error(), None);
-    let made =
-        ddl.query("CREATE TRIGGER note AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()");
-    assert_eq!(made.error(), None);
-    // It waits for the lock of the DDL.
-    let mut writer = house.via();
-    writer.send(&super::wire::query("INSERT INTO t VALUES (1)"));
-    crate::fixture::eventually("the write waits", || {
-        house.postgres.psql(&format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
-            house.database
-        )) != "0"
-    });
-    assert_eq!(ddl.query("COMMIT").error(), None);
-    assert_eq!(writer.reply().expect("an answer").error(), None);
-    house.before.take();
-    pair.asked(audit);
-    pair.becomes_hit(audit);
-    assert_eq!(pair.via.query(audit).text(), "1");
+    let told = |client: &mut Wire, sql: &str| assert_eq!(client.query(sql).error(), None, "{sql}");
+    for (before, in_block) in [(0, false), (1, true), (2, true)] {
+        pair.becomes_hit(audit);
+        let mut ddl = house.via();
+        told(&mut ddl, "BEGIN");
+        told(
+            &mut ddl,
+            "CREATE TRIGGER note AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()",
+        );
+        // It waits for the lock of the DDL.
+        let mut writer = house.via();
+        if in_block {
+            told(&mut writer, "BEGIN");
+        }
+        writer.send(&query("INSERT INTO t VALUES (1)"));
+        eventually("the write waits", || {
+            house.postgres.psql(&format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+                house.database
+            )) == "1"
+        });
+        told(&mut ddl, "COMMIT");
+        assert_eq!(writer.reply().expect("an answer").error(), None);
+        house.before.take();
+        if in_block {
+            pair.becomes_hit(audit);
+            assert_eq!(pair.via.query(audit).text(), before.to_string());
+            told(&mut writer, "COMMIT");
+            house.before.take();
+        }
+        pair.asked(audit);
+        pair.becomes_hit(audit);
+        assert_eq!(pair.via.query(audit).text(), (before + 1).to_string());
+        pair.write("DROP TRIGGER note ON t");
+    }
+}
+
+/// No lock keeps a function from being replaced: the write that waits was judged by the one before, and runs the new one.
+#[test]
+fn a_write_that_waited_runs_the_function_that_was_made_meanwhile() {
+    let follow = |body: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {body} RETURN NULL; END'"
+        )
+    };
+    let house = House::new(&format!(
+        "CREATE TABLE t (id int PRIMARY KEY, x int); INSERT INTO t VALUES (1, 0); CREATE TABLE audit (x int);
+         {}; CREATE TRIGGER follow AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION follow();",
+        follow("")
+    ));
+    let mut pair = house.pair();
+    let audit = "SELECT count(*) FROM audit";
+    for before in 0..2 {
+        pair.write(&follow(""));
+        pair.becomes_hit(audit);
+        let mut holder = house.direct();
+        assert_eq!(
+            holder
+                .query("BEGIN; SELECT FROM t WHERE id = 1 FOR UPDATE")
+                .error(),
+            None
+        );
+        let mut writer = house.via();
+        assert_eq!(writer.query("BEGIN").error(), None);
+        writer.send(&query("UPDATE t SET x = x + 1 WHERE id = 1"));
+        eventually("the write waits", || {
+            house.postgres.psql(&format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+                house.database
+            )) == "1"
+        });
+        pair.write(&follow("INSERT INTO audit VALUES (1);"));
+        pair.becomes_hit(audit);
+        holder.query("ROLLBACK");
+        assert_eq!(writer.reply().expect("an answer").error(), None);
+        house.before.take();
+        pair.becomes_hit(audit);
+        assert_eq!(pair.via.query(audit).text(), before.to_string());
+        assert_eq!(writer.query("COMMIT").error(), None);
+        house.before.take();
+        pair.asked(audit);
+        pair.becomes_hit(audit);
+        assert_eq!(pair.via.query(audit).text(), (before + 1).to_string());
+    }
 }
 
 #[test]
@@ -277,7 +377,7 @@ fn changes_of_the_schema_from_outside_are_found_by_the_watch() {
         house.outside(ddl);
         let after = pair.direct.query(read);
         assert_ne!(before, after, "{ddl}");
-        crate::fixture::eventually(&format!("seen: {ddl}"), || pair.via.query(read) == after);
+        eventually(&format!("seen: {ddl}"), || pair.via.query(read) == after);
         house.before.take();
         pair.becomes_hit(read);
     };
@@ -300,7 +400,7 @@ fn changes_of_the_schema_from_outside_are_found_by_the_watch() {
     let audit = "SELECT count(*) FROM audit";
     pair.becomes_hit(audit);
     house.outside("CREATE TRIGGER note AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note()");
-    crate::fixture::eventually("the trigger is known", || {
+    eventually("the trigger is known", || {
         pair.via.query(audit);
         pair.write("INSERT INTO t VALUES ('x')");
         let truth = pair.direct.query(audit).text();
@@ -339,6 +439,9 @@ fn a_function_in_the_path_that_hides_a_built_in_one() {
     pair.write("CREATE FUNCTION length(varchar) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT (random() * 1000000)::int'");
     pair.via.query(read);
     pair.never_hits(read);
+    // That one is meant.
+    let [one, other] = [(); 2].map(|()| pair.direct.query(read).text());
+    assert_ne!(one, other);
     pair.write("DROP FUNCTION length(varchar)");
     pair.becomes_hit(read);
     pair.write(
@@ -401,14 +504,14 @@ fn a_temporary_view_of_the_same_transaction_leads_its_writes_elsewhere() {
         ),
         ("log", "INSERT INTO source VALUES (1)"),
     ] {
-        let mut pipeline = super::wire::Batch::default();
+        let mut pipeline = Batch::default();
         for sql in [make(name).as_str(), write] {
             pipeline.parse("", sql, &[]).bind("", "", &[], &[], &[]);
             pipeline.execute("", 0);
         }
         pipeline.sync();
         let mut writer = house.via();
-        let told = |writer: &mut super::wire::Wire, sql: &str| {
+        let told = |writer: &mut Wire, sql: &str| {
             let reply = writer.query(sql);
             assert_eq!(reply.error(), None, "{sql}: {reply:?}");
         };

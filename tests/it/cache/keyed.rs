@@ -202,6 +202,66 @@ fn values_are_told_apart_and_not_their_texts() {
     }
 }
 
+/// By its `search_path` a session writes with an `=` of its own, and other rows than those that its text names. As long as
+/// there is one, comparisons mean nothing that is known, so nothing is told apart by them, and nothing kept.
+#[test]
+fn an_equality_of_the_user_s_own_names_other_rows() {
+    const CHANGE: &str = "UPDATE acc SET amount = acc.amount + 1";
+    const ALL: &str = "SELECT sum(amount), count(*) FROM acc";
+    const SOME: &str = "SELECT sum(amount) FROM acc WHERE flag";
+    let house = House::new(&format!("{SCHEMA} CREATE SCHEMA own;"));
+    let mut pair = house.pair();
+    pair.leaves_alone(ONE, &format!("{CHANGE} WHERE id = -1"));
+    for read in [ALL, SOME] {
+        pair.becomes_hit(read);
+    }
+    pair.write(
+        "CREATE FUNCTION own.same(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS
+             'SELECT pg_catalog.abs($1) OPERATOR(pg_catalog.=) pg_catalog.abs($2)';
+         CREATE OPERATOR own.= (LEFTARG = int, RIGHTARG = int, FUNCTION = own.same);
+         CREATE FUNCTION own.other(bool, bool) RETURNS bool LANGUAGE sql IMMUTABLE AS
+             'SELECT $1 OPERATOR(pg_catalog.<>) $2';
+         CREATE OPERATOR own.= (LEFTARG = bool, RIGHTARG = bool, FUNCTION = own.other);",
+    );
+    let mut writer = house.via();
+    let reply = writer.query("SET search_path = own, pg_catalog, public");
+    assert_eq!(reply.error(), None);
+    let bound = format!("{CHANGE} WHERE id = $1");
+    for (read, write) in [
+        (ONE, format!("{CHANGE} WHERE id = -1")),
+        (ONE, format!("{CHANGE} WHERE id IN (-1, -7)")),
+        (ALL, format!("{CHANGE} WHERE id = ANY ('{{-1}}')")),
+        (
+            ONE,
+            format!("{CHANGE} FROM item WHERE acc.id = item.acc AND item.acc = -1"),
+        ),
+        (SOME, format!("{CHANGE} WHERE flag = false")),
+        (ONE, bound.clone()),
+        (ALL, "DELETE FROM acc WHERE id = -1".into()),
+    ] {
+        pair.never_hits(read);
+        let before = pair.direct.query(read);
+        let reply = match write == bound {
+            true => writer.batch(&Batch::whole(&write, &[Some(b"-1")])),
+            false => writer.query(&write),
+        };
+        assert_eq!(reply.error(), None, "{write}: {reply:?}");
+        assert_ne!(
+            pair.direct.query(read),
+            before,
+            "it changes nothing: {write}"
+        );
+        house.before.take();
+        for read in [read, ONE, ALL, SOME] {
+            pair.asked(read);
+        }
+    }
+    pair.write("DROP OPERATOR own.= (int, int); DROP OPERATOR own.= (bool, bool)");
+    for read in [ONE, ALL, SOME] {
+        pair.becomes_hit(read);
+    }
+}
+
 #[test]
 fn a_row_that_moves_is_known_where_it_was_and_where_it_comes() {
     let house = House::new(SCHEMA);

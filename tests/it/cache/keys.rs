@@ -279,6 +279,32 @@ fn parameters_by_value_type_and_format() {
     }
 }
 
+/// What is one value for one and the next for the other, if nothing parts them.
+#[test]
+fn values_that_run_together_are_other_values() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let of = |one: &str, two: &str| {
+        let values = [Some(one.as_bytes()), Some(two.as_bytes())];
+        Batch::whole("SELECT $1::text, $2::text, id FROM k", &values)
+    };
+    let batches = [
+        of("ab", "c"),
+        of("a", "bc"),
+        of("abc", ""),
+        of("", "abc"),
+        of("a", "b\u{1}c"),
+        of("a\u{1}b", "c"),
+    ];
+    for batch in &batches {
+        assert_ne!(pair.look_batch(batch), Served::Hit);
+    }
+    for batch in &batches {
+        pair.look_batch(batch);
+        assert_eq!(pair.look_batch(batch), Served::Hit);
+    }
+}
+
 #[test]
 fn texts_that_differ_only_in_literals_or_in_blanks_within_them() {
     let house = House::new(SCHEMA);

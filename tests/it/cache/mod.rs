@@ -15,6 +15,7 @@ mod hits;
 mod invalidation;
 mod keyed;
 mod keys;
+mod network;
 mod outcomes;
 mod portals;
 mod privileges;

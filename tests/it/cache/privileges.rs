@@ -72,6 +72,29 @@ fn what_was_granted_can_be_taken_back() {
     let postgres = with_roles();
     let house = house(&postgres, SCHEMA);
     let mut app = house.pair();
+    app.write(
+        "CREATE FUNCTION by_function() RETURNS void LANGUAGE plpgsql AS 'BEGIN REVOKE SELECT ON secret FROM ann; END';
+         CREATE FUNCTION by_sql() RETURNS void LANGUAGE sql AS 'REVOKE SELECT ON secret FROM ann';
+         CREATE FUNCTION by_other() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN PERFORM by_text(); RETURN 1; END';
+         CREATE FUNCTION by_text() RETURNS void LANGUAGE plpgsql AS
+             $$BEGIN EXECUTE format('REVOKE SELECT ON %I FROM ann', 'secret'); END$$;
+         CREATE PROCEDURE by_call() LANGUAGE plpgsql AS 'BEGIN REVOKE SELECT ON secret FROM ann; END';
+         CREATE PROCEDURE by_commit() LANGUAGE plpgsql AS
+             'BEGIN REVOKE SELECT ON secret FROM ann; COMMIT; INSERT INTO tripped VALUES (0); ROLLBACK; END';
+         CREATE TABLE tripped (x int);
+         CREATE FUNCTION trip() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN REVOKE SELECT ON secret FROM ann; RETURN NULL; END';
+         CREATE TRIGGER trip AFTER INSERT ON tripped FOR EACH ROW WHEN (NEW.x > 0) EXECUTE FUNCTION trip();
+         CREATE CONSTRAINT TRIGGER deferred AFTER DELETE ON tripped DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION trip();",
+    );
+    // No lock says which table it was.
+    let granted = app.direct.query(
+        "BEGIN; GRANT SELECT ON secret TO ann; \
+         SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation IN ('secret'::regclass, 'pg_class'::regclass) \
+             AND mode LIKE '%Exclusive%'; ROLLBACK",
+    );
+    assert_eq!(granted.text(), "0", "{granted:?}");
     app.write("GRANT SELECT ON secret TO ann");
     let mut ann = house.pair_as("ann", &[]);
     ann.becomes_hit("SELECT x FROM secret");
@@ -88,6 +111,22 @@ fn what_was_granted_can_be_taken_back() {
             "DO $$BEGIN REVOKE SELECT ON secret FROM ann; END$$",
             "GRANT SELECT ON secret TO ann",
         ),
+        ("SELECT by_function()", "GRANT SELECT ON secret TO ann"),
+        ("SELECT by_sql()", "GRANT SELECT ON secret TO ann"),
+        (
+            "SELECT x FROM open WHERE by_other() = 1",
+            "GRANT SELECT ON secret TO ann",
+        ),
+        ("CALL by_call()", "GRANT SELECT ON secret TO ann"),
+        ("CALL by_commit()", "GRANT SELECT ON secret TO ann"),
+        (
+            "INSERT INTO tripped VALUES (1)",
+            "GRANT SELECT ON secret TO ann",
+        ),
+        (
+            "BEGIN; DELETE FROM tripped; COMMIT",
+            "GRANT SELECT ON secret TO ann",
+        ),
         (
             "BEGIN; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ann; COMMIT",
             "GRANT SELECT ON secret TO ann",
@@ -100,8 +139,9 @@ fn what_was_granted_can_be_taken_back() {
         if revoke.contains("SCHEMA public FROM PUBLIC") {
             house.superuser("ALTER SCHEMA public OWNER TO app");
         }
-        app.write(revoke);
         let sql = "SELECT x FROM secret";
+        assert_eq!(ann.look(sql), Served::Hit, "before {revoke}");
+        app.write(revoke);
         let ours = ann.via.query(sql);
         let theirs = ann.direct.query(sql);
         assert!(theirs.error().is_some(), "{revoke}");

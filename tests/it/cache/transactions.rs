@@ -1,7 +1,8 @@
 //! Transactions: what a session sees of its own, of others, and when the cache must keep out.
 
-use super::wire::Batch;
-use super::{House, Served};
+use super::wire::{Batch, Wire};
+use super::{House, Pair, SHARED, Served, fresh_database, server, start};
+use crate::fixture::{Postgres, eventually};
 
 const SCHEMA: &str = "
     CREATE TABLE account (id int PRIMARY KEY, balance int);
@@ -160,6 +161,182 @@ fn snapshots_that_last_are_the_servers_alone() {
         pair.both("RESET default_transaction_isolation");
         pair.becomes_hit(READ);
     }
+}
+
+/// Receipts of a batch are written until the batch is closed; a report is of the batch that was closed last.
+const RECEIPTS: &str = "CREATE TABLE control (batch int); INSERT INTO control VALUES (1); CREATE TABLE receipt (batch int);";
+const REPORT: &str =
+    "SELECT c.batch, (SELECT count(*) FROM receipt r WHERE r.batch = c.batch - 1) FROM control c";
+
+/// A session that is to be serializable: how it logs in, what it says first, and how it begins to read.
+type Serializable = (
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+fn told(client: &mut Wire, sql: &str) -> Option<String> {
+    client.query(sql).error()
+}
+
+/// A receipt is begun before its batch is closed, and committed after a report of that batch was read: PostgreSQL refuses it,
+/// if it has seen the report being read. What the report says is in the cache, from a transaction that is not serializable.
+fn a_report_is_the_servers(house: &House<'_>, (parameters, session, begin): Serializable) {
+    let mut keeper = house.pair_as("app", parameters);
+    for sql in session {
+        keeper.both(sql);
+    }
+    for read in [false, true] {
+        let what = format!("{parameters:?} {session:?} {begin:?} {read}");
+        let (mut receipt, mut closing) = (house.via(), house.via());
+        for client in [&mut receipt, &mut closing] {
+            assert_eq!(told(client, "BEGIN ISOLATION LEVEL SERIALIZABLE"), None);
+        }
+        let batch = receipt.query("SELECT batch FROM control").text();
+        let close = "UPDATE control SET batch = batch + 1";
+        assert_eq!(told(&mut closing, close), None);
+        assert_eq!(told(&mut closing, "COMMIT"), None);
+        keeper.both("BEGIN ISOLATION LEVEL READ COMMITTED");
+        eventually("the report is in the cache", || {
+            keeper.look(REPORT) == Served::Hit
+        });
+        keeper.both("COMMIT");
+        if read {
+            let mut reporter = house.via_as("app", parameters);
+            for sql in session.iter().chain(begin) {
+                assert_eq!(told(&mut reporter, sql), None, "{what}: {sql}");
+            }
+            house.before.take();
+            let (report, served) = house.look(&mut reporter, REPORT);
+            assert!(matches!(served, Served::Bypass(_)), "{what}: {served:?}");
+            let none_yet = report.text().ends_with("|0");
+            assert!(none_yet, "{what}: {report:?}");
+            assert_eq!(told(&mut reporter, "COMMIT"), None);
+        }
+        let inserted = told(
+            &mut receipt,
+            &format!("INSERT INTO receipt VALUES ({batch})"),
+        );
+        let ended = receipt.query("COMMIT");
+        let refused = inserted.or(ended.error());
+        assert_eq!(refused.as_deref(), read.then_some("40001"), "{what}");
+        house.before.take();
+    }
+}
+
+#[test]
+fn a_report_that_is_read_in_a_serializable_transaction_takes_part_in_conflicts() {
+    let house = House::new(RECEIPTS);
+    const SET: &str = "SET default_transaction_isolation = 'serializable'";
+    let ways: &[Serializable] = &[
+        (&[], &[], &["BEGIN ISOLATION LEVEL SERIALIZABLE"]),
+        (
+            &[],
+            &[],
+            &["START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY"],
+        ),
+        (
+            &[],
+            &[],
+            &["BEGIN", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
+        ),
+        (
+            &[],
+            &[],
+            &["BEGIN", "SET transaction_isolation = 'serializable'"],
+        ),
+        (&[], &[SET], &[]),
+        (&[], &[SET], &["BEGIN"]),
+        (
+            &[],
+            &["SELECT set_config('default_transaction_isolation', 'serializable', false)"],
+            &[],
+        ),
+        (
+            &[],
+            &["SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
+            &[],
+        ),
+        (
+            &[("default_transaction_isolation", "serializable")],
+            &[],
+            &[],
+        ),
+        (
+            &[("options", "-c default_transaction_isolation=serializable")],
+            &[],
+            &["BEGIN"],
+        ),
+    ];
+    for way in ways {
+        a_report_is_the_servers(&house, *way);
+    }
+}
+
+/// A house where nothing of a session in autocommit is a hit.
+fn serializable_house<'a>(postgres: &'a Postgres, schema: &str) -> House<'a> {
+    let database = fresh_database(postgres, schema);
+    let pgditto = start(postgres, &database, |_| {});
+    House {
+        postgres,
+        database,
+        pgditto,
+        before: Default::default(),
+    }
+}
+
+fn reports_are_the_servers(house: &House<'_>) {
+    let mut pair: Pair<'_> = house.pair();
+    let says = "SHOW default_transaction_isolation";
+    assert_eq!(pair.via.query(says).text(), "serializable");
+    assert_eq!(pair.direct.query(says).text(), "serializable");
+    house.before.take();
+    // What a session begins with is looked up between transactions.
+    eventually("hits are served", || {
+        pair.both("BEGIN ISOLATION LEVEL READ COMMITTED");
+        pair.look(REPORT);
+        let served = pair.look(REPORT);
+        pair.both("COMMIT");
+        served == Served::Hit
+    });
+    pair.bypass(REPORT, "isolation");
+    pair.both("BEGIN");
+    pair.bypass(REPORT, "isolation");
+    pair.both("COMMIT");
+    const BEGINNINGS: [&[&str]; 3] = [&[], &["BEGIN"], &["BEGIN READ ONLY"]];
+    for begin in BEGINNINGS {
+        a_report_is_the_servers(house, (&[], &[], begin));
+    }
+}
+
+#[test]
+fn sessions_that_are_serializable_by_their_databases_default_are_the_servers_alone() {
+    let by_database = "DO $$BEGIN EXECUTE format(
+        'ALTER DATABASE %I SET default_transaction_isolation = serializable', current_database()); END$$;";
+    let house = serializable_house(&SHARED, &format!("{RECEIPTS}{by_database}"));
+    reports_are_the_servers(&house);
+}
+
+#[test]
+fn sessions_that_are_serializable_by_their_roles_default_are_the_servers_alone() {
+    let postgres = server();
+    let in_database = "DO $$BEGIN EXECUTE format(
+        'ALTER ROLE app IN DATABASE %I SET default_transaction_isolation = serializable', current_database()); END$$;";
+    for by_role in [
+        "ALTER ROLE app SET default_transaction_isolation = 'serializable';",
+        in_database,
+    ] {
+        let house = serializable_house(&postgres, &format!("{RECEIPTS}{by_role}"));
+        reports_are_the_servers(&house);
+        house.superuser("ALTER ROLE app RESET default_transaction_isolation");
+    }
+}
+
+#[test]
+fn sessions_that_are_serializable_by_the_servers_default_are_the_servers_alone() {
+    let postgres = Postgres::start(&[("default_transaction_isolation", "serializable")]);
+    postgres.allow("host all all 127.0.0.1/32 trust");
+    reports_are_the_servers(&serializable_house(&postgres, RECEIPTS));
 }
 
 #[test]

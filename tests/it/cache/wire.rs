@@ -207,6 +207,20 @@ impl Wire {
         self.reply()
     }
 
+    /// The kinds of the next messages, of which none is a ReadyForQuery: what comes after a Flush.
+    pub fn kinds(&mut self, count: usize) -> String {
+        let mut kinds = String::new();
+        for _ in 0..count {
+            let mut header = [0; 5];
+            self.stream.read_exact(&mut header).expect("a message");
+            let len = u32::from_be_bytes(header[1..].try_into().expect("four bytes"));
+            let mut body = vec![0; len as usize - 4];
+            self.stream.read_exact(&mut body).expect("its body");
+            kinds.push(header[0] as char);
+        }
+        kinds
+    }
+
     /// Reads up to ReadyForQuery; up to the end after a fatal error; `None` at the end alone.
     pub fn reply(&mut self) -> Option<Reply> {
         let mut messages = Vec::new();

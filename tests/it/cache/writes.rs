@@ -116,9 +116,12 @@ fn writes_in_strings_of_several_statements() {
     // An implicit transaction that becomes an explicit one.
     pair.becomes_hit(READ);
     let mut other = house.pair();
-    pair.write("UPDATE stock SET amount = amount + 1; BEGIN");
+    let begun = pair.write("UPDATE stock SET amount = amount + 1; BEGIN");
+    assert_eq!(begun.status, 'T');
     other.becomes_hit(READ);
+    let before = other.direct.query(READ);
     pair.write("COMMIT");
+    assert_ne!(other.direct.query(READ), before, "it was still to come");
     assert_ne!(other.look(READ), Served::Hit);
 }
 
