@@ -123,11 +123,12 @@ impl Session {
                 meaning.single = Some(judgement);
             }
         }
-        // A temporary view of the same string may have the name of what is written to, and lead anywhere.
+        // A temporary view of the same string may have the name of what is written to or read, and lead anywhere.
         let made_temporary =
             analysis.statements.len() > 1 && meaning.effects.contains(Effects::TEMPORARY);
-        if (self.has_old_defaults() || made_temporary) && !meaning.footprint.is_nothing() {
-            // Its names may have been looked up in the wrong path.
+        // Its names may have been looked up in the wrong path.
+        let in_doubt = self.has_old_defaults() && !meaning.footprint.is_nothing();
+        if made_temporary || in_doubt {
             meaning.footprint.merge(&Footprint::everything());
         }
         meaning
