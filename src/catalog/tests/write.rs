@@ -536,6 +536,29 @@ fn refreshing_touches_the_materialised_view() {
 }
 
 #[test]
+fn an_index_that_may_call_a_function_changes_the_catalogue() {
+    let mut b = Builder::new();
+    b.table("t");
+    let catalog = b.build();
+    for sql in [
+        "CREATE INDEX ON t (a)",
+        "CREATE UNIQUE INDEX i ON t USING btree (id DESC NULLS LAST, a text_pattern_ops) INCLUDE (a)",
+        "CREATE INDEX ON t (a COLLATE \"C\" text_pattern_ops ASC)",
+        "VACUUM t",
+    ] {
+        assert!(footprint(&catalog, &analyse(sql)).is_nothing(), "{sql}");
+    }
+    for sql in [
+        "CREATE INDEX ON t (imm(a))",
+        "CREATE INDEX ON t (a) WHERE imm(a) > 0",
+        "CREATE INDEX ON t USING gist (a, (imm(a)))",
+        "CREATE INDEX ON t (a my_ops)",
+    ] {
+        assert!(footprint(&catalog, &analyse(sql)).catalogue, "{sql}");
+    }
+}
+
+#[test]
 fn event_triggers_run_with_ddl() {
     let mut b = Builder::new();
     let loud = b.plpgsql("on_ddl", AUDIT);

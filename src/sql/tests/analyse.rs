@@ -388,7 +388,6 @@ fn what_is_not_known_may_do_anything() {
         "EXPLAIN CREATE TABLE x AS SELECT 1",
         "DO $$BEGIN END$$",
         "EXECUTE p",
-        "COMMIT PREPARED 'x'",
         "LOAD 'x'",
         "GRANT a TO b",
     ] {
