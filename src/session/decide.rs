@@ -15,7 +15,7 @@ use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{
     Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, NameScope, Order, OwnTable,
-    ReadFacts, Returned, keeps_process_state,
+    ReadFacts, Returned, is_time_oid, is_unsafe_type_oid, keeps_process_state,
 };
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
@@ -223,6 +223,13 @@ impl Session {
                 .any(|value| sql::clock_text(value))
         {
             return Err(Bypass::ClockValue);
+        }
+        let zones = facts.functions.iter().any(|f| f.name.name == "timezone");
+        if parameter_types
+            .iter()
+            .any(|&oid| is_unsafe_type_oid(oid) || zones && is_time_oid(oid))
+        {
+            return Err(Bypass::UnsafeType);
         }
         if self.shared.verifier.off.holds(analysis.shape) {
             return Err(Bypass::Mismatch);

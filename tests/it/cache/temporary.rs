@@ -212,15 +212,26 @@ fn what_the_query_of_a_temporary_table_changes_is_known() {
         "SELECT count(*) FROM plain",
     );
     let mut writer = house.via();
-    let prepared = writer.query(
-        "PREPARE p AS WITH q AS (DELETE FROM log WHERE n = 40 RETURNING *) SELECT * FROM q",
-    );
+    let prepared = writer
+        .query("PREPARE p AS WITH q AS (DELETE FROM log WHERE n = 40 RETURNING *) SELECT * FROM q");
     assert_eq!(prepared.error(), None, "{prepared:?}");
     for (sql, exact) in [
-        ("CREATE TEMP TABLE a AS WITH q AS (DELETE FROM log WHERE n = 2 RETURNING *) SELECT * FROM q", true),
-        ("CREATE TEMP TABLE b AS WITH q AS (UPDATE log SET v = v + 1 WHERE n = 1 RETURNING 1) SELECT * FROM q", true),
-        ("CREATE TEMP TABLE c AS WITH q AS (INSERT INTO log VALUES (99, 1) RETURNING 1) SELECT * FROM q", true),
-        ("WITH q AS (UPDATE log SET v = v + 1 WHERE n = 1 RETURNING v) SELECT * INTO TEMP d FROM q", true),
+        (
+            "CREATE TEMP TABLE a AS WITH q AS (DELETE FROM log WHERE n = 2 RETURNING *) SELECT * FROM q",
+            true,
+        ),
+        (
+            "CREATE TEMP TABLE b AS WITH q AS (UPDATE log SET v = v + 1 WHERE n = 1 RETURNING 1) SELECT * FROM q",
+            true,
+        ),
+        (
+            "CREATE TEMP TABLE c AS WITH q AS (INSERT INTO log VALUES (99, 1) RETURNING 1) SELECT * FROM q",
+            true,
+        ),
+        (
+            "WITH q AS (UPDATE log SET v = v + 1 WHERE n = 1 RETURNING v) SELECT * INTO TEMP d FROM q",
+            true,
+        ),
         ("CREATE TEMP TABLE e AS EXECUTE p", false),
     ] {
         reader.becomes_hit(other);
@@ -249,9 +260,17 @@ fn a_temporary_view_that_calls_what_writes_is_known_to_write() {
         &["TABLE tv"],
         &["SELECT count(*) FROM t, pg_temp.tv WHERE w"],
         &["EXPLAIN ANALYZE SELECT * FROM tv"],
-        &["BEGIN", "DECLARE c CURSOR FOR SELECT * FROM tv", "FETCH ALL FROM c", "COMMIT"],
+        &[
+            "BEGIN",
+            "DECLARE c CURSOR FOR SELECT * FROM tv",
+            "FETCH ALL FROM c",
+            "COMMIT",
+        ],
         &["CREATE TEMP TABLE z AS SELECT * FROM tv"],
-        &["DROP VIEW tv", "CREATE TEMP VIEW tv AS SELECT w(1); SELECT * FROM tv"],
+        &[
+            "DROP VIEW tv",
+            "CREATE TEMP VIEW tv AS SELECT w(1); SELECT * FROM tv",
+        ],
     ]
     .into_iter()
     .enumerate()
