@@ -99,7 +99,8 @@ fn may_confuse(body: &str) -> bool {
     let bytes = body.as_bytes();
     bytes.contains(&b'\\')
         || bytes.windows(2).any(|pair| {
-            pair[0] == b'$' && (pair[1] == b'$' || pair[1] == b'_' || pair[1].is_ascii_alphabetic())
+            let letter = pair[1].is_ascii_alphabetic() || pair[1] >= 0x80;
+            pair[0] == b'$' && (pair[1] == b'$' || pair[1] == b'_' || letter)
         })
 }
 
@@ -172,6 +173,7 @@ mod tests {
     fn what_may_be_misread_counts_as_code() {
         assert!(Words::read(r"a := E'\' ; delete from t; --'").contains("delete"));
         assert!(Words::read("a := $q$ it's $q$; delete from t; b := 'x'").contains("delete"));
+        assert!(Words::read("a := $ä$ it's $ä$; delete from t; b := 'x'").contains("delete"));
     }
 
     #[test]

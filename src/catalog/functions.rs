@@ -327,8 +327,13 @@ fn read_function(function: &Function, index: &Index, unseen: &Hidden) -> Node {
     let mut node = read_body(function, index, unseen);
     // All other languages are libraries themselves.
     node.outcome.loads |= !matches!(function.language.as_str(), "sql" | "internal");
-    if function.extension.is_some() && builtin::keeps_process_state(&function.name) {
-        node.outcome.effects = node.outcome.effects.union(Effects::PROCESS);
+    if function.extension.is_some() {
+        let effects = builtin::effects(&function.name);
+        for effect in [Effects::PROCESS, Effects::SETTINGS] {
+            if effects.contains(effect) {
+                node.outcome.effects = node.outcome.effects.union(effect);
+            }
+        }
     }
     node
 }

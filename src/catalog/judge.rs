@@ -134,13 +134,12 @@ impl Catalog {
 
     /// CREATE TEMP TABLE … AS runs a query, and temporary objects run event triggers too.
     fn reach_temporary_ddl(&self, facts: &Facts, scope: &NameScope) -> Reach {
-        let mut reach = Reach::default();
+        // Its query may change rows, by WITH.
+        let mut reach = Reach {
+            narrow: None,
+            ..self.reach_query(facts, scope)
+        };
         reach.add(self.outcomes.event_triggers());
-        if facts.complete {
-            self.reach_code(facts, scope, &mut reach);
-        } else {
-            reach.add(self.outcomes.any());
-        }
         reach.effects = reach.effects.union(match self.own_table(facts, scope) {
             Some(_) => Effects::TEMPORARY_TABLE,
             None => Effects::TEMPORARY,

@@ -46,7 +46,7 @@ use picture::{Cast, FIRST_USER_OID, Owner, Picture, Referred};
 use places::Definition;
 use read::Closure;
 
-pub(crate) use builtin::keeps_process_state;
+pub(crate) use builtin::{is_time_oid, is_unsafe_type_oid, keeps_process_state};
 pub use footprint::{Effects, Footprint, RelationOid};
 pub use judge::Judgement;
 pub use keys::{ReadPlan, WritePlan};

@@ -149,6 +149,9 @@ impl Catalog {
                 Meaning::Unknown => return Err(Bypass::UnknownRelation),
             }
         }
+        if self.zones_time(facts, scope) {
+            return Err(Bypass::StableFunction);
+        }
         for function in &facts.functions {
             self.read_function(function, scope, closure)?;
         }
@@ -314,6 +317,12 @@ impl Catalog {
         if matches!(owner, Owner::Policy(_)) && facts.hazard == Some(Bypass::DatetimeText) {
             // The columns of the table itself are not seen here.
             return Err(Bypass::DatetimeText);
+        }
+        if let Owner::Policy(oid) = owner
+            && facts.functions.iter().any(|f| f.name.name == "timezone")
+            && self.has_time(oid)
+        {
+            return Err(Bypass::StableFunction);
         }
         let mut closure = Closure::default();
         // The text is written out for an empty search path.

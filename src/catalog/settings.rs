@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::sql::custom_settings;
+
 /// What some code sets for longer than its transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingNames {
@@ -52,84 +54,13 @@ impl SettingNames {
     /// Adds what stands in `code`. Constants and comments count as code, too: one name too
     /// many costs a question.
     pub fn add(&mut self, code: &str) {
-        let lower = code.to_lowercase();
-        for (at, _) in lower.match_indices("set_config") {
-            self.add_call(&lower[at + "set_config".len()..]);
-        }
-        for (at, _) in lower.match_indices("set") {
-            let before = lower[..at].chars().next_back();
-            if before.is_some_and(is_name_char) {
-                continue;
+        custom_settings(code, &mut |name| match name {
+            Some(name) => {
+                self.names.insert(name);
             }
-            let Some(rest) = after_blanks(&lower[at + 3..]) else {
-                continue;
-            };
-            let rest = rest
-                .strip_prefix("session")
-                .and_then(after_blanks)
-                .unwrap_or(rest);
-            self.add_name(rest.split(|c| !is_name_char(c)).next().unwrap_or_default());
-        }
-    }
-
-    /// What follows `set_config`.
-    fn add_call(&mut self, rest: &str) {
-        let Some(arguments) = rest.trim_start().strip_prefix('(') else {
-            return;
-        };
-        if is_local(arguments) {
-            return;
-        }
-        let arguments = arguments.trim_start();
-        let literal = arguments
-            .strip_prefix("e'")
-            .or_else(|| arguments.strip_prefix('\''))
-            .and_then(|rest| rest.split_once('\''))
-            .filter(|(name, rest)| {
-                // The server writes the type behind every constant.
-                let rest = rest.strip_prefix("::text").unwrap_or(rest);
-                name.chars().all(is_name_char) && rest.trim_start().starts_with(',')
-            });
-        match literal {
-            Some((name, _)) => self.add_name(name),
             None => self.unnamed = true,
-        }
+        });
     }
-
-    fn add_name(&mut self, name: &str) {
-        if name.contains('.') {
-            self.names.insert(name.to_owned());
-        }
-    }
-}
-
-/// Whether the arguments of `set_config`, up to its closing parenthesis, end with `true`.
-fn is_local(arguments: &str) -> bool {
-    let mut depth = 0_usize;
-    let mut quoted = false;
-    for (at, c) in arguments.char_indices() {
-        match c {
-            '\'' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted && depth == 0 => {
-                let last = arguments[..at].rsplit(',').next().unwrap_or_default();
-                return last.trim() == "true";
-            }
-            ')' if !quoted => depth -= 1,
-            _ => {}
-        }
-    }
-    false
-}
-
-/// What follows at least one blank.
-fn after_blanks(text: &str) -> Option<&str> {
-    let rest = text.trim_start();
-    (rest.len() < text.len()).then_some(rest)
-}
-
-fn is_name_char(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '$' | '.')
 }
 
 #[cfg(test)]
@@ -182,6 +113,70 @@ mod tests {
             nothing
         );
         assert_eq!(found("PERFORM reset.b; offset a.b"), nothing);
+    }
+
+    #[test]
+    fn a_name_is_found_however_it_is_written() {
+        let name = |name: &str| (vec![name.to_owned()], false);
+        for code in [
+            "BEGIN SET \"app.tenant\" = 'A'; END",
+            "BEGIN SET app.\"tenant\" = 'A'; END",
+            "BEGIN SET app . Tenant = 'A'; END",
+            "BEGIN SET/**/app.tenant = 'A'; END",
+            "BEGIN SET -- it\n session app.tenant TO 'A'; END",
+            "PERFORM set_config/**/('app.tenant', 'A', false)",
+            "PERFORM \"set_config\"('app.tenant', 'A', false)",
+            "PERFORM U&\"set\\005fconfig\"('app.tenant', 'A', false)",
+            "plpy.execute(\"SELECT set_config('app.tenant', 'A', false)\")",
+            "PERFORM SET_CONFIG($$app.tenant$$, 'A', false)",
+            r"PERFORM set_config('app.tenant', E'\', true)', false)",
+            "EXECUTE 'SELECT set_config(''app.tenant'', ''A'', false)'",
+            "EXECUTE $q$ SET \"app.tenant\" = 'A' $q$",
+            "DO $d$BEGIN EXECUTE 'SET app . tenant = 1'; END$d$",
+        ] {
+            assert_eq!(found(code), name("app.tenant"), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_other_statements_set_is_no_setting() {
+        let nothing = (Vec::new(), false);
+        for code in [
+            "BEGIN UPDATE t SET x = 1; UPDATE t AS a SET (x, y) = (1, 2); END",
+            "UPDATE t SET/**/x = 1",
+            "UPDATE ONLY t * SET \"odd name\" = 1",
+            "UPDATE t SET a[1] = 2; UPDATE t SET a[$1] = 2",
+            "INSERT INTO t VALUES (1) ON CONFLICT (x) DO UPDATE SET x = excluded.x",
+            "MERGE INTO t USING u ON true WHEN MATCHED THEN UPDATE SET x = 1",
+            "EXECUTE 'UPDATE ' || t || ' SET ' || columns",
+            "EXECUTE format('UPDATE %I SET %I = %L', t, c, v)",
+            "RAISE NOTICE 'could not set % to %', a, b",
+            "SET TIME ZONE 'UTC'; SET ROLE x; SET TRANSACTION READ ONLY; SET search_path TO a, b",
+            "SET LOCAL \"app.tenant\" = 1; EXECUTE 'SET LOCAL app.' || x",
+            "EXECUTE 'SET ROLE ' || quote_ident(r)",
+            "PERFORM \"set_config\" ( 'app.x' , E'\\', false)' , TRUE )",
+            "SELECT r.set, x FROM r -- set_config(name, value) SET %",
+        ] {
+            assert_eq!(found(code), nothing, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_certain_is_told() {
+        for code in [
+            "EXECUTE 'SET app.' || x || ' = 1'",
+            "EXECUTE 'SET app.ten' || 'ant = 1'",
+            "EXECUTE 'SET ap' || 'p.tenant = 1'",
+            "EXECUTE format('SET %I = %L', n, v)",
+            "EXECUTE format('SET app.%s = %L', n, v)",
+            "EXECUTE 'SET ' || n || ' = 1'",
+            "BEGIN SET U&\"app.tenant\" = 1; END",
+            "PERFORM set_config(U&'app.x', 'A', false)",
+            "EXECUTE 'SELECT set_config(' || quote_literal(n) || ', 1, false)'",
+            "PERFORM set_config(is_local => false, new_value => 'x', setting_name => 'a.b')",
+        ] {
+            assert!(found(code).1, "{code}");
+        }
     }
 
     #[test]

@@ -1,12 +1,42 @@
 //! Which types a statement may name, in casts or as functions, and still have one answer.
 
-use super::Catalog;
 use super::builtin;
 use super::names::NameScope;
 use super::picture::TypeKind;
-use crate::sql::{Bypass, FunctionUse, ObjectName};
+use super::{Catalog, RelationOid};
+use crate::sql::{Bypass, Facts, FunctionUse, ObjectName};
 
 impl Catalog {
+    /// AT TIME ZONE may be given a `time`, which makes it a `timetz` of today's offset.
+    pub(super) fn zones_time(&self, facts: &Facts, scope: &NameScope) -> bool {
+        let called = |names: &[&str]| {
+            let mut functions = facts.functions.iter();
+            functions.any(|used| names.contains(&used.name.name.as_str()))
+        };
+        let written = |name: &ObjectName| {
+            let lower = name.name.to_ascii_lowercase();
+            let plain = lower.split(['(', '[']).next().unwrap_or_default().trim();
+            builtin::type_alias(plain.trim_start_matches('_')) == "time"
+        };
+        called(&["timezone"])
+            && (called(&["time", "make_time"])
+                || facts.types.iter().any(written)
+                || facts
+                    .relations
+                    .iter()
+                    .flat_map(|used| self.candidates(&used.name, scope))
+                    .any(|oid| self.has_time(oid)))
+    }
+
+    /// A column of the relation holds a `time`.
+    pub(super) fn has_time(&self, oid: RelationOid) -> bool {
+        let columns = self.index.relation(oid).map_or(&[][..], |r| &r.columns);
+        columns.iter().any(|column| {
+            let mut parts = self.index.type_parts(column.type_oid).into_iter();
+            parts.any(builtin::is_time_oid)
+        })
+    }
+
     /// `name(x)` may be written for a cast.
     pub(super) fn check_type_function(
         &self,

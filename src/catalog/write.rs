@@ -253,6 +253,10 @@ impl Catalog {
             self.reach_functions(functions.collect(), reach);
         }
         for used in &facts.relations {
+            if self.meaning(&used.name, scope) == Meaning::Temporary {
+                // Reading a temporary view runs whatever its query calls.
+                reach.add(self.outcomes.any());
+            }
             for oid in self.candidates(&used.name, scope) {
                 self.reach_functions(self.index.functions_run_by_reading(oid), reach);
                 self.reach_views(oid, reach);

@@ -15,7 +15,7 @@ use super::verify::Check;
 use crate::cache::{Key, KeyBuilder, Moment, Picture, StoreOptions, Terms};
 use crate::catalog::{
     Dependency, Effects, Footprint, Given, Judgement, KEYS_MAX, NameScope, Order, OwnTable,
-    ReadFacts, Returned, keeps_process_state,
+    ReadFacts, Returned, is_time_oid, is_unsafe_type_oid, keeps_process_state,
 };
 use crate::config::{CacheMode, CacheRule, Level};
 use crate::sql::{self, Bypass, Facts, Kind};
@@ -123,11 +123,12 @@ impl Session {
                 meaning.single = Some(judgement);
             }
         }
-        // A temporary view of the same string may have the name of what is written to, and lead anywhere.
+        // A temporary view of the same string may have the name of what is written to or read, and lead anywhere.
         let made_temporary =
             analysis.statements.len() > 1 && meaning.effects.contains(Effects::TEMPORARY);
-        if (self.has_old_defaults() || made_temporary) && !meaning.footprint.is_nothing() {
-            // Its names may have been looked up in the wrong path.
+        // Its names may have been looked up in the wrong path.
+        let in_doubt = self.has_old_defaults() && !meaning.footprint.is_nothing();
+        if made_temporary || in_doubt {
             meaning.footprint.merge(&Footprint::everything());
         }
         meaning
@@ -222,6 +223,13 @@ impl Session {
                 .any(|value| sql::clock_text(value))
         {
             return Err(Bypass::ClockValue);
+        }
+        let zones = facts.functions.iter().any(|f| f.name.name == "timezone");
+        if parameter_types
+            .iter()
+            .any(|&oid| is_unsafe_type_oid(oid) || zones && is_time_oid(oid))
+        {
+            return Err(Bypass::UnsafeType);
         }
         if self.shared.verifier.off.holds(analysis.shape) {
             return Err(Bypass::Mismatch);

@@ -19,6 +19,7 @@ mod quiet;
 mod reason;
 mod remedy;
 mod scan;
+mod sets;
 mod shape;
 mod stillness;
 mod temporary;
@@ -45,6 +46,7 @@ pub use literal::clock_text;
 pub use literals::{Literal, Literals};
 pub use reason::Bypass;
 pub use scan::{Scan, scan};
+pub use sets::custom_settings;
 pub use shape::shape_text;
 
 /// A statement's shape: what is left of it when the literals are taken out, as a 128-bit fingerprint.

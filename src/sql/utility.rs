@@ -207,8 +207,19 @@ fn vacuumed(cursor: &mut Cursor<'_>) -> Option<Vec<RelationUse>> {
     }
 }
 
-/// CREATE [UNIQUE] INDEX [CONCURRENTLY] [[IF NOT EXISTS] name] ON name [USING method] (columns) … without expressions.
+/// CREATE [UNIQUE] INDEX [CONCURRENTLY] [[IF NOT EXISTS] name] ON name [USING method] (columns) … without expressions and
+/// operator classes but some of PostgreSQL's own, which call nothing of a user's.
 fn indexed(cursor: &mut Cursor<'_>) -> Option<Vec<RelationUse>> {
+    const OPERATOR_CLASSES: &[&str] = &[
+        "text_pattern_ops",
+        "varchar_pattern_ops",
+        "bpchar_pattern_ops",
+        "jsonb_ops",
+        "jsonb_path_ops",
+        "gin_trgm_ops",
+        "gist_trgm_ops",
+        "inet_ops",
+    ];
     cursor.word("create");
     cursor.word("unique");
     if !cursor.word("index") {
@@ -229,11 +240,22 @@ fn indexed(cursor: &mut Cursor<'_>) -> Option<Vec<RelationUse>> {
     if !cursor.symbol(b'(') {
         return None;
     }
-    while !cursor.symbol(b')') {
-        if cursor.is_symbol(0, b'(') {
+    loop {
+        cursor.name()?;
+        if cursor.word("collate") {
+            cursor.qualified_name()?;
+        }
+        cursor.any(OPERATOR_CLASSES);
+        cursor.any(&["asc", "desc"]);
+        if cursor.word("nulls") && !cursor.any(&["first", "last"]) {
             return None;
         }
-        cursor.next()?;
+        if cursor.symbol(b')') {
+            break;
+        }
+        if !cursor.symbol(b',') {
+            return None;
+        }
     }
     while cursor.peek(0).is_some() {
         if cursor.word("where") {

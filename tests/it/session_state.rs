@@ -142,6 +142,68 @@ fn a_function_that_was_made_a_moment_ago_sets_for_its_own_session() {
     }
 }
 
+#[test]
+fn a_name_that_a_function_writes_oddly_is_set_for_its_own_session() {
+    let mut pair = pair();
+    pair.two
+        .rows("CREATE TABLE k (id int PRIMARY KEY, v int); INSERT INTO k VALUES (1, 1)");
+    let bodies = [
+        "SET \"odd.%\" = 'secret'",
+        "SET odd.\"%\" = 'secret'",
+        "SET odd . % = 'secret'",
+        "SET/**/odd.% = 'secret'",
+        "PERFORM set_config/**/('odd.%', 'secret', false)",
+        "PERFORM \"set_config\"('odd.%', 'secret', false)",
+        r"PERFORM set_config('odd.%', left(E'secret\', true)', 6), false)",
+    ];
+    for (turn, body) in bodies.iter().enumerate() {
+        let body = body.replace('%', &format!("s{turn}"));
+        pair.two.rows(&format!(
+            "CREATE FUNCTION odd{turn}() RETURNS void LANGUAGE plpgsql AS $f$BEGIN {body}; END$f$"
+        ));
+    }
+    eventually_judged(&mut pair);
+    for (turn, body) in bodies.iter().enumerate() {
+        let mut one = Wire::connect(pair.port);
+        one.rows(&format!("SELECT odd{turn}()"));
+        let shown = format!("SELECT coalesce(current_setting('odd.s{turn}', true), '')");
+        assert_eq!(pair.two.value(&shown), "", "{body}");
+        assert_eq!(one.value(&shown), "secret", "{body}");
+    }
+    // Of a name that is put together nobody can ask.
+    pair.two.rows(
+        "CREATE FUNCTION joined() RETURNS void LANGUAGE plpgsql AS \
+         $$BEGIN EXECUTE 'SET odd.' || 'joined = 1'; END$$",
+    );
+    pair.two = Wire::connect(pair.port);
+    eventually_judged(&mut pair);
+    let mut one = Wire::connect(pair.port);
+    one.rows("SELECT joined()");
+    let shown = "SELECT coalesce(current_setting('odd.joined', true), '')";
+    assert_eq!(pair.two.value(shown), "");
+    assert_eq!(one.value(shown), "1");
+}
+
+#[test]
+fn what_a_function_of_an_extension_sets_follows_too() {
+    let mut pair = pair();
+    pair.postgres.psql("CREATE EXTENSION pg_trgm");
+    pair.two
+        .rows("CREATE TABLE k (id int PRIMARY KEY, v int); INSERT INTO k VALUES (1, 1)");
+    eventually_judged(&mut pair);
+    let shown = "SELECT show_limit()";
+    let before = pair.two.value(shown);
+    pair.one.rows("SELECT set_limit(0.9)");
+    assert_eq!(pair.two.value(shown), before);
+    assert_eq!(pair.one.value(shown), "0.9");
+    pair.two.rows(
+        "CREATE FUNCTION limits() RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM set_limit(0.8); END$$",
+    );
+    pair.one.rows("SELECT limits()");
+    assert_eq!(pair.two.value(shown), before);
+    assert_eq!(pair.one.value(shown), "0.8");
+}
+
 /// PostgreSQL does not note that an expression depends on one of its own functions.
 #[test]
 fn what_the_expressions_of_a_schema_set_follows_too() {

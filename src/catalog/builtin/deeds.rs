@@ -59,10 +59,14 @@ pub(crate) fn changes_catalogue(name: &str) -> bool {
 /// What a call of a built-in leaves behind on its connection, or relies upon there.
 pub(crate) fn effects(name: &str) -> Effects {
     match name {
-        "set_config" => Effects::SETTINGS,
+        // The second is of the extension pg_trgm.
+        "set_config" | "set_limit" => Effects::SETTINGS,
         "setseed" => Effects::SETTINGS.union(Effects::PROCESS),
-        // The last is of the extension isn.
-        "pg_stat_force_next_flush" | "isn_weak" => Effects::PROCESS,
+        // Of the extensions isn and hll.
+        "isn_weak" | "hll_set_defaults" | "hll_set_max_sparse" | "hll_set_output_version" => {
+            Effects::PROCESS
+        }
+        "pg_stat_force_next_flush" => Effects::PROCESS,
         "pg_replication_origin_session_setup" => Effects::ALL.union(Effects::PROCESS),
         // Named connections, which the process keeps.
         "dblink_connect" | "dblink_connect_u" => Effects::ALL.union(Effects::PROCESS),
@@ -113,8 +117,8 @@ pub(crate) fn keeps_process_state(name: &str) -> bool {
     effects(name).contains(Effects::PROCESS)
 }
 
-/// Extensions whose functions are known to write nothing and to leave nothing behind,
-/// volatile ones included.
+/// Extensions whose functions are known to write nothing, and to leave nothing behind but what [`effects`] says, volatile
+/// ones included.
 const QUIET_EXTENSIONS: &[&str] = &[
     "address_standardizer",
     "amcheck",
@@ -159,7 +163,6 @@ const QUIET_EXTENSIONS: &[&str] = &[
     "tsm_system_rows",
     "tsm_system_time",
     "unaccent",
-    "unit",
     "uuid-ossp",
     "vector",
 ];

@@ -16,8 +16,8 @@ pub(crate) use deeds::{
 };
 pub(crate) use order::{depends_on_order, sums};
 pub(crate) use types::{
-    converts_without_text, is_datetime_oid, is_datetime_range, is_datetime_type, is_unsafe_type,
-    is_unsafe_type_oid, type_alias,
+    converts_without_text, is_datetime_oid, is_datetime_range, is_datetime_type, is_time_oid,
+    is_unsafe_type, is_unsafe_type_oid, type_alias,
 };
 
 /// Stable functions that depend on their arguments, on settings (which are part of the
@@ -59,11 +59,6 @@ const SAFE_STABLE: &[&str] = &[
     "jsonb_object_agg_strict",
     "jsonb_object_agg_unique",
     "jsonb_object_agg_unique_strict",
-    "jsonb_path_exists_tz",
-    "jsonb_path_match_tz",
-    "jsonb_path_query_array_tz",
-    "jsonb_path_query_first_tz",
-    "jsonb_path_query_tz",
     "jsonb_to_tsvector",
     "length",
     "make_timestamptz",
@@ -199,7 +194,7 @@ pub(crate) fn verdict(name: &str, argument_count: usize, volatile: bool, stable:
     if is_large_object(name) {
         return Verdict::Bypass(Bypass::LargeObject);
     }
-    if is_unsafe_type(name) {
+    if is_unsafe_type(name) || name.contains("timetz") {
         return Verdict::Bypass(Bypass::UnsafeType);
     }
     if volatile {
@@ -308,6 +303,19 @@ mod tests {
         }
         assert_eq!(bypass("lower", 1, false, false), None);
         assert_eq!(bypass("regexp_replace", 3, false, false), None);
+    }
+
+    #[test]
+    fn what_may_ask_for_the_offset_of_today_is_not_cacheable() {
+        for name in ["jsonb_path_query_tz", "jsonb_path_exists_tz"] {
+            let reason = Some(Bypass::StableFunction);
+            assert_eq!(bypass(name, 2, false, true), reason, "{name}");
+        }
+        for name in ["timetz", "datetimetz_timestamptz", "timetz_larger"] {
+            let reason = Some(Bypass::UnsafeType);
+            assert_eq!(bypass(name, 2, false, false), reason, "{name}");
+        }
+        assert_eq!(bypass("timezone", 2, false, true), None);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::DATETIME_NAMES;
 
-/// Types whose text form follows the catalogue, the session or both.
+/// Types whose text form follows the catalogue, the session or both; and `timetz`, which a time or a text becomes,
+/// unwritten too, by the offset that the session's time zone has today.
 pub(crate) fn is_unsafe_type(name: &str) -> bool {
     matches!(
         name,
@@ -18,6 +19,7 @@ pub(crate) fn is_unsafe_type(name: &str) -> bool {
             | "regprocedure"
             | "regrole"
             | "regtype"
+            | "timetz"
     )
 }
 
@@ -87,7 +89,14 @@ pub(crate) fn is_unsafe_type_oid(oid: u32) -> bool {
             | 4097
             | 4192
             | 1034
+            | 1266
+            | 1270
     )
+}
+
+/// `time` and its array. With AT TIME ZONE it becomes a `timetz`.
+pub(crate) fn is_time_oid(oid: u32) -> bool {
+    matches!(oid, 1083 | 1183)
 }
 
 /// Dates, times, their arrays, ranges, multiranges and arrays of those.

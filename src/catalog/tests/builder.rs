@@ -313,7 +313,7 @@ impl Catalog {
 pub fn facts(kind: Kind) -> Facts {
     let writes = !matches!(
         kind,
-        Kind::Select | Kind::Explain { .. } | Kind::Declare { .. }
+        Kind::Select | Kind::Explain { .. } | Kind::Declare { .. } | Kind::TemporaryDdl
     );
     Facts {
         hazard: None,

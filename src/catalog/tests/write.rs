@@ -1,7 +1,7 @@
 use super::super::picture::{FkAction, Owner, Referred, RelationKind, TypeKind, Volatility};
 use super::builder::{Builder, With, facts, scope, select};
-use crate::catalog::{Catalog, Footprint, NameScope, Temporaries};
-use crate::sql::{Facts, Kind};
+use crate::catalog::{Catalog, Effects, Footprint, NameScope, OwnTable, Temporaries};
+use crate::sql::{Facts, Kind, analyse};
 
 fn footprint(catalog: &Catalog, facts: &Facts) -> Footprint {
     catalog.judge_plain(facts).footprint
@@ -366,8 +366,79 @@ fn names_that_mean_nothing_yet_mean_everything() {
     let qualified = catalog.judge(&write(Kind::Insert, "public.users"), &temporary);
     assert!(!qualified.footprint.everything);
     assert!(footprint(&catalog, &Facts::unknown(Kind::Insert)).everything);
+    assert!(footprint(&catalog, &Facts::unknown(Kind::TemporaryDdl)).everything);
     let system = footprint(&catalog, &write(Kind::Update, "pg_catalog.pg_class"));
     assert!(system.shared_catalogue && system.catalogue && system.everything);
+}
+
+#[test]
+fn queries_that_fill_a_temporary_table_may_write() {
+    let mut b = Builder::new();
+    let log = b.table("log");
+    b.table("t");
+    let catalog = b.build();
+    for sql in [
+        "CREATE TEMP TABLE x AS WITH q AS (DELETE FROM log WHERE id = 2 RETURNING *) SELECT * FROM q",
+        "CREATE TEMP TABLE x AS WITH q AS (UPDATE log SET a = 2 RETURNING a) SELECT q.a FROM q, t",
+        "WITH q AS (INSERT INTO log VALUES (1, 2) RETURNING *) SELECT * INTO TEMP x FROM q",
+    ] {
+        let judged = catalog.judge_plain(&analyse(sql));
+        assert_eq!(judged.footprint.relations.as_slice(), [log], "{sql}");
+        assert_eq!(judged.narrow, None, "{sql}");
+    }
+    for sql in [
+        "CREATE TEMP TABLE x AS SELECT * FROM log",
+        "SELECT * INTO TEMP x FROM log",
+        "CREATE TEMP TABLE x (a int, b text DEFAULT 'x')",
+        "CREATE TEMP VIEW x AS SELECT * FROM log",
+    ] {
+        assert!(footprint(&catalog, &analyse(sql)).is_nothing(), "{sql}");
+    }
+    for sql in [
+        "CREATE TEMP TABLE x AS EXECUTE p",
+        "CREATE TEMP TABLE x AS SELECT 1 FROM log WHERE",
+    ] {
+        let judged = catalog.judge_plain(&analyse(sql));
+        assert!(judged.footprint.everything, "{sql}");
+        assert!(judged.effects.contains(Effects::ALL), "{sql}");
+    }
+}
+
+#[test]
+fn what_may_be_a_temporary_view_may_call_what_writes() {
+    let mut b = Builder::new();
+    b.table("t");
+    b.table("audit");
+    b.plpgsql("loud", AUDIT);
+    let loud = b.build();
+    let quiet = Builder::new().build();
+    let any = NameScope {
+        temporaries: Temporaries::Any,
+        ..scope()
+    };
+    let own = NameScope {
+        temporaries: Temporaries::Tables(vec![OwnTable {
+            name: "mine".into(),
+            draws: false,
+        }]),
+        ..scope()
+    };
+    let touches = |catalog: &Catalog, sql: &str, scope: &NameScope| {
+        catalog.judge(&analyse(sql), scope).footprint.everything
+    };
+    for sql in [
+        "SELECT * FROM tv",
+        "SELECT 1 FROM public.t, pg_temp.tv",
+        "TABLE tv",
+        "EXPLAIN ANALYZE SELECT * FROM tv",
+        "DECLARE c CURSOR FOR SELECT * FROM tv",
+        "CREATE TEMP TABLE z AS SELECT * FROM tv",
+    ] {
+        assert!(touches(&loud, sql, &any), "{sql}");
+        assert!(!touches(&quiet, sql, &any), "{sql}");
+    }
+    assert!(!touches(&loud, "SELECT * FROM public.t", &any));
+    assert!(!touches(&loud, "SELECT * FROM mine, pg_temp.mine m", &own));
 }
 
 #[test]
@@ -442,10 +513,7 @@ fn kinds_that_touch_everything() {
         Kind::Explain { analyze: false },
         Kind::TemporaryDdl,
     ] {
-        assert!(
-            footprint(&catalog, &Facts::unknown(kind.clone())).everything
-                || kind == Kind::TemporaryDdl
-        );
+        assert!(footprint(&catalog, &Facts::unknown(kind)).everything);
     }
 }
 
@@ -465,6 +533,29 @@ fn refreshing_touches_the_materialised_view() {
     );
     assert!(footprint(&catalog, &write(Kind::RefreshMaterializedView, "n")).everything);
     assert!(footprint(&catalog, &facts(Kind::RefreshMaterializedView)).everything);
+}
+
+#[test]
+fn an_index_that_may_call_a_function_changes_the_catalogue() {
+    let mut b = Builder::new();
+    b.table("t");
+    let catalog = b.build();
+    for sql in [
+        "CREATE INDEX ON t (a)",
+        "CREATE UNIQUE INDEX i ON t USING btree (id DESC NULLS LAST, a text_pattern_ops) INCLUDE (a)",
+        "CREATE INDEX ON t (a COLLATE \"C\" text_pattern_ops ASC)",
+        "VACUUM t",
+    ] {
+        assert!(footprint(&catalog, &analyse(sql)).is_nothing(), "{sql}");
+    }
+    for sql in [
+        "CREATE INDEX ON t (imm(a))",
+        "CREATE INDEX ON t (a) WHERE imm(a) > 0",
+        "CREATE INDEX ON t USING gist (a, (imm(a)))",
+        "CREATE INDEX ON t (a my_ops)",
+    ] {
+        assert!(footprint(&catalog, &analyse(sql)).catalogue, "{sql}");
+    }
 }
 
 #[test]

@@ -538,3 +538,48 @@ fn a_temporary_view_of_the_same_transaction_leads_its_writes_elsewhere() {
         }
     }
 }
+
+/// The function is called by the index, and the picture of before does not know it.
+#[test]
+fn an_index_of_an_expression_runs_functions_from_its_creation_on() {
+    let house = House::new(
+        "CREATE TABLE log (n bigint);
+         CREATE FUNCTION w(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES ($1); RETURN true; END';
+         CREATE FUNCTION imm(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM w($1); RETURN $1; END';
+         CREATE TABLE a (v int); CREATE TABLE b (v int); CREATE TABLE c (v int)",
+    );
+    let mut pair = house.pair();
+    let read = "SELECT count(*) FROM log";
+    for (index, write) in [
+        ("CREATE INDEX ON a (imm(v))", "INSERT INTO a VALUES (1)"),
+        (
+            "CREATE INDEX ON b (v) WHERE imm(v) > 0",
+            "INSERT INTO b VALUES (1)",
+        ),
+        (
+            "CREATE UNIQUE INDEX ON c USING btree (v, (imm(v) + 1))",
+            "INSERT INTO c VALUES (1)",
+        ),
+    ] {
+        pair.becomes_hit(read);
+        pair.write(index);
+        let before = pair.direct.query(read);
+        // Whoever asks meanwhile may keep the answer.
+        (0..3).for_each(|_| drop(pair.look(read)));
+        pair.write(write);
+        assert_ne!(pair.direct.query(read), before, "{write}");
+        assert_ne!(pair.look(read), Served::Hit, "{write}");
+    }
+}
+
+#[test]
+fn a_dollar_quote_hides_no_code_whatever_its_tag() {
+    let house = House::new(
+        "CREATE TABLE log (n int); INSERT INTO log SELECT generate_series(1, 10);
+         CREATE FUNCTION f() RETURNS text LANGUAGE plpgsql AS $f$DECLARE x text;
+         BEGIN x := $ä$ it's $ä$; DELETE FROM log WHERE n = (SELECT max(n) FROM log); RETURN 'z'; END$f$",
+    );
+    let mut pair = house.pair();
+    pair.invalidates("SELECT count(*) FROM log", "SELECT f()");
+    pair.invalidates("SELECT max(n) FROM log", "SELECT f()");
+}

@@ -144,6 +144,47 @@ fn clocks_dice_and_identities() {
     }
 }
 
+/// A `timetz` is made of a time, or of a text, at the offset that the time zone has today.
+#[test]
+fn the_offset_of_today_is_asked_for_anew() {
+    let house = House::new(
+        "CREATE TABLE k (tm time, tz timetz, j jsonb); INSERT INTO k VALUES ('12:00', '12:00+00', '\"12:00:00\"');
+         CREATE TABLE opens (day int, tm time); INSERT INTO opens VALUES (1, '12:00');
+         CREATE TABLE many (x timetz[]); CREATE VIEW zoned AS SELECT tm AT TIME ZONE 'UTC' AS z FROM opens;
+         CREATE VIEW texts AS SELECT (tm AT TIME ZONE 'UTC')::text AS z FROM opens;
+         CREATE TABLE at (id int, ts timestamptz, plain timestamp); INSERT INTO at VALUES (1, '2024-01-01', '2024-01-01');
+         CREATE TABLE item (j jsonb); INSERT INTO item VALUES ('\"12:00:00\"')",
+    );
+    let mut pair = house.pair();
+    for sql in [
+        "SELECT coalesce(tm, tz) FROM k",
+        "SELECT tm FROM k UNION ALL SELECT tz FROM k",
+        "SELECT tm = tz FROM k",
+        "SELECT greatest(tm, tz) FROM k",
+        "SELECT CASE WHEN tm IS NULL THEN tz ELSE tm END FROM k",
+        "SELECT tm IN (SELECT tz FROM k) FROM k",
+        "SELECT (tm, tm) OVERLAPS (tz, tz) FROM k",
+        "SELECT tz = '12:00' FROM k",
+        "SELECT tz AT TIME ZONE 'Europe/Rome' FROM k",
+        "SELECT timezone('Europe/Rome', tz) FROM k",
+        "SELECT tm AT TIME ZONE 'Europe/Rome' FROM opens",
+        "SELECT time '12:00' AT TIME ZONE 'Europe/Rome'",
+        "SELECT make_time(12, 0, 0) AT TIME ZONE 'Europe/Rome'",
+        "SELECT timezone('Europe/Rome', tm) FROM opens",
+        "SELECT z FROM zoned",
+        "SELECT z FROM texts",
+        "SELECT x FROM many",
+        "SELECT timetz_larger(tm, tm) FROM opens",
+        "SELECT jsonb_path_query_tz(j, '$.datetime() ? (@ < \"12:00:00+00\".datetime())') FROM item",
+    ] {
+        pair.never_hits(sql);
+    }
+    pair.becomes_hit("SELECT tm FROM opens WHERE day = 1");
+    if house.postgres.major() >= 15 {
+        pair.becomes_hit("SELECT ts AT TIME ZONE 'Europe/Rome', plain AT TIME ZONE 'UTC' FROM at");
+    }
+}
+
 #[test]
 fn parameters_that_mean_the_clock() {
     let house = House::new(SCHEMA);

@@ -198,3 +198,106 @@ fn the_name_of_a_temporary_table_that_is_gone_means_what_it_meant_before() {
         house.serves();
     }
 }
+
+/// The table is nothing that anybody else could read; what its query changes is.
+#[test]
+fn what_the_query_of_a_temporary_table_changes_is_known() {
+    let house = House::new(
+        "CREATE TABLE log (n int PRIMARY KEY, v int); INSERT INTO log SELECT g, 1 FROM generate_series(1, 50) g;
+         CREATE TABLE plain (n int); INSERT INTO plain VALUES (1)",
+    );
+    let mut reader = house.pair();
+    let (all, other) = (
+        "SELECT count(*), sum(v) FROM log",
+        "SELECT count(*) FROM plain",
+    );
+    let mut writer = house.via();
+    let prepared = writer
+        .query("PREPARE p AS WITH q AS (DELETE FROM log WHERE n = 40 RETURNING *) SELECT * FROM q");
+    assert_eq!(prepared.error(), None, "{prepared:?}");
+    for (sql, exact) in [
+        (
+            "CREATE TEMP TABLE a AS WITH q AS (DELETE FROM log WHERE n = 2 RETURNING *) SELECT * FROM q",
+            true,
+        ),
+        (
+            "CREATE TEMP TABLE b AS WITH q AS (UPDATE log SET v = v + 1 WHERE n = 1 RETURNING 1) SELECT * FROM q",
+            true,
+        ),
+        (
+            "CREATE TEMP TABLE c AS WITH q AS (INSERT INTO log VALUES (99, 1) RETURNING 1) SELECT * FROM q",
+            true,
+        ),
+        (
+            "WITH q AS (UPDATE log SET v = v + 1 WHERE n = 1 RETURNING v) SELECT * INTO TEMP d FROM q",
+            true,
+        ),
+        ("CREATE TEMP TABLE e AS EXECUTE p", false),
+    ] {
+        reader.becomes_hit(other);
+        let write = |_: &mut super::Pair<'_>| {
+            let reply = writer.query(sql);
+            assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+        };
+        reader.invalidates_by(all, write, sql);
+        if exact {
+            reader.hit(other);
+        }
+    }
+}
+
+#[test]
+fn a_temporary_view_that_calls_what_writes_is_known_to_write() {
+    let house = House::new(
+        "CREATE TABLE t (id int); INSERT INTO t VALUES (1); CREATE TABLE log (n int);
+         CREATE FUNCTION w(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES ($1); RETURN true; END'",
+    );
+    let mut reader = house.pair();
+    let read = "SELECT count(*) FROM log";
+    let view = "CREATE TEMP VIEW tv AS SELECT w(1)";
+    for (nth, sqls) in [
+        &["SELECT * FROM tv"][..],
+        &["TABLE tv"],
+        &["SELECT count(*) FROM t, pg_temp.tv WHERE w"],
+        &["EXPLAIN ANALYZE SELECT * FROM tv"],
+        &[
+            "BEGIN",
+            "DECLARE c CURSOR FOR SELECT * FROM tv",
+            "FETCH ALL FROM c",
+            "COMMIT",
+        ],
+        &["CREATE TEMP TABLE z AS SELECT * FROM tv"],
+        &[
+            "DROP VIEW tv",
+            "CREATE TEMP VIEW tv AS SELECT w(1); SELECT * FROM tv",
+        ],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for in_one_transaction in [false, true] {
+            if in_one_transaction && nth != 0 {
+                continue;
+            }
+            let mut writer = house.via();
+            let mut told = |sql: &str| {
+                let reply = writer.query(sql);
+                assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+            };
+            if in_one_transaction {
+                told("BEGIN");
+            }
+            told(view);
+            reader.invalidates_by(
+                read,
+                |_| {
+                    sqls.iter().for_each(|sql| told(sql));
+                    if in_one_transaction {
+                        told("COMMIT");
+                    }
+                },
+                &format!("{sqls:?}"),
+            );
+        }
+    }
+}

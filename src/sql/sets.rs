@@ -1,0 +1,259 @@
+//! Which custom settings (`app.tenant`) a piece of code sets for its session: searched for in the tokens of its text, and
+//! in those of its constants, which may be code that is run by EXECUTE.
+
+use super::cursor::Cursor;
+use super::lexer::{Lexer, Quoting, Token, TokenKind, unquote};
+use super::literal::{decode, decode_exactly};
+
+/// Constants within constants are followed so far.
+const DEPTH_MAX: usize = 5;
+
+/// Tells the names of the custom settings that `code` sets for longer than its transaction, in lower case; `None` where
+/// a name is put together at run time, or cannot be read with certainty. A name too many is told here and there.
+///
+/// A SET whose name is not certain counts only where a statement may begin: elsewhere it is that of an UPDATE.
+pub fn custom_settings(code: &str, tell: &mut impl FnMut(Option<String>)) {
+    search(
+        Piece {
+            text: code,
+            depth: 0,
+            begins: true,
+            sure: true,
+        },
+        tell,
+    );
+}
+
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    text: &'a str,
+    depth: usize,
+    /// A statement may begin where it begins.
+    begins: bool,
+    /// No comment: what is doubtful in it counts.
+    sure: bool,
+}
+
+fn search(piece: Piece<'_>, tell: &mut impl FnMut(Option<String>)) {
+    let Piece { text, depth, .. } = piece;
+    let mut lexer = Lexer::new(text, true);
+    let mut begins = piece.begins;
+    let mut behind_point = false;
+    let mut continued = false;
+    for token in lexer.by_ref() {
+        let written = &text[token.start..token.end];
+        let rest = &text[token.end..];
+        match token.kind {
+            TokenKind::Text(quoting) if depth < DEPTH_MAX => search(
+                Piece {
+                    text: &decode(written, quoting),
+                    depth: depth + 1,
+                    begins: !continued,
+                    sure: piece.sure,
+                },
+                tell,
+            ),
+            // Where the code is not SQL, a text.
+            TokenKind::Quoted { .. }
+                if depth < DEPTH_MAX
+                    && written.contains(|c: char| c == '(' || c.is_whitespace()) =>
+            {
+                search(
+                    Piece {
+                        text: written.trim_matches('"'),
+                        depth: depth + 1,
+                        begins: false,
+                        sure: piece.sure,
+                    },
+                    tell,
+                );
+            }
+            TokenKind::Comment => {
+                if depth < DEPTH_MAX {
+                    search(
+                        Piece {
+                            text: &written[2..],
+                            depth: depth + 1,
+                            begins: false,
+                            sure: false,
+                        },
+                        tell,
+                    );
+                }
+                continue;
+            }
+            TokenKind::Word if written.eq_ignore_ascii_case("set") && !behind_point => {
+                set(rest, begins && piece.sure, tell);
+            }
+            _ if calls_set_config(token, written) => {
+                let name = called(rest);
+                if piece.sure || name != Setting::Doubtful {
+                    name.tell(tell);
+                }
+            }
+            _ => {}
+        }
+        begins = opens_statement(token, written);
+        behind_point = token.kind == TokenKind::Symbol(b'.');
+        continued = written == "||" || token.kind == TokenKind::Symbol(b',');
+    }
+    if !lexer.well_formed && piece.sure && text.to_ascii_lowercase().contains("set_config") {
+        // Its constants cannot be told from its code.
+        tell(None);
+    }
+}
+
+fn opens_statement(token: Token, written: &str) -> bool {
+    const WORDS: &[&str] = &["begin", "then", "else", "loop", "atomic"];
+    match token.kind {
+        TokenKind::Word => WORDS.iter().any(|word| written.eq_ignore_ascii_case(word)),
+        TokenKind::Symbol(b';') => true,
+        TokenKind::Operator => written.ends_with(">>"),
+        _ => false,
+    }
+}
+
+#[derive(PartialEq)]
+enum Setting {
+    Custom(String),
+    /// One of the server's own, a column, or nothing that outlives its transaction.
+    Other,
+    Doubtful,
+}
+
+impl Setting {
+    fn tell(self, tell: &mut impl FnMut(Option<String>)) {
+        match self {
+            Setting::Custom(name) => tell(Some(name)),
+            Setting::Doubtful => tell(None),
+            Setting::Other => {}
+        }
+    }
+}
+
+/// A name that is written out: the server's own have no point in them.
+fn named(name: &str) -> Setting {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.');
+    if !name.chars().all(plain) || name.ends_with('.') {
+        Setting::Doubtful
+    } else if name.contains('.') {
+        Setting::Custom(name.to_lowercase())
+    } else {
+        Setting::Other
+    }
+}
+
+/// What follows SET.
+fn set(rest: &str, begins: bool, tell: &mut impl FnMut(Option<String>)) {
+    let mut cursor = Cursor::new(rest);
+    cursor.word("session");
+    if cursor.is(0, "local") {
+        return;
+    }
+    let mut name = String::new();
+    let mut certain = false;
+    let mut end = 0;
+    while let Some(token) = cursor.peek(0) {
+        let written = cursor.text(token);
+        match token.kind {
+            TokenKind::Word => name.push_str(written),
+            TokenKind::Quoted { unicode: false } => name.push_str(&unquote(written)),
+            _ => break,
+        }
+        cursor.next();
+        end = token.end;
+        certain = match cursor.peek(0) {
+            // Another constant may go on with it.
+            None => end < rest.len(),
+            Some(next) if next.kind == TokenKind::Operator => {
+                matches!(cursor.text(next), "=" | ":=")
+            }
+            Some(_) => true,
+        };
+        if !cursor.symbol(b'.') {
+            break;
+        }
+        name.push('.');
+        certain = false;
+    }
+    // `(a, b) =` are columns.
+    let columns = end == 0 && cursor.is_symbol(0, b'(');
+    let setting = match named(&name) {
+        _ if columns => Setting::Other,
+        Setting::Custom(name) => {
+            Setting::Custom(name).tell(tell);
+            if certain {
+                Setting::Other
+            } else {
+                Setting::Doubtful
+            }
+        }
+        Setting::Other if certain => Setting::Other,
+        _ => Setting::Doubtful,
+    };
+    if begins || setting != Setting::Doubtful {
+        setting.tell(tell);
+    }
+}
+
+/// `set_config`, quoted or not; of a name with escapes it is not known.
+fn calls_set_config(token: Token, written: &str) -> bool {
+    match token.kind {
+        TokenKind::Word => written.eq_ignore_ascii_case("set_config"),
+        TokenKind::Quoted { unicode } => unicode || unquote(written) == "set_config",
+        _ => false,
+    }
+}
+
+/// What follows `set_config`.
+fn called(rest: &str) -> Setting {
+    let mut cursor = Cursor::new(rest);
+    if !cursor.symbol(b'(') {
+        return Setting::Other;
+    }
+    let mut arguments: Vec<Vec<Token>> = vec![Vec::new()];
+    let mut depth = 0_usize;
+    loop {
+        let Some(token) = cursor.next() else {
+            return Setting::Doubtful;
+        };
+        match token.kind {
+            TokenKind::Symbol(b')') if depth == 0 => break,
+            TokenKind::Symbol(b',') if depth == 0 => {
+                arguments.push(Vec::new());
+                continue;
+            }
+            TokenKind::Symbol(b'(' | b'[') => depth += 1,
+            TokenKind::Symbol(b')' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if let Some(argument) = arguments.last_mut() {
+            argument.push(token);
+        }
+    }
+    let is = |token: &Token, word: &str| cursor.text(*token).eq_ignore_ascii_case(word);
+    match arguments.as_slice() {
+        [_, _, local] if matches!(local.as_slice(), [word] if is(word, "true")) => Setting::Other,
+        [name, _, _] => match name.as_slice() {
+            [constant] => constant_name(*constant, cursor.text(*constant)),
+            // The server writes the type behind every constant.
+            [constant, cast, text] if is(cast, "::") && is(text, "text") => {
+                constant_name(*constant, cursor.text(*constant))
+            }
+            _ => Setting::Doubtful,
+        },
+        _ => Setting::Doubtful,
+    }
+}
+
+fn constant_name(token: Token, written: &str) -> Setting {
+    match token.kind {
+        TokenKind::Text(quoting @ (Quoting::Plain { .. } | Quoting::Escape | Quoting::Dollar)) => {
+            match decode_exactly(written, quoting) {
+                Some(name) => named(&name),
+                None => Setting::Doubtful,
+            }
+        }
+        _ => Setting::Doubtful,
+    }
+}
