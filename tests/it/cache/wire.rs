@@ -207,8 +207,8 @@ impl Wire {
         self.reply()
     }
 
-    /// Sends what has no ReadyForQuery yet, and reads up to the first message of this kind, or an error; false if
-    /// the connection ends first.
+    /// Sends what has no ReadyForQuery yet, and reads up to the first message of this kind; false if there is an error,
+    /// or the connection ends first.
     pub fn try_until(&mut self, batch: &Batch, kind: u8) -> bool {
         if self.stream.write_all(&batch.0).is_err() {
             return false;
@@ -224,7 +224,7 @@ impl Wire {
                 return false;
             }
             if header[0] == kind || header[0] == b'E' {
-                return true;
+                return header[0] == kind;
             }
         }
     }

@@ -66,10 +66,6 @@ impl Stage<'_> {
                 Focus::Everything | Focus::Nothing => self.strike_any(random, round, long),
                 Focus::Kills => self.kill_pgditto(Duration::from_secs(8)),
                 Focus::Crashes => self.crash(random),
-                Focus::Only(Fault::SecondPgditto) => self.another_comes(random),
-                Focus::Only(Fault::StandbyWaitCut) => self.wait_for_standby(random),
-                Focus::Only(Fault::PreparedOverKill) => self.prepare_and_kill(random),
-                Focus::Only(_) => self.fall_silent(random, Duration::from_secs(8)),
             }
             self.history.strikes.fetch_add(1, Ordering::SeqCst);
             self.sweep();

@@ -19,7 +19,10 @@ fn sets(table: &str, id: i64, version: i64) -> String {
     );
     match (table, id) {
         (UNLOGGED, _) => upsert,
-        (COMES_AND_GOES, _) if version % 3 == 0 => format!("DELETE FROM {table} WHERE id = {id}"),
+        // The first waits for whoever writes the row, which DELETE does not if there is none yet.
+        (COMES_AND_GOES, _) if version % 3 == 0 => {
+            format!("{upsert}; DELETE FROM {table} WHERE id = {id}")
+        }
         (COMES_AND_GOES, _) => upsert,
         (MOVES, _) => format!(
             "UPDATE {table} SET place = {}, version = {version} WHERE id = {id}",
@@ -232,7 +235,8 @@ impl Client<'_> {
         } else {
             "ROLLBACK PREPARED"
         };
-        let direct = self.random.one_in(2);
+        // Only its own user may end it, and the superuser.
+        let direct = self.direct || self.random.one_in(2);
         let mut other = Client::new(self.history, self.address, self.random.branch(7), direct, 0);
         // It holds a lock: it must not stay, whatever becomes of servers.
         let mut ended = false;
