@@ -272,7 +272,7 @@ fn lock(
         });
         let waits = locks && waiting("2");
         let said = holder.query(&read);
-        let calm = strikes % 2 == 0 && strikes == history.strikes.load(Ordering::SeqCst);
+        let calm = strikes.is_multiple_of(2) && strikes == history.strikes.load(Ordering::SeqCst);
         // What strikes leaves connections behind that end a little later.
         let wrong = match said {
             Ok(_) => answered.load(Ordering::SeqCst),
