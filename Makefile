@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix unit fuzz soak soak-planted hit-ratio analysis conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance deps-analysis clean
+.PHONY: help demo build test test-matrix unit fuzz soak soak-outside soak-planted hit-ratio analysis conformance conformance-quick lint fmt deny audit deps-demo deps-test deps-conformance deps-analysis clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ fuzz: deps-test ## Compare random sessions with a twin database (SECONDS_OF_FUZZ
 
 soak: deps-test ## Check what many clients read while servers and connections fail (SECONDS_OF_SOAK=3600 SEED=…)
 	@scripts/soak.sh soak
+
+soak-outside: deps-test ## Check how old the answers are while others write to the server directly (SECONDS_OF_SOAK=600 SEED=…)
+	@scripts/soak.sh direct-writers
 
 soak-planted: deps-test ## See that the soak finds what each step of the cache's protocol prevents (STEP=… SECONDS_OF_SOAK=120)
 	@scripts/soak.sh planted

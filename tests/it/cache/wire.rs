@@ -221,6 +221,28 @@ impl Wire {
         kinds
     }
 
+    /// Sends what has no ReadyForQuery yet, and reads up to the first message of this kind; false if there is an error,
+    /// or the connection ends first.
+    pub fn try_until(&mut self, batch: &Batch, kind: u8) -> bool {
+        if self.stream.write_all(&batch.0).is_err() {
+            return false;
+        }
+        loop {
+            let mut header = [0; 5];
+            if self.stream.read_exact(&mut header).is_err() {
+                return false;
+            }
+            let len = u32::from_be_bytes(header[1..].try_into().expect("four bytes"));
+            let mut body = vec![0; len as usize - 4];
+            if self.stream.read_exact(&mut body).is_err() {
+                return false;
+            }
+            if header[0] == kind || header[0] == b'E' {
+                return header[0] == kind;
+            }
+        }
+    }
+
     /// Reads up to ReadyForQuery; up to the end after a fatal error; `None` at the end alone.
     pub fn reply(&mut self) -> Option<Reply> {
         let mut messages = Vec::new();

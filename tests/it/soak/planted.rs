@@ -24,10 +24,11 @@ const STEPS: &[(Step, &[Anomaly])] = &[
     (Step::FollowerWithLease, &[Anomaly::Deadlocked]),
 ];
 
+/// An answer that was true once: as a whole, so it is not torn.
 const STALE: &[Anomaly] = &[
     Anomaly::StaleAfterAcknowledgement,
     Anomaly::BackwardsInTime,
-    Anomaly::Torn,
+    Anomaly::BackwardsAcrossRows,
     Anomaly::WrongInTheEnd,
 ];
 

@@ -1,10 +1,11 @@
-//! What the clients do: reads of many forms, and writes that commit in many ways.
+//! One client: its connection, and what it does all day. How it reads is in `reads`, how it writes in `writes`.
 
 use std::thread;
 use std::time::Duration;
 
-use super::history::{Anomaly, History, Known, NEVER, Writing};
-use super::{Focus, UNLOGGED};
+use super::history::{History, Writing};
+use super::tally::Fault;
+use super::{Focus, SLOW_COMMIT};
 use crate::cache::wire::{Batch, Reply, Wire};
 use crate::soak::random::Random;
 
@@ -17,19 +18,26 @@ pub struct Address {
 }
 
 pub struct Client<'a> {
-    history: &'a History,
-    address: Address,
-    random: Random,
-    direct: bool,
-    wire: Option<Wire>,
-    prepared: Vec<String>,
-    number: u64,
-    gid: u64,
-    focus: Focus,
+    pub(super) history: &'a History,
+    pub(super) address: Address,
+    pub(super) random: Random,
+    pub(super) direct: bool,
+    pub(super) wire: Option<Wire>,
+    pub(super) prepared: Vec<String>,
+    pub(super) number: u64,
+    pub(super) gid: u64,
+    pub(super) focus: Focus,
+    /// What it has written in its open transaction: the place and the version.
+    pub(super) own: Option<(usize, i64)>,
+    /// The SQLSTATE of the last error since the last answer without one.
+    pub(super) error: Option<String>,
 }
 
 /// The connection ended, or the server said no: nobody knows.
 pub struct Lost;
+
+/// The server says that a statement was cancelled, or pgditto that it took too long.
+const CANCELLED: &str = "57014";
 
 impl<'a> Client<'a> {
     pub fn new(
@@ -49,6 +57,8 @@ impl<'a> Client<'a> {
             number,
             gid: 0,
             focus: Focus::Everything,
+            own: None,
+            error: None,
         }
     }
 
@@ -82,18 +92,8 @@ impl<'a> Client<'a> {
         while !self.history.is_over() {
             let (table, id) = *self.random.pick(&rows);
             let at = self.history.place(table, id);
-            let sql = format!("SELECT id, version FROM {table} WHERE id = {id}");
-            let _ = self.read_by(at, &sql);
+            let _ = self.read_by(at, &super::reads::hot(table, id));
         }
-    }
-
-    /// Reads one row by this query, and has it judged.
-    pub fn read_by(&mut self, at: usize, sql: &str) -> Result<(), Lost> {
-        let known = self.history.known(at);
-        for (_, version) in pairs(&self.query(sql)?, false) {
-            self.history.judge(at, &known, version, sql);
-        }
-        Ok(())
     }
 
     /// Some reads and writes.
@@ -140,10 +140,46 @@ impl<'a> Client<'a> {
         self.query(&format!("INSERT INTO pauses VALUES ({pause})"))?;
         self.query(&update)?;
         writing.commits();
-        self.query(super::SLOW_COMMIT).map(drop)
+        let cancel = self.focus == Focus::Everything && self.random.one_in(4);
+        let late = Duration::from_millis(self.random.below(300) as u64);
+        let answer = if cancel {
+            self.query_and_cancel(SLOW_COMMIT, late)
+        } else {
+            self.query(SLOW_COMMIT)
+        };
+        let stopped = answer.is_err() && self.is_cancelled();
+        let tally = &self.history.tally;
+        if cancel {
+            tally.fault(Fault::CommitCancelled, stopped);
+        } else if pause == "4.0" {
+            tally.fault(Fault::CommitTimedOut, stopped);
+        }
+        answer.map(drop)
     }
 
-    fn wire(&mut self) -> Result<&mut Wire, Lost> {
+    /// The last answer said that its statement was cancelled, or took too long.
+    pub fn is_cancelled(&self) -> bool {
+        self.error.as_deref() == Some(CANCELLED)
+    }
+
+    /// Asks, and sends a cancel a while later.
+    pub(super) fn query_and_cancel(&mut self, sql: &str, late: Duration) -> Result<Reply, Lost> {
+        let cancel = self.wire()?.cancel_packet();
+        let port = if self.direct {
+            self.address.direct_port
+        } else {
+            self.address.port
+        };
+        let cancels = thread::spawn(move || {
+            thread::sleep(late);
+            Wire::send_packet(port, &cancel);
+        });
+        let answer = self.query(sql);
+        let _ = cancels.join();
+        answer
+    }
+
+    pub(super) fn wire(&mut self) -> Result<&mut Wire, Lost> {
         if self.wire.is_none() {
             self.prepared.clear();
             let port = if self.direct {
@@ -163,360 +199,25 @@ impl<'a> Client<'a> {
     }
 
     /// Sends and waits; an error or the end of the connection is a loss, and what is open is rolled back.
-    fn send(&mut self, batch: &Batch) -> Result<Reply, Lost> {
+    pub(super) fn send(&mut self, batch: &Batch) -> Result<Reply, Lost> {
         let reply = self.wire()?.try_batch(batch);
+        self.error = reply.as_ref().and_then(Reply::error);
         match reply {
-            Some(reply) if reply.error().is_none() && reply.status != '-' => Ok(reply),
-            Some(reply) if reply.status == 'I' => Err(Lost),
+            Some(reply) if self.error.is_none() && reply.status != '-' => return Ok(reply),
+            Some(reply) if reply.status == 'I' => {}
             Some(reply) if reply.status == 'E' => {
                 if self.wire()?.try_query("ROLLBACK").is_none() {
                     self.wire = None;
                 }
-                Err(Lost)
             }
-            _ => {
-                self.wire = None;
-                Err(Lost)
-            }
+            _ => self.wire = None,
         }
+        let error = self.error.as_deref();
+        self.history.tally.error(error.unwrap_or("connection lost"));
+        Err(Lost)
     }
 
     pub fn query(&mut self, sql: &str) -> Result<Reply, Lost> {
         self.send(Batch::default().query(sql))
     }
-
-    /// Rows of (id, version), by any way of asking.
-    fn rows(&mut self, sql: &str, id: i64) -> Result<Vec<(i64, i64)>, Lost> {
-        let text = sql.replace("$1", &id.to_string());
-        let value = id.to_string();
-        let values = [Some(value.as_bytes())];
-        let values: &[Option<&[u8]>] = if sql.contains("$1") { &values } else { &[] };
-        let mut batch = Batch::default();
-        let binary = match self.random.below(8) {
-            0..5 => {
-                batch.query(&text);
-                false
-            }
-            5 => {
-                batch = Batch::whole(sql, values);
-                false
-            }
-            6 => {
-                batch.parse("", sql, &[]).bind("", "", &[], values, &[1]);
-                batch.describe(b'P', "").execute("", 0).sync();
-                true
-            }
-            _ => {
-                let name = format!("s{:x}", xxhash_rust::xxh3::xxh3_64(sql.as_bytes()));
-                self.wire()?;
-                if !self.prepared.contains(&name) {
-                    batch.parse(&name, sql, &[]);
-                }
-                batch
-                    .bind("", &name, &[], values, &[])
-                    .execute("", 0)
-                    .sync();
-                let reply = self.send(&batch)?;
-                self.prepared.push(name);
-                return Ok(pairs(&reply, false));
-            }
-        };
-        let reply = self.send(&batch)?;
-        Ok(pairs(&reply, binary))
-    }
-
-    /// Reads one row, or some with it, and has each judged.
-    pub fn read(&mut self, at: usize) -> Result<Vec<(i64, i64)>, Lost> {
-        let row = &self.history.rows[at];
-        let (table, id) = (row.table, row.id);
-        let known: Vec<(usize, Known)> = self
-            .history
-            .rows_of(table)
-            .into_iter()
-            .map(|at| (at, self.history.known(at)))
-            .collect();
-        let sql = match self.random.below(9) {
-            0 => format!("SELECT id, version FROM {table} WHERE id = $1"),
-            1 => format!("SELECT id, version FROM {table} WHERE id IN ($1, 0)"),
-            2 => format!("SELECT id, max(version) FROM {table} WHERE id = $1 GROUP BY id"),
-            3 => format!("SELECT id, version FROM all_{table} WHERE id = $1"),
-            4 => format!(
-                "SELECT a.id, a.version FROM {table} a JOIN v0 b ON b.id = 0 WHERE a.id = $1"
-            ),
-            5 => format!("SELECT id, version FROM {table} ORDER BY id"),
-            6 => {
-                format!("WITH x AS (SELECT * FROM {table}) SELECT id, version FROM x WHERE id = $1")
-            }
-            7 => format!("SELECT {id}, (SELECT version FROM {table} WHERE id = {id})"),
-            _ => format!("SELECT id, version FROM {table} WHERE id = {id}"),
-        };
-        let rows = self.rows(&sql, id)?;
-        for &(id, version) in &rows {
-            let place = self.history.place(table, id);
-            if let Some((_, known)) = known.iter().find(|(at, _)| *at == place) {
-                let way = if self.direct {
-                    "directly"
-                } else {
-                    "through pgditto"
-                };
-                self.history
-                    .judge(place, known, version, &format!("{way}: {sql}"));
-            }
-        }
-        // What is not there is older than all that was written.
-        if table == UNLOGGED && rows.iter().all(|(there, _)| *there != id) {
-            let known = known.iter().find(|(place, _)| *place == at);
-            let (place, known) = known.expect("it was asked for");
-            self.history.judge(*place, known, 0, &sql);
-        }
-        Ok(rows)
-    }
-
-    fn in_transaction(&mut self) -> Result<(), Lost> {
-        self.query("BEGIN")?;
-        for _ in 0..3 {
-            let at = self.random.below(self.history.rows.len());
-            self.read(at)?;
-        }
-        let end = *self.random.pick(&["COMMIT", "ROLLBACK", "END"]);
-        self.query(end).map(drop)
-    }
-
-    /// What moves between two tables is neither made nor lost.
-    fn transfer(&mut self) -> Result<(), Lost> {
-        let (from, to) =
-            *self
-                .random
-                .pick(&[("acc_a", "acc_b"), ("acc_b", "acc_a"), ("acc_a", "acc_a")]);
-        let (a, b, n) = (
-            self.random.below(3),
-            self.random.below(3),
-            1 + self.random.below(50),
-        );
-        let take = format!("UPDATE {from} SET amount = amount - {n} WHERE id = {a}");
-        let give = format!("UPDATE {to} SET amount = amount + {n} WHERE id = {b}");
-        match self.random.below(4) {
-            0 => self.query(&format!("{take}; {give}")).map(drop),
-            1 => {
-                self.query("BEGIN")?;
-                self.query(&take)?;
-                self.sum()?;
-                self.query("ROLLBACK").map(drop)
-            }
-            2 if from != to => self.query(&format!("WITH x AS ({take}) {give}")).map(drop),
-            _ => {
-                self.query("BEGIN")?;
-                self.query(&take)?;
-                self.query(&give)?;
-                self.query("COMMIT").map(drop)
-            }
-        }
-    }
-
-    fn sum(&mut self) -> Result<(), Lost> {
-        let sql = *self.random.pick(&[
-            "SELECT (SELECT sum(amount) FROM acc_a) + (SELECT sum(amount) FROM acc_b)",
-            "SELECT sum(amount) FROM (SELECT amount FROM acc_a UNION ALL SELECT amount FROM acc_b) x",
-            "SELECT sum(amount) FROM acc_all",
-        ]);
-        let reply = if self.random.one_in(2) {
-            self.query(sql)?
-        } else {
-            self.send(&Batch::whole(sql, &[]))?
-        };
-        // Within the transaction that has only taken so far it is less.
-        if reply.status == 'I' && reply.text() != "6000" {
-            self.history
-                .report(Anomaly::Torn, format!("{}: {sql}", reply.text()));
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, at: usize) -> Result<(), Lost> {
-        let history = self.history;
-        if ["src", "fsrc"].contains(&history.rows[at].table) {
-            // Their triggers write elsewhere.
-            return Ok(());
-        }
-        let Some(writing) = history.write(at) else {
-            return Ok(());
-        };
-        match self.write_version(at, &writing) {
-            Ok(true) => {
-                writing.acknowledged();
-                // Reading what was just written finds it.
-                self.read(at).map(drop)
-            }
-            Ok(false) => Ok(()),
-            Err(Lost) => {
-                writing.unknown();
-                Err(Lost)
-            }
-        }
-    }
-
-    /// Writes it in one of many ways; false if it was not to happen.
-    fn write_version(&mut self, at: usize, writing: &Writing<'_>) -> Result<bool, Lost> {
-        let (table, id, next) = (
-            self.history.rows[at].table,
-            self.history.rows[at].id,
-            writing.version,
-        );
-        let unlogged = table == UNLOGGED;
-        let set = |version: i64| match unlogged {
-            true => format!(
-                "INSERT INTO {table} VALUES ({id}, {version}) \
-                 ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version"
-            ),
-            false => format!("UPDATE {table} SET version = {version} WHERE id = {id}"),
-        };
-        let (update, never) = (set(next), set(NEVER + next));
-        // What means everything, or changes the catalogue, leaves nothing to hit for a while.
-        let way = match self
-            .random
-            .below(if self.focus == Focus::Crashes { 10 } else { 60 })
-        {
-            // What is prepared is on the disk at once.
-            7 if self.focus == Focus::Crashes => 12,
-            n if self.focus == Focus::Crashes => *[0, 1, 2, 3, 5, 6, 7].get(n).unwrap_or(&12),
-            0 => 4,
-            1 => 9,
-            2 => 11,
-            n => *[0, 1, 2, 3, 5, 6, 7, 8, 10, 12].get(n % 10).unwrap_or(&12),
-        };
-        match way {
-            // They need the row.
-            3 | 4 | 6 if unlogged => {
-                writing.commits();
-                self.query(&update)?;
-            }
-            0 => {
-                self.query("BEGIN")?;
-                self.query(&never)?;
-                self.query("ROLLBACK")?;
-                return Ok(false);
-            }
-            1 => {
-                // Its failure is what is wanted.
-                let _ = self.query(&format!("{never}; SELECT 1 / 0"));
-                return Ok(false);
-            }
-            2 => {
-                writing.commits();
-                self.query(&format!("BEGIN; {update}; COMMIT"))?;
-            }
-            3 => {
-                writing.commits();
-                let sql = format!("UPDATE {table} SET version = $1 WHERE id = {id}");
-                self.send(&Batch::whole(&sql, &[Some(next.to_string().as_bytes())]))?;
-            }
-            4 => {
-                writing.commits();
-                self.query(&format!("SELECT bump('{table}', {id}, {next})"))?;
-            }
-            5 => {
-                self.query("BEGIN")?;
-                self.query("SAVEPOINT s")?;
-                self.query(&never)?;
-                self.query("ROLLBACK TO s")?;
-                self.query(&update)?;
-                writing.commits();
-                self.query("END")?;
-            }
-            6 => {
-                writing.commits();
-                self.query(&format!(
-                    "UPDATE all_{table} SET version = {next} WHERE id = {id}"
-                ))?;
-            }
-            7 => {
-                self.query(&format!("{update}; BEGIN"))?;
-                writing.commits();
-                self.query("COMMIT")?;
-            }
-            8 => return self.write_prepared(&update, writing),
-            9 => {
-                self.query("BEGIN")?;
-                self.query(&update)?;
-                self.query("ALTER TABLE ddl ADD COLUMN IF NOT EXISTS more int")?;
-                writing.commits();
-                self.query("COMMIT")?;
-            }
-            10 => {
-                // A cancel that races with the commit.
-                self.query("BEGIN")?;
-                self.query(&update)?;
-                writing.commits();
-                let cancel = self.wire()?.cancel_packet();
-                let (port, late) = (self.address.port, self.random.below(3_000) as u64);
-                let cancels = thread::spawn(move || {
-                    thread::sleep(Duration::from_micros(late));
-                    Wire::send_packet(port, &cancel);
-                });
-                let answer = self.query("COMMIT");
-                let _ = cancels.join();
-                answer?;
-            }
-            11 => {
-                writing.commits();
-                let pause = *self.random.pick(&["0.1", "0.2", "1.2"]);
-                self.query("BEGIN")?;
-                self.query(&format!("INSERT INTO pauses VALUES ({pause})"))?;
-                self.query(&update)?;
-                self.query("COMMIT")?;
-            }
-            _ => {
-                self.query("BEGIN")?;
-                self.query(&update)?;
-                writing.commits();
-                self.query("COMMIT")?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Two phases; somebody else says how it ends.
-    fn write_prepared(&mut self, update: &str, writing: &Writing<'_>) -> Result<bool, Lost> {
-        self.gid += 1;
-        let gid = format!("soak_{}_{}", self.number, self.gid);
-        self.query("BEGIN")?;
-        self.query(update)?;
-        writing.commits();
-        let prepared = self.query(&format!("PREPARE TRANSACTION '{gid}'"));
-        let commit = self.random.below(3) > 0;
-        let end = if commit {
-            "COMMIT PREPARED"
-        } else {
-            "ROLLBACK PREPARED"
-        };
-        let direct = self.random.one_in(2);
-        let mut other = Client::new(self.history, self.address, self.random.branch(7), direct, 0);
-        // It holds a lock: it must not stay, whatever becomes of servers.
-        let mut ended = false;
-        for _ in 0..200 {
-            ended = other.query(&format!("{end} '{gid}'")).is_ok();
-            if ended || prepared.is_err() || other.wire.is_some() {
-                break;
-            }
-        }
-        prepared?;
-        if ended && commit { Ok(true) } else { Err(Lost) }
-    }
-}
-
-/// The rows of (id, version) in an answer.
-fn pairs(reply: &Reply, binary: bool) -> Vec<(i64, i64)> {
-    if !binary {
-        let number = |text: &str| text.parse().ok();
-        return reply
-            .text()
-            .lines()
-            .filter_map(|line| line.split_once('|'))
-            .filter_map(|(id, version)| Some((number(id)?, number(version)?)))
-            .collect();
-    }
-    let int = |bytes: &[u8]| Some(i64::from(i32::from_be_bytes(bytes.try_into().ok()?)));
-    let rows = reply.messages.iter().filter(|(tag, _)| *tag == b'D');
-    rows.filter_map(|(_, body)| Some((int(body.get(6..10)?)?, int(body.get(14..18)?)?)))
-        .collect()
 }

@@ -2,12 +2,20 @@
 //!
 //! The versions of a row rise in the order of their commits, since one writer at a time has a row. So a
 //! read that begins after a version was acknowledged, or was seen by anybody, must not show an older one:
-//! that is linearizability of the rows, reads of one's own writes, and monotonic reads over all keys and
-//! queries at once. A version that was never sent to commit, or that a crash took back, must not be seen.
+//! that is linearizability of the rows, reads of one's own writes, and monotonic reads over all queries
+//! at once. Some rows are written in pairs, the same version to both by one transaction: who saw one of them at a
+//! version has seen the other, so reads are monotonic across keys and tables too. A version that was never
+//! sent to commit, or that a crash took back, must not be seen, nor one whose commit the server still withholds.
+//!
+//! Where writers are none of pgditto's clients, answers may be old: then what counts is how long ago, before the
+//! read began, whoever wrote the next version was told so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::tally::Tally;
 
 /// Never committed by anybody.
 pub const NEVER: i64 = 1_000_000_000;
@@ -31,6 +39,16 @@ pub enum Anomaly {
     Lost,
     /// Two wait for each other, and PostgreSQL does not see it.
     Deadlocked,
+    /// Older than what somebody had seen of the row that is always written with it.
+    BackwardsAcrossRows,
+    /// A row that is always there is not, or has no version.
+    Missing,
+    /// A transaction does not see what it has written itself.
+    OwnWriteUnread,
+    /// Seen while the commit still waited for a standby.
+    PublishedEarly,
+    /// Overwritten longer ago than answers may be old.
+    OlderThanTtl,
 }
 
 pub struct Row {
@@ -42,8 +60,18 @@ pub struct Row {
     pub begun: AtomicI64,
     /// The newest version that anybody saw.
     seen: AtomicI64,
+    /// The row that is written with it, always.
+    pub bond: Option<usize>,
+    /// The newest version of that row that anybody saw.
+    bond_seen: AtomicI64,
+    /// It is written with its bond, and not under its own name.
+    follows: bool,
+    /// A version whose commit waits for a standby that is not there.
+    pub withheld: AtomicI64,
     /// Versions that crashes took back: above the first, up to the second.
     unhappened: Mutex<Vec<(i64, i64)>>,
+    /// When versions were acknowledged: as many as are needed to tell ages.
+    told: Mutex<VecDeque<(Instant, i64)>>,
     /// Held while a version is written.
     writer: Mutex<()>,
 }
@@ -53,10 +81,14 @@ pub struct Known {
     crash: u64,
     acknowledged: i64,
     seen: i64,
+    bond_seen: i64,
+    /// The newest version of all, and since when.
+    newest: Option<(Instant, i64)>,
 }
 
 #[derive(Default)]
 pub struct History {
+    pub tally: Tally,
     pub rows: Vec<Row>,
     /// Odd while the server is being crashed: acknowledged commits may be lost.
     crash: AtomicU64,
@@ -66,13 +98,49 @@ pub struct History {
     pub unknown: AtomicU64,
     /// Versions that crashes took back although they were acknowledged.
     pub taken_back: AtomicU64,
+    /// Odd while something strikes.
+    pub strikes: AtomicU64,
     pub over: AtomicBool,
+    /// Answers may be as old as this: writers are none of pgditto's clients.
+    pub ttl: Option<Duration>,
+    /// Answers that were older than what had been acknowledged, and the age of the oldest, in microseconds.
+    pub outdated: AtomicU64,
+    pub oldest_us: AtomicU64,
     /// Told at the first anomaly to stop.
     pub stop_at_first: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Row {
+    /// What everybody must know who asks now, if answers may be as old as `ttl`.
+    fn known_long(&self, asked: Instant, ttl: Duration) -> Known {
+        let mut told = lock(&self.told);
+        let long_ago = |at: &Instant| asked.saturating_duration_since(*at) > ttl;
+        // Two that are old enough say the same as the younger.
+        while told.get(1).is_some_and(|(at, _)| long_ago(at)) {
+            told.pop_front();
+        }
+        let first = told.front().filter(|(at, _)| long_ago(at));
+        Known {
+            crash: 0,
+            acknowledged: first.map_or(0, |(_, version)| *version),
+            seen: 0,
+            bond_seen: 0,
+            newest: told.back().map(|(_, version)| (asked, *version)),
+        }
+    }
+
+    /// How long ago a version had been overwritten.
+    fn age(&self, version: i64, asked: Instant) -> Duration {
+        let told = lock(&self.told);
+        let over = told.iter().find(|(_, newer)| *newer > version);
+        over.map_or(Duration::ZERO, |(at, _)| {
+            asked.saturating_duration_since(*at)
+        })
+    }
 }
 
 impl History {
@@ -83,7 +151,12 @@ impl History {
             acknowledged: AtomicI64::new(0),
             begun: AtomicI64::new(0),
             seen: AtomicI64::new(0),
+            bond: None,
+            bond_seen: AtomicI64::new(0),
+            follows: false,
+            withheld: AtomicI64::new(0),
             unhappened: Mutex::default(),
+            told: Mutex::default(),
             writer: Mutex::default(),
         };
         let rows = tables
@@ -96,6 +169,14 @@ impl History {
         }
     }
 
+    /// These two are written together, under the name of the first.
+    pub fn bind(&mut self, first: (&str, i64), second: (&str, i64)) {
+        let (a, b) = (self.place(first.0, first.1), self.place(second.0, second.1));
+        self.rows[a].bond = Some(b);
+        self.rows[b].bond = Some(a);
+        self.rows[b].follows = true;
+    }
+
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
     }
@@ -106,13 +187,6 @@ impl History {
             .iter()
             .position(|row| row.table == table && row.id == id);
         found.unwrap_or_else(|| panic!("no row {id} of {table}"))
-    }
-
-    /// The places of a table's rows.
-    pub fn rows_of(&self, table: &str) -> Vec<usize> {
-        (0..self.rows.len())
-            .filter(|&at| self.rows[at].table == table)
-            .collect()
     }
 
     pub fn report(&self, anomaly: Anomaly, what: String) {
@@ -130,10 +204,31 @@ impl History {
     /// Before a read is sent.
     pub fn known(&self, at: usize) -> Known {
         let row = &self.rows[at];
+        if let Some(ttl) = self.ttl {
+            return row.known_long(Instant::now(), ttl);
+        }
         Known {
+            newest: None,
             crash: self.crash.load(Ordering::SeqCst),
             acknowledged: row.acknowledged.load(Ordering::SeqCst),
             seen: row.seen.load(Ordering::SeqCst),
+            bond_seen: row.bond_seen.load(Ordering::SeqCst),
+        }
+    }
+
+    /// After an answer without the row has come: `absent` says which versions of it are no row.
+    pub fn judge_absent(&self, at: usize, known: &Known, absent: impl Fn(i64) -> bool, how: &str) {
+        let begun = self.rows[at].begun.load(Ordering::SeqCst);
+        if self.crash.load(Ordering::SeqCst) != known.crash || known.crash % 2 == 1 {
+            return;
+        }
+        let floor = known.acknowledged.max(known.seen).max(known.bond_seen);
+        let version = (floor..=begun)
+            .find(|version| absent(*version))
+            .or_else(|| (0..floor).rev().find(|version| absent(*version)));
+        match version {
+            Some(version) => self.judge(at, known, version, &format!("no row: {how}")),
+            None => self.report(Anomaly::Missing, how.to_owned()),
         }
     }
 
@@ -160,9 +255,24 @@ impl History {
         {
             return self.report(Anomaly::Unhappened, of());
         }
+        if version > 0 && row.withheld.load(Ordering::SeqCst) == version {
+            self.report(Anomaly::PublishedEarly, of());
+        }
+        if let Some((asked, newest)) = known.newest
+            && version < newest
+        {
+            self.outdated.fetch_add(1, Ordering::Relaxed);
+            let age = row.age(version, asked);
+            self.oldest_us
+                .fetch_max(age.as_micros() as u64, Ordering::Relaxed);
+        }
         if version < known.acknowledged {
+            let class = match self.ttl {
+                Some(_) => Anomaly::OlderThanTtl,
+                None => Anomaly::StaleAfterAcknowledgement,
+            };
             self.report(
-                Anomaly::StaleAfterAcknowledgement,
+                class,
                 format!("{}; {} was acknowledged", of(), known.acknowledged),
             );
         } else if version < known.seen {
@@ -170,13 +280,26 @@ impl History {
                 Anomaly::BackwardsInTime,
                 format!("{}; {} was seen", of(), known.seen),
             );
+        } else if version < known.bond_seen {
+            self.report(
+                Anomaly::BackwardsAcrossRows,
+                format!("{}; the other row was seen at {}", of(), known.bond_seen),
+            );
         }
         row.seen.fetch_max(version, Ordering::SeqCst);
+        if let Some(bond) = row.bond {
+            self.rows[bond]
+                .bond_seen
+                .fetch_max(version, Ordering::SeqCst);
+        }
     }
 
     /// Alone with a row, and the version to write. `None` while another has it.
     pub fn write(&self, at: usize) -> Option<Writing<'_>> {
         let row = &self.rows[at];
+        if row.follows {
+            return None;
+        }
         let guard = row.writer.try_lock().ok()?;
         let version = row.begun.load(Ordering::SeqCst) + 1;
         Some(Writing {
@@ -193,12 +316,12 @@ impl History {
         self.crash.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// It is back; `truth` tells what it still knows of each row. Whoever writes is waited for.
-    pub fn crash_ends(&self, mut truth: impl FnMut(&Row) -> i64) {
+    /// It is back; `truth` tells what it still knows of each row, of which it is told the newest version. Whoever writes is waited for.
+    pub fn crash_ends(&self, mut truth: impl FnMut(&Row, i64) -> i64) {
         let alone: Vec<_> = self.rows.iter().map(|row| lock(&row.writer)).collect();
         for row in &self.rows {
-            let left = truth(row);
             let begun = row.begun.load(Ordering::SeqCst);
+            let left = truth(row, begun);
             if left < begun {
                 lock(&row.unhappened).push((left, begun));
             }
@@ -207,6 +330,7 @@ impl History {
             }
             row.acknowledged.store(left, Ordering::SeqCst);
             row.seen.store(left, Ordering::SeqCst);
+            row.bond_seen.store(left, Ordering::SeqCst);
         }
         self.crash.fetch_add(1, Ordering::SeqCst);
         drop(alone);
@@ -224,17 +348,61 @@ pub struct Writing<'a> {
 impl Writing<'_> {
     /// To be called before anything is sent that may commit the version.
     pub fn commits(&self) {
-        self.row.begun.store(self.version, Ordering::SeqCst);
+        for row in self.rows() {
+            row.begun.store(self.version, Ordering::SeqCst);
+        }
+    }
+
+    /// The row, and the one that is written with it.
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        let bond = self.row.bond.map(|bond| &self.history.rows[bond]);
+        std::iter::once(self.row).chain(bond)
+    }
+
+    /// Whether the server withholds its commit, and nobody may see it.
+    pub fn withheld(&self, is: bool) {
+        let version = if is { self.version } else { 0 };
+        self.row.withheld.store(version, Ordering::SeqCst);
     }
 
     pub fn acknowledged(self) {
         self.history.writes.fetch_add(1, Ordering::Relaxed);
         if self.history.crash.load(Ordering::SeqCst) == self.crash && self.crash.is_multiple_of(2) {
-            self.row.acknowledged.store(self.version, Ordering::SeqCst);
+            for row in self.rows() {
+                row.acknowledged.store(self.version, Ordering::SeqCst);
+                if self.history.ttl.is_some() {
+                    lock(&row.told).push_back((Instant::now(), self.version));
+                }
+            }
         }
     }
 
     pub fn unknown(self) {
         self.history.unknown.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+#[test]
+fn who_reads_what_was_overwritten_longer_than_ttl_ago_is_noticed() {
+    let mut history = History::new(&[("t", 1)], false);
+    history.ttl = Some(Duration::from_secs(10));
+    for version in 1..=3 {
+        let writing = history.write(0).expect("nobody else writes");
+        assert_eq!(writing.version, version);
+        writing.commits();
+        writing.acknowledged();
+    }
+    let row = &history.rows[0];
+    let first = lock(&row.told)[0].0;
+    let late = first + Duration::from_secs(5);
+    let known = row.known_long(late, Duration::from_secs(10));
+    history.judge(0, &known, 0, "in time");
+    assert!(history.anomalies().is_empty());
+    let late = first + Duration::from_secs(60);
+    let known = row.known_long(late, Duration::from_secs(10));
+    history.judge(0, &known, 3, "the newest");
+    assert!(history.anomalies().is_empty());
+    history.judge(0, &known, 2, "a minute later");
+    let found: Vec<_> = history.anomalies().into_keys().collect();
+    assert_eq!(found, [Anomaly::OlderThanTtl]);
 }

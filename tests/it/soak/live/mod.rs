@@ -1,40 +1,33 @@
 //! Many clients with rising values, and faults beside them.
 
 mod client;
+mod end;
 mod faults;
 mod history;
+mod outside;
 pub mod proxy;
+mod reads;
 mod scenes;
+mod schema;
+mod snapshots;
+mod tally;
+mod writes;
 
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{fresh_seed, random::Random, seconds};
 use crate::cache::wire::Wire;
-use crate::fixture::{Options, Pgditto, Postgres, Redis, eventually};
+use crate::fixture::{Options, Pgditto, Postgres, Redis};
 use client::{Address, Client};
 pub use history::Anomaly;
 use history::History;
+use schema::{BONDS, COMES_AND_GOES, MOVES, TABLES, UNLOGGED, schema};
+use tally::{LONG, Served};
 
 const DATABASE: &str = "soak";
-const TABLES: &[(&str, i64)] = &[
-    ("v0", 4),
-    ("v1", 4),
-    ("v2", 2),
-    ("src", 1),
-    ("dst", 1),
-    ("c0", 1),
-    ("c1", 1),
-    ("c2", 1),
-    ("c3", 1),
-    ("fsrc", 1),
-    ("fdst", 1),
-    (UNLOGGED, 2),
-];
-/// Its rows come with their first version, and go with a crash.
-const UNLOGGED: &str = "u0";
 /// What a commit looks like of which something may happen on its way.
 pub const SLOW_COMMIT: &str = "COMMIT -- slow";
 const SETTINGS: &[(&str, &str)] = &[
@@ -47,6 +40,9 @@ const SETTINGS: &[(&str, &str)] = &[
 const WRITERS: u64 = 6;
 const DIRECT_READERS: u64 = 2;
 const HOT_READERS: u64 = 2;
+/// Of all reads of a long run, as many at least are hits: else not much of the cache was tested. Readers go on asking
+/// while something is down, and nothing is served for some time after.
+const HIT_RATIO_LEAST: f64 = 0.02;
 
 /// What a run is about. The rare is seldom seen among everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,61 +73,18 @@ pub struct Plan {
 pub struct Report {
     pub anomalies: Vec<(Anomaly, u64, String)>,
     pub text: String,
-    pub hits: f64,
-    pub reads: u64,
+    pub served: Served,
+    /// What a run of that length must have done, and this one did not.
+    pub missing: Vec<String>,
 }
 
-fn schema() -> String {
-    let mut sql = String::from(
-        "CREATE FUNCTION bump(t text, i int, n int) RETURNS void LANGUAGE plpgsql AS
-             $$BEGIN EXECUTE format('UPDATE %I SET version = $1 WHERE id = $2', t) USING n, i; END$$;
-         CREATE TABLE pauses (seconds float8);
-         CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(NEW.seconds); RETURN NULL; END$$;
-         CREATE CONSTRAINT TRIGGER pause AFTER INSERT ON pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pause();
-         CREATE TABLE ddl (id int);
-         CREATE TABLE held (id int);
-         CREATE TABLE acc_a (id int PRIMARY KEY, amount int);
-         CREATE TABLE acc_b (id int PRIMARY KEY, amount int);
-         INSERT INTO acc_a SELECT g, 1000 FROM generate_series(0, 2) g;
-         INSERT INTO acc_b SELECT g, 1000 FROM generate_series(0, 2) g;
-         CREATE VIEW acc_all AS SELECT * FROM acc_a UNION ALL SELECT * FROM acc_b;",
-    );
-    for (table, rows) in TABLES {
-        let (kind, rows) = if *table == UNLOGGED {
-            ("UNLOGGED", 0)
-        } else {
-            ("", *rows)
-        };
-        // A string is as good as its parts: writing to one never fails.
-        let _ = write!(
-            sql,
-            "CREATE {kind} TABLE {table} (id int PRIMARY KEY, version int, other int);
-             INSERT INTO {table} SELECT g, 0, 0 FROM generate_series(0, {rows} - 1) g;
-             CREATE VIEW all_{table} AS SELECT * FROM {table};"
-        );
-    }
-    for table in scenes::BORN {
-        for column in 0..scenes::COLUMNS {
-            let _ = write!(
-                sql,
-                "ALTER TABLE {table} ADD COLUMN k{column} int DEFAULT 0;"
-            );
-        }
-    }
-    sql.push_str(
-        "CREATE FUNCTION copy_over() RETURNS trigger LANGUAGE plpgsql AS
-             $$BEGIN UPDATE dst SET version = NEW.other WHERE id = 0; RETURN NULL; END$$;
-         CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
-         CREATE TRIGGER follows AFTER UPDATE ON fsrc FOR EACH ROW EXECUTE FUNCTION follow();
-         CHECKPOINT;",
-    );
-    sql
+/// The database behind a port, as pgditto is told of it.
+fn upstream(port: u16) -> String {
+    format!("postgres://app@127.0.0.1:{port}/{DATABASE}?sslmode=disable")
 }
 
-/// One run.
-pub fn soak(plan: &Plan) -> Report {
-    let random = Random::new(plan.seed);
-    let mut postgres = Postgres::start(SETTINGS);
+/// Everybody is let in, and the database is there.
+fn prepare(postgres: &Postgres) {
     postgres.allow("host all all 127.0.0.1/32 trust");
     postgres.psql(&format!("CREATE DATABASE {DATABASE} OWNER app"));
     for sql in schema().split_inclusive("\n         CHECKPOINT;") {
@@ -140,6 +93,22 @@ pub fn soak(plan: &Plan) -> Report {
         assert_eq!(made.error(), None, "{made:?}");
     }
     postgres.psql("CHECKPOINT");
+}
+
+/// Nothing has happened yet.
+fn history_of_all(stop_at_first: bool) -> History {
+    let mut history = History::new(TABLES, stop_at_first);
+    for [first, second] in BONDS {
+        history.bind(first, second);
+    }
+    history
+}
+
+/// One run.
+pub fn soak(plan: &Plan) -> Report {
+    let random = Random::new(plan.seed);
+    let mut postgres = Postgres::start(SETTINGS);
+    prepare(&postgres);
     let redis = Redis::start();
     let proxy = proxy::Proxy::start(postgres.port, &random.branch(1));
     let direct = proxy::Proxy::start(postgres.port, &random.branch(3));
@@ -150,10 +119,7 @@ pub fn soak(plan: &Plan) -> Report {
             .set("pool.default_pool_size", 8)
             .set("upstream.query_timeout", "3s")
             .set("cache.ttl", "20s")
-            .upstream(format!(
-                "postgres://app@127.0.0.1:{}/{DATABASE}?sslmode=disable",
-                proxy.port
-            ));
+            .upstream(upstream(proxy.port));
         if let Some(step) = &plan.planted {
             opts.env("PLANTED_FAULT", step.as_str());
         }
@@ -165,15 +131,15 @@ pub fn soak(plan: &Plan) -> Report {
             opts.set("upstream.state_dir", state.path().display());
         }
     });
-    let history = History::new(TABLES, plan.planted.is_some());
+    let history = history_of_all(plan.planted.is_some());
     let address = Address {
         port: pgditto.port,
         direct_port: direct.port,
         database: DATABASE,
     };
-    let hits_now = |pgditto: &Pgditto| pgditto.metrics().sum("pgditto_hits_total", &[]);
+    let served_now = |pgditto: &Pgditto| Served::of(&pgditto.metrics());
     let began = Instant::now();
-    let mut hits = thread::scope(|scope| {
+    let mut served = thread::scope(|scope| {
         let focus = plan.focus;
         for n in 0..WRITERS + DIRECT_READERS {
             let direct = n >= WRITERS;
@@ -195,9 +161,10 @@ pub fn soak(plan: &Plan) -> Report {
             scope.spawn(move || scenes::behind_ddl(history, address, &ddl));
             scope.spawn(move || scenes::behind_function(history, address, &function));
             scope.spawn(move || scenes::births(history, address, &births));
-        }
-        if focus == Focus::Nothing {
             scope.spawn(move || scenes::locks(history, address, &locks));
+            let (early, late) = (random.branch(54), random.branch(55));
+            scope.spawn(move || snapshots::early_binds(history, address, &early));
+            scope.spawn(move || snapshots::late_followers(history, address, &late));
         }
         let mut stage = faults::Stage {
             postgres: &mut postgres,
@@ -207,83 +174,60 @@ pub fn soak(plan: &Plan) -> Report {
             configure: &configure,
             history,
             address,
-            hits: 0.0,
+            served: Served::default(),
         };
         // Nothing fails before the cache has begun its work; a busy machine takes a while.
         let calm = Instant::now() + Duration::from_secs(30);
-        while hits_now(stage.pgditto) == 0.0 && Instant::now() < calm && !history.is_over() {
+        while served_now(stage.pgditto).hits == 0.0 && Instant::now() < calm && !history.is_over() {
             thread::sleep(Duration::from_millis(20));
         }
         let until = Instant::now() + plan.lasts;
         stage.strike(&mut random.branch(2), until, focus);
         history.over.store(true, Ordering::SeqCst);
-        stage.hits
+        stage.served
     });
-    hits += hits_now(&pgditto);
+    served += served_now(&pgditto);
     if std::env::var_os("SOAK_METRICS").is_some() {
         for (series, value) in &pgditto.metrics().0 {
             println!("{series} {value}");
         }
     }
+    let mut left = Served::default();
     if history.anomalies().is_empty() {
-        end(&history, address, &pgditto);
+        left = end::end(&history, address, &pgditto);
     }
-    report(plan, &history, hits, began.elapsed())
+    report(plan, &history, (served, left), began.elapsed())
 }
 
-/// When nobody asks any more, both say the same, and nothing acknowledged is missing.
-fn end(history: &History, address: Address, pgditto: &Pgditto) {
-    let mut direct = Wire::connect(address.direct_port, "postgres", address.database, &[]);
-    let open =
-        direct.query("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()");
-    for gid in open.text().lines() {
-        direct.query(&format!("ROLLBACK PREPARED '{gid}'"));
-    }
-    eventually("nobody writes any more", || {
-        direct
-            .query(
-                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'",
-            )
-            .text()
-            == "0"
-    });
-    assert!(
-        pgditto.try_http("GET", "/readyz").is_some(),
-        "pgditto stands"
-    );
-    let mut via = Wire::connect(address.port, "app", address.database, &[]);
-    for row in &history.rows {
-        let sql = format!("SELECT version FROM {} WHERE id = {}", row.table, row.id);
-        let truth = direct.query(&sql).text();
-        for _ in 0..3 {
-            let said = via.query(&sql).text();
-            if said != truth {
-                history.report(
-                    Anomaly::WrongInTheEnd,
-                    format!("{said} instead of {truth}: {sql}"),
-                );
-            }
-        }
-        let acknowledged = row.acknowledged.load(Ordering::SeqCst);
-        if truth.parse::<i64>().is_ok_and(|truth| truth < acknowledged) {
-            history.report(
-                Anomaly::Lost,
-                format!("{truth}, and {acknowledged} was acknowledged: {sql}"),
-            );
-        }
-    }
-}
-
-fn report(plan: &Plan, history: &History, hits: f64, took: Duration) -> Report {
-    let reads = history.reads.load(Ordering::Relaxed);
+fn report(
+    plan: &Plan,
+    history: &History,
+    (served, left): (Served, Served),
+    took: Duration,
+) -> Report {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let mut text = format!(
-        "seed {}, {} s: {reads} values read, {} commits acknowledged, {} of unknown outcome, {} taken back by crashes, {hits} hits",
+        "seed {}, {} s: {} values judged, {} commits acknowledged, {} of unknown outcome, {} taken back by crashes\n  \
+         {} hits, {:.1} % of the reads through pgditto; of {} answers in the end {} hits\n  {}",
         plan.seed,
         took.as_secs(),
-        history.writes.load(Ordering::Relaxed),
-        history.unknown.load(Ordering::Relaxed),
-        history.taken_back.load(Ordering::Relaxed),
+        count(&history.reads),
+        count(&history.writes),
+        count(&history.unknown),
+        count(&history.taken_back),
+        served.hits,
+        served.ratio() * 100.0,
+        left.hits + left.others,
+        left.hits,
+        history.tally.text(),
     );
+    let mut missing = Vec::new();
+    if plan.focus == Focus::Everything && plan.planted.is_none() && plan.lasts >= LONG {
+        missing = history.tally.missing();
+        if served.ratio() < HIT_RATIO_LEAST {
+            missing.push("hits".to_owned());
+        }
+    }
     let mut anomalies = Vec::new();
     for (anomaly, (count, first)) in history.anomalies() {
         let _ = write!(text, "\n  {anomaly:?}: {count}, the first: {first}");
@@ -295,8 +239,8 @@ fn report(plan: &Plan, history: &History, hits: f64, took: Duration) -> Report {
     Report {
         anomalies,
         text,
-        hits,
-        reads,
+        served,
+        missing,
     }
 }
 
@@ -313,5 +257,11 @@ fn nobody_reads_what_is_older_than_what_was_known_whatever_is_cut_and_killed() {
     let report = soak(&plan);
     println!("{}", report.text);
     assert!(report.anomalies.is_empty(), "{}", report.text);
-    assert!(report.hits > 0.0 && report.reads > 0, "{}", report.text);
+    assert!(report.served.hits > 0.0, "{}", report.text);
+    assert!(
+        report.missing.is_empty(),
+        "never happened: {:?}\n{}",
+        report.missing,
+        report.text
+    );
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::client::{Address, Client, Lost};
 use super::history::{Anomaly, History, Writing};
+use super::tally::Scene;
 use crate::cache::wire::{Reply, Wire};
 use crate::soak::random::Random;
 
@@ -22,7 +23,8 @@ pub fn behind_ddl(history: &History, address: Address, random: &Random) {
     let mut reader = Client::new(history, address, random.branch(2), false, 91);
     let (src, dst) = (history.place("src", 0), history.place("dst", 0));
     while !history.is_over() {
-        let _ = behind_ddl_once(history, address, &mut maker, &mut reader, src, dst);
+        let played = behind_ddl_once(history, address, &mut maker, &mut reader, src, dst);
+        history.tally.scene(Scene::BehindDdl, played.is_ok());
         thread::sleep(BETWEEN_DEFINITIONS);
     }
 }
@@ -50,12 +52,12 @@ fn behind_ddl_once(
     let sql = format!("UPDATE src SET version = {a}, other = {b} WHERE id = 0");
     let answer = thread::scope(|scope| {
         let waits = scope.spawn(|| wait_and_commit(history, address, &sql));
-        thread::sleep(Duration::from_millis(60));
+        let waited = until_waiting(address, "UPDATE src");
         let made = maker.query("COMMIT");
-        (made, waits.join().unwrap_or(Err(Lost)))
+        (waited, made, waits.join().unwrap_or(Err(Lost)))
     });
     // The trigger was made before the update could run.
-    let known = answer.0.is_ok() && answer.1.is_ok();
+    let known = answer.0 && answer.1.is_ok() && answer.2.is_ok();
     conclude(known, [one, two], reader, dst)
 }
 
@@ -64,7 +66,8 @@ pub fn behind_function(history: &History, address: Address, random: &Random) {
     let mut maker = Client::new(history, address, random.branch(1), false, 97);
     let mut reader = Client::new(history, address, random.branch(2), false, 98);
     while !history.is_over() {
-        let _ = behind_function_once(history, address, &mut maker, &mut reader);
+        let played = behind_function_once(history, address, &mut maker, &mut reader);
+        history.tally.scene(Scene::BehindFunction, played.is_ok());
         thread::sleep(BETWEEN_DEFINITIONS);
     }
 }
@@ -96,16 +99,16 @@ fn behind_function_once(
     two.commits();
     let answer = thread::scope(|scope| {
         let waits = scope.spawn(|| wait_and_commit(history, address, &sql));
-        thread::sleep(Duration::from_millis(60));
+        let waiting = until_waiting(address, "UPDATE fsrc");
         let made = maker.query(&function(
             "UPDATE fdst SET version = NEW.other WHERE id = 0;",
         ));
         let freed = holder.query("ROLLBACK");
         let waited = waits.join().unwrap_or(Err(Lost));
-        made.and(freed).and(waited)
+        waiting && made.and(freed).and(waited).is_ok()
     });
     // The function was replaced before the row was free.
-    conclude(answer.is_ok(), [one, two], reader, dst)
+    conclude(answer, [one, two], reader, dst)
 }
 
 /// What was written is known, or not; whoever reads `at` now finds it.
@@ -124,7 +127,32 @@ fn conclude(
     for _ in 0..4 {
         reader.read(at)?;
     }
-    Ok(())
+    known.then_some(()).ok_or(Lost)
+}
+
+/// Whether a statement that begins so is seen to wait for a lock, for some time.
+fn until_waiting(address: Address, statement: &str) -> bool {
+    until(
+        address,
+        &format!("wait_event_type = 'Lock' AND query LIKE '{statement}%'"),
+    )
+}
+
+/// Whether some backend is seen to be so, for some time.
+pub fn until(address: Address, is: &str) -> bool {
+    let Some(mut looks) = Wire::try_open(address.direct_port, "postgres", address.database) else {
+        return false;
+    };
+    let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE {is}");
+    (0..100).any(|_| {
+        let is = looks
+            .try_query(&sql)
+            .is_some_and(|reply| reply.text() != "0");
+        if !is {
+            thread::sleep(Duration::from_millis(10));
+        }
+        is
+    })
 }
 
 /// Until the catalogue is known again every write means everything, and the next one must not.
@@ -154,7 +182,8 @@ pub fn births(history: &History, address: Address, random: &Random) {
         if history.is_over() {
             return;
         }
-        let _ = birth(history, &mut writer, &mut reader, table, column);
+        let played = birth(history, &mut writer, &mut reader, table, column);
+        history.tally.scene(Scene::Birth, played.is_ok());
         thread::sleep(Duration::from_millis(100));
     }
 }
@@ -175,14 +204,14 @@ fn birth(
     writer.query("BEGIN")?;
     writer.query(&format!("UPDATE {table} SET version = {next} WHERE id = 0"))?;
     // What becomes of the read must not leave the transaction open.
-    let _ = reader.read_by(at, &read);
+    let born = reader.read_by(at, &read);
     writing.commits();
     if writer.query("COMMIT").is_ok() {
         writing.acknowledged();
     } else {
         writing.unknown();
     }
-    reader.read_by(at, &read)
+    reader.read_by(at, &read).and(born)
 }
 
 /// Whoever has a relation's lock is answered while others wait for theirs.
@@ -192,7 +221,8 @@ pub fn locks(history: &History, address: Address, random: &Random) {
         if history.is_over() {
             return;
         }
-        let _ = lock(history, address, &mut holder, round);
+        let played = lock(history, address, &mut holder, round);
+        history.tally.scene(Scene::Lock, played.is_ok());
         thread::sleep(Duration::from_millis(200));
     }
 }
@@ -208,20 +238,21 @@ fn lock(
     let read = format!("SELECT id, {round} FROM held");
     let waiting = |count: &str| {
         let Some(mut looks) = direct() else {
-            return;
+            return false;
         };
         let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'held'::regclass AND NOT granted";
-        for _ in 0..400 {
-            if looks
+        (0..400).any(|_| {
+            let is = looks
                 .try_query(sql)
-                .is_none_or(|reply| reply.text() == count)
-            {
-                return;
+                .is_some_and(|reply| reply.text() == count);
+            if !is {
+                thread::sleep(Duration::from_millis(5));
             }
-            thread::sleep(Duration::from_millis(5));
-        }
+            is
+        })
     };
     let answered = AtomicBool::new(false);
+    let strikes = history.strikes.load(Ordering::SeqCst);
     thread::scope(|scope| {
         // On the server, so that it holds a lock.
         holder.query("BEGIN")?;
@@ -231,20 +262,29 @@ fn lock(
                 let _ = other.try_query("BEGIN; LOCK TABLE held; ROLLBACK");
             }
         });
-        waiting("1");
+        let locks = waiting("1");
         scope.spawn(|| {
             let mut waiter = Client::new(history, address, Random::new(round), false, 96);
-            let _ = waiter.query(&read);
-            answered.store(true, Ordering::SeqCst);
+            let answer = waiter.query(&read);
+            // Whoever struck its connection has answered nothing.
+            let is = answer.is_ok() || waiter.is_cancelled();
+            answered.store(is, Ordering::SeqCst);
         });
-        waiting("2");
+        let waits = locks && waiting("2");
         let said = holder.query(&read);
-        if said.is_err() || answered.load(Ordering::SeqCst) {
+        let calm = strikes.is_multiple_of(2) && strikes == history.strikes.load(Ordering::SeqCst);
+        // What strikes leaves connections behind that end a little later.
+        let wrong = match said {
+            Ok(_) => answered.load(Ordering::SeqCst),
+            Err(Lost) => strikes == 0,
+        };
+        if waits && calm && wrong {
             history.report(
                 Anomaly::Deadlocked,
                 format!("whoever holds the lock waited for who waits for it: {read}"),
             );
         }
-        holder.query("COMMIT").map(drop)
+        holder.query("COMMIT")?;
+        waits.then_some(()).ok_or(Lost)
     })
 }
