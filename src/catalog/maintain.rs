@@ -31,8 +31,8 @@ impl Catalog {
             }
         }
         self.reach_code(facts, scope, &mut reach);
-        if self.calls_users(facts) || !facts.complete {
-            // A new index that calls a user's function changes what writes may touch; of expressions it is not known.
+        if self.calls_users(facts) || !facts.defined.is_empty() {
+            // A new index that calls a user's function changes what writes may touch.
             reach.footprint.merge(&Footprint::catalogue());
         }
         reach

@@ -149,8 +149,9 @@ pub(super) fn refresh(statement: &str) -> Facts {
     }
 }
 
-/// Known completely when it names its relations, or has none.
+/// Known completely when it names its relations, or has none. An index of which it is not known what it calls is defined.
 pub(super) fn maintenance(statement: &str) -> Facts {
+    let mut indexes = false;
     let mut cursor = Cursor::new(statement);
     if cursor.any(&["comment", "checkpoint"]) {
         return Facts {
@@ -178,6 +179,7 @@ pub(super) fn maintenance(statement: &str) -> Facts {
             .filter(|_| cursor.is(0, "using") || cursor.at_end())
             .map(|relation| vec![relation])
     } else {
+        indexes = true;
         indexed(&mut cursor)
     };
     match relations {
@@ -185,7 +187,14 @@ pub(super) fn maintenance(statement: &str) -> Facts {
             relations,
             ..Facts::harmless(Kind::Maintenance)
         },
-        None => Facts::unknown(Kind::Maintenance),
+        None => Facts {
+            defined: if indexes {
+                vec!["index".into()]
+            } else {
+                Vec::new()
+            },
+            ..Facts::unknown(Kind::Maintenance)
+        },
     }
 }
 
