@@ -215,17 +215,23 @@ impl Shared {
             if random.one_in(12) || tells && random.one_in(2) {
                 thread::sleep(Duration::from_micros(random.below(8_000) as u64));
             }
-            if to.write_all(&chunk[..n]).is_err() {
-                break;
-            }
             let slow = holds(super::SLOW_COMMIT.as_bytes());
-            let cut = slow && self.cut_slow.swap(false, Ordering::SeqCst);
-            if cut {
-                self.slow_commits_cut.fetch_add(1, Ordering::SeqCst);
-                break;
+            let cut = if slow && self.cut_slow.swap(false, Ordering::SeqCst) {
+                Some(&self.slow_commits_cut)
+            } else if commits && self.cut_commit.swap(false, Ordering::SeqCst) {
+                Some(&self.commits_cut)
+            } else {
+                None
+            };
+            if cut.is_some() {
+                // Its answer finds nobody, however fast it is.
+                let _ = from.shutdown(Shutdown::Both);
             }
-            if commits && self.cut_commit.swap(false, Ordering::SeqCst) {
-                self.commits_cut.fetch_add(1, Ordering::SeqCst);
+            let sent = to.write_all(&chunk[..n]);
+            if let Some(count) = cut {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            if sent.is_err() || cut.is_some() {
                 break;
             }
         }
