@@ -2,7 +2,6 @@
 
 use super::wire::{Batch, query};
 use super::{House, Served};
-use crate::fixture::eventually;
 
 const SCHEMA: &str = "
     CREATE TABLE t (id int PRIMARY KEY, x int); INSERT INTO t SELECT g, g FROM generate_series(1, 5) g;
@@ -13,16 +12,6 @@ const ONE: &str = "SELECT x FROM t WHERE id = 1";
 const TWO: &str = "SELECT x FROM t WHERE id = 2";
 const ALL: &str = "SELECT count(*), sum(x) FROM t";
 const OTHER: &str = "SELECT count(*), sum(x) FROM other";
-
-/// Until a backend of the house's database waits for a lock.
-fn waits(house: &House<'_>) {
-    eventually("it waits for a lock", || {
-        house.postgres.psql(&format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
-            house.database
-        )) == "1"
-    });
-}
 
 #[test]
 fn a_function_that_only_reads_takes_the_cache_from_nobody_while_it_runs() {
@@ -57,7 +46,7 @@ fn a_function_that_only_reads_takes_the_cache_from_nobody_while_it_runs() {
         gate.query("BEGIN; LOCK TABLE gate");
         let mut slow = house.via();
         slow.send(&query(sql));
-        waits(&house);
+        house.waiter();
         house.before.take();
         for read in [ONE, ALL, OTHER] {
             pair.hit(read);
@@ -93,21 +82,14 @@ fn code_that_cannot_be_read_through_takes_the_cache_from_nobody_if_it_has_writte
     let mut pair = house.pair();
     let mut gate = house.direct();
     let reads = "SELECT counted('t')";
-    let mut extended = Batch::default();
-    extended
-        .parse("", reads, &[])
-        .bind("", "", &[], &[], &[])
-        .describe(b'P', "")
-        .execute("", 0)
-        .sync();
-    for frames in [query(reads), extended.0.clone()] {
+    for frames in [query(reads), Batch::whole(reads, &[]).0] {
         for read in [ONE, ALL, OTHER] {
             pair.becomes_hit(read);
         }
         gate.query("BEGIN; LOCK TABLE gate");
         let mut slow = house.via();
         slow.send(&frames);
-        waits(&house);
+        house.waiter();
         house.before.take();
         for read in [ONE, ALL, OTHER] {
             pair.hit(read);
@@ -140,7 +122,7 @@ fn a_long_update_takes_the_cache_only_from_what_it_changes() {
     holder.query("BEGIN; SELECT FROM t WHERE id = 1 FOR UPDATE");
     let mut slow = house.via();
     slow.send(&query(keyed));
-    waits(&house);
+    house.waiter();
     house.before.take();
     for read in [TWO, OTHER] {
         pair.hit(read);
@@ -153,20 +135,14 @@ fn a_long_update_takes_the_cache_only_from_what_it_changes() {
     pair.asked(ONE);
     pair.asked(ALL);
     // Of a whole table: it takes nothing from anybody before its commit.
-    let mut extended = Batch::default();
-    extended
-        .parse("", whole, &[])
-        .bind("", "", &[], &[], &[])
-        .execute("", 0)
-        .sync();
-    for frames in [query(whole), extended.0.clone()] {
+    for frames in [query(whole), Batch::whole(whole, &[]).0] {
         for read in [ONE, TWO, ALL, OTHER] {
             pair.becomes_hit(read);
         }
         holder.query("BEGIN; SELECT FROM t WHERE id = 1 FOR UPDATE");
         let mut slow = house.via();
         slow.send(&frames);
-        waits(&house);
+        house.waiter();
         house.before.take();
         for read in [ONE, TWO, ALL, OTHER] {
             pair.hit(read);

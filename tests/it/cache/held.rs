@@ -29,23 +29,6 @@ fn held(house: &House<'_>, result: &str) -> f64 {
     metrics.sum("pgditto_held_commits_total", &[("result", result)])
 }
 
-/// Until a backend of the house's database waits for a lock.
-fn waits(house: &House<'_>) {
-    eventually("it waits for a lock", || {
-        house.postgres.psql(&format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
-            house.database
-        )) == "1"
-    });
-}
-
-fn pid_of_waiter(house: &House<'_>) -> String {
-    house.postgres.psql(&format!(
-        "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
-        house.database
-    ))
-}
-
 #[test]
 fn what_the_client_is_told_is_what_the_server_says() {
     // However fast it is.
@@ -85,14 +68,7 @@ fn what_the_client_is_told_is_what_the_server_says() {
         ("UPDATE t SET x = x + 1 WHERE id = 1", false),
         ("SELECT count(*) FROM none", false),
     ] {
-        let mut extended = Batch::default();
-        extended
-            .parse("", sql, &[])
-            .bind("", "", &[], &[], &[])
-            .describe(b'P', "")
-            .execute("", 0)
-            .sync();
-        for frames in [query(sql), extended.0.clone()] {
+        for frames in [query(sql), Batch::whole(sql, &[]).0] {
             // So that there is a picture, and something to keep.
             pair.becomes_hit(OTHER);
             let before = held(&house, "written") + held(&house, "nothing_written");
@@ -163,20 +139,13 @@ fn work_that_is_cancelled_or_killed_has_changed_nothing_and_takes_nothing_along(
     let house = House::new(SCHEMA);
     let mut pair = house.pair();
     let mut holder = house.direct();
-    let mut extended = Batch::default();
-    extended
-        .parse("", WHOLE, &[])
-        .bind("", "", &[], &[], &[])
-        .execute("", 0)
-        .sync();
     for (end, code) in [("cancel", "57014"), ("terminate", "57P01")] {
-        for frames in [query(WHOLE), extended.0.clone()] {
+        for frames in [query(WHOLE), Batch::whole(WHOLE, &[]).0] {
             pair.becomes_hit(ALL);
             holder.query("BEGIN; SELECT FROM t WHERE id = 1 FOR UPDATE");
             let mut slow = house.via();
             slow.send(&frames);
-            waits(&house);
-            let pid = pid_of_waiter(&house);
+            let pid = house.waiter();
             house.superuser(&format!("SELECT pg_{end}_backend({pid})"));
             let reply = slow.reply();
             if let Some(reply) = reply {
@@ -199,7 +168,7 @@ fn work_whose_client_has_gone_is_committed_all_the_same() {
     holder.query("BEGIN; SELECT FROM t WHERE id = 1 FOR UPDATE");
     let mut slow = house.via();
     slow.send(&query(WHOLE));
-    waits(&house);
+    house.waiter();
     drop(slow);
     house.before.take();
     pair.hit(ALL);

@@ -149,6 +149,20 @@ impl<'a> House<'a> {
         assert_eq!(reply.error(), None, "{sql}: {reply:?}");
     }
 
+    /// Until one backend of this database waits for a lock: its pid.
+    fn waiter(&self) -> String {
+        let sql = format!(
+            "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+            self.database
+        );
+        let mut pid = String::new();
+        eventually("it waits for a lock", || {
+            pid = self.postgres.psql(&sql);
+            pid.parse::<i32>().is_ok()
+        });
+        pid
+    }
+
     /// Changes the catalogue as the superuser, past pgditto, and waits until the watch has found it. To be
     /// called when hits are served: what is undone before it was found is never found.
     fn superuser_seen(&self, ddl: &str) {
