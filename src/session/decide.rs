@@ -114,7 +114,7 @@ impl Session {
             }
             meaning.effects = meaning.effects.union(judgement.effects);
             meaning.makes.extend(judgement.makes.clone());
-            meaning.loads |= judgement.loads;
+            meaning.loads |= judgement.loads && !runs_no_code(facts);
             meaning.locks |= facts.locks || takes_advisory_lock(facts);
             if facts.kind == Kind::Fetch {
                 self.add_portals(&mut meaning);
@@ -551,7 +551,7 @@ fn judge_blindly(facts: &Facts) -> Judgement {
         footprint,
         narrow: None,
         makes: None,
-        loads: effects.contains(Effects::ALL) && !runs_no_code(facts),
+        loads: effects.contains(Effects::ALL),
         effects: match tells_backend {
             true => effects.union(Effects::BACKEND_TOLD),
             false => effects,

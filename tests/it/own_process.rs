@@ -60,6 +60,21 @@ impl Trio {
         }
     }
 
+    /// What statements mean is known again: reads are answered from memory.
+    fn await_catalogue(&mut self) {
+        crate::fixture::eventually("a hit", || {
+            let before = self.hits();
+            self.two.rows("SELECT 'a hit'");
+            self.hits() > before
+        });
+    }
+
+    fn hits(&self) -> f64 {
+        self.pgditto
+            .metrics()
+            .sum("pgditto_statements_total", &[("outcome", "hit")])
+    }
+
     fn own_processes(&self) -> f64 {
         let metrics = self.pgditto.metrics();
         metrics.sum("pgditto_pinned_sessions", &[("reason", "own_process")])
@@ -145,6 +160,20 @@ fn who_has_loaded_the_library_itself_is_refused_as_directly() {
         trio.same("SET plpgsql.extra_foo_warnings = true");
         assert_eq!(trio.own_processes(), 0.0);
     }
+}
+
+#[test]
+fn constants_load_no_library_whatever_temporary_objects_there_may_be() {
+    let mut trio = trio(1);
+    // A type of its is read by a function of a library.
+    trio.two.rows("CREATE EXTENSION pg_trgm");
+    trio.run_by_others_everywhere(PLPGSQL, 1);
+    trio.await_catalogue();
+    trio.same("BEGIN");
+    trio.same("CREATE TEMP VIEW v AS SELECT 1 AS a");
+    trio.same("SELECT '2006-08-13 12:34:56'::timestamptz");
+    trio.same("ROLLBACK");
+    trio.same("SET plpgsql.extra_foo_warnings = true");
 }
 
 #[test]
