@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::fixture::{
     DATABASE, Metrics, Pgditto, Postgres, PsqlOutput, USER, eventually, python, repository, run,
+    tool,
 };
 use promql::{Selector, grouping_labels, selectors};
 
@@ -22,13 +23,6 @@ fn deploy(path: &str) -> PathBuf {
 fn read(path: &str) -> String {
     let path = deploy(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// A tool that `make deps-test` took out of its Debian package.
-fn tool(name: &str) -> Command {
-    let path = repository().join("target/tools/bin").join(name);
-    assert!(path.exists(), "{name} is missing; `make deps-test` gets it");
-    Command::new(path)
 }
 
 fn succeed(mut command: Command, args: &[&str], stdin: &str) -> PsqlOutput {

@@ -1,6 +1,6 @@
 use std::io::Write;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::house::Played;
+use crate::fixture::tool;
 
 const TOKEN: &str = "a-token-of-twenty-chars";
 
@@ -106,13 +107,13 @@ async fn metrics_satisfy_promtool() {
     ] {
         assert!(reply.body.lines().any(|l| l == line), "{line}");
     }
-    let promtool = Command::new("promtool")
+    let mut promtool = tool("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let mut promtool = promtool.expect("promtool is missing: install Debian's package prometheus");
+        .spawn()
+        .unwrap();
     let mut input = promtool.stdin.take().unwrap();
     input.write_all(reply.body.as_bytes()).unwrap();
     drop(input);
