@@ -24,6 +24,15 @@ impl Catalog {
                 (used.alias.as_deref().unwrap_or(&used.name.name), relations)
             })
             .collect();
+        let used = facts.functions.iter();
+        let called = used.flat_map(|used| self.index.functions_called(&used.name.name));
+        let of_users = called.flat_map(|function| {
+            let row = self.index.user_type(function.returns);
+            let row = row.and_then(|row| self.index.relation(row.relation));
+            let columns = row.into_iter().flat_map(|row| &row.columns);
+            let names = function.parameters.iter().flat_map(|p| &p.names);
+            names.chain(columns.map(|column| &column.name))
+        });
         let outputs: Vec<&str> = facts
             .functions
             .iter()
@@ -34,6 +43,7 @@ impl Catalog {
                     .map(String::as_str)
                     .chain([b.name.as_str()])
             })
+            .chain(of_users.map(String::as_str))
             .collect();
         facts
             .columns

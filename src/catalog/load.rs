@@ -6,8 +6,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
 use super::picture::{
-    Builtin, Cast, Column, FkAction, ForeignKey, Function, Operator, Owner, Picture, Reference,
-    Referred, Relation, RelationKind, Schema, Trigger, TypeKind, UserType, Volatility,
+    Builtin, Cast, Column, FkAction, ForeignKey, Function, Operator, Owner, Parameters, Picture,
+    Reference, Referred, Relation, RelationKind, Schema, Trigger, TypeKind, UserType, Volatility,
 };
 use super::region::{ColumnNumber, Columns};
 use super::roles::Role;
@@ -169,6 +169,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
     for function in &mut functions {
         if let Some(definition) = definitions.functions.remove(&function.oid) {
             standard_sql_body(&definition).clone_into(&mut function.body);
+            function.bound = true;
         }
     }
     let operators = rows(operators, operator)?;
@@ -318,6 +319,12 @@ fn foreign_key(row: &Row) -> Outcome<ForeignKey> {
 }
 
 fn function(row: &Row) -> Outcome<Function> {
+    let types: Option<Vec<u32>> = row.try_get(10)?;
+    let names: Option<Vec<String>> = row.try_get(11)?;
+    let parameters = types.map(|types| Parameters {
+        types,
+        names: names.unwrap_or_default(),
+    });
     Ok(Function {
         oid: row.try_get(0)?,
         schema: row.try_get(1)?,
@@ -328,6 +335,9 @@ fn function(row: &Row) -> Outcome<Function> {
         extension: row.try_get(6)?,
         takes_row: row.try_get(7)?,
         body: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
+        returns: row.try_get(9)?,
+        parameters,
+        bound: false,
     })
 }
 

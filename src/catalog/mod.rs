@@ -13,6 +13,7 @@ mod builtin;
 mod columns;
 mod confined;
 mod footprint;
+mod function_queries;
 mod functions;
 mod index;
 mod judge;
@@ -40,9 +41,10 @@ mod write;
 use std::collections::{HashMap, HashSet};
 
 use crate::sql::{Bypass, Facts};
+use function_queries::FunctionQuery;
 use functions::{Outcome, Outcomes};
 use index::Index;
-use picture::{Cast, FIRST_USER_OID, Owner, Picture, Referred};
+use picture::{Cast, FIRST_USER_OID, FunctionOid, Owner, Picture, Referred};
 use places::Definition;
 use read::Closure;
 
@@ -91,6 +93,7 @@ pub struct Catalog {
     views: HashMap<RelationOid, Result<Closure, Bypass>>,
     /// The queries of those views that can be read.
     queries: HashMap<RelationOid, Definition>,
+    function_queries: HashMap<FunctionOid, FunctionQuery>,
     /// What reading a relation under row-level security comes to, beyond its own rows.
     policies: HashMap<RelationOid, Result<Closure, Bypass>>,
     /// Why no statement of this database is cacheable, if none is.
@@ -120,6 +123,10 @@ impl Catalog {
         let definitions = texts
             .map(|(oid, text)| (oid, functions::text_outcome(text)))
             .collect();
+        let functions = index.picture.functions.iter();
+        let function_queries = functions
+            .filter_map(|f| Some((f.oid, FunctionQuery::of(f, &index)?)))
+            .collect();
         let mut catalog = Self {
             version,
             index,
@@ -127,6 +134,7 @@ impl Catalog {
             definitions,
             views: HashMap::new(),
             queries: HashMap::new(),
+            function_queries,
             policies: HashMap::new(),
             hazard: None,
             settings: SettingNames::default(),
@@ -210,6 +218,7 @@ impl Catalog {
                 let references = self.index.references(owner).iter();
                 let parts = references.flat_map(|target| match target {
                     Referred::Relation(part) => self.index.family(*part),
+                    Referred::Function(called) => self.named_by_query(*called).to_vec(),
                     _ => Vec::new(),
                 });
                 let hidden = parts.filter_map(|part| hidden_in(self.index.relation(part)?));

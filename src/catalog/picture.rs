@@ -177,6 +177,18 @@ pub(crate) struct Function {
     pub takes_row: bool,
     /// Its text; of those in C the symbol of [`super::REFINT`]; for an aggregate the functions that it is made of, each with a `(` behind it.
     pub body: String,
+    pub returns: TypeOid,
+    /// Of one in SQL that runs in its caller's role and settings, on arguments that are all written.
+    pub parameters: Option<Parameters>,
+    /// Its body is in standard SQL: names in it were looked up when it was made.
+    pub bound: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parameters {
+    pub types: Vec<TypeOid>,
+    /// Those that have one, of what it returns too.
+    pub names: Vec<String>,
 }
 
 /// All functions of one name that are PostgreSQL's own.

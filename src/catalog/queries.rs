@@ -205,7 +205,11 @@ SELECT p.oid, n.nspname::text, p.proname::text, l.lanname::text, p.provolatile::
                  FROM pg_catalog.pg_aggregate g WHERE g.aggfnoid = p.oid)
             WHEN l.lanname NOT IN ('sql', 'plpgsql')
                  AND NOT (l.lanname = 'c' AND p.prosrc IN ('check_primary_key', 'check_foreign_key')) THEN ''
-            ELSE p.prosrc END
+            ELSE p.prosrc END,
+       p.prorettype,
+       CASE WHEN l.lanname = 'sql' AND p.prokind = 'f' AND p.proconfig IS NULL AND NOT p.prosecdef
+                 AND p.pronargdefaults = 0 AND p.provariadic = 0 THEN p.proargtypes::pg_catalog.oid[] END,
+       p.proargnames
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang

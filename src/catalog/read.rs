@@ -7,15 +7,17 @@ use super::builtin::{self, Verdict};
 use super::keys::ReadPlan;
 use super::names::{Meaning, NameScope};
 use super::order::Order;
-use super::picture::{FIRST_USER_OID, Owner, Referred, Relation, RelationKind, Volatility};
+use super::picture::{
+    FIRST_USER_OID, FunctionOid, Owner, Referred, Relation, RelationKind, Volatility,
+};
 use super::{Catalog, RelationOid};
 use crate::sql::{Bypass, Facts, FunctionUse, Kind, ObjectName};
 
 /// What a cacheable statement reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadFacts {
-    /// A digest of the columns of everything that it depends on: while it is the same, the answer has the same
-    /// columns.
+    /// A digest of what gives the answer its columns: those of everything that it depends on, and the functions, operators
+    /// and types of users that it names. While it is the same, the answer has the same columns.
     pub columns: u64,
     /// Sorted, without duplicates.
     pub dependencies: SmallVec<[RelationOid; 4]>,
@@ -40,6 +42,12 @@ pub(crate) struct Closure {
     pub custom_settings: Vec<String>,
     /// PostgreSQL may choose among answers.
     pub open: bool,
+    /// How many calls of functions lead here.
+    pub depth: usize,
+    /// It is found before anybody asks: how callers resolve names is not known.
+    pub ahead: bool,
+    /// With `ahead`: functions that look names up when they are called.
+    pub late: Vec<FunctionOid>,
 }
 
 impl Closure {
@@ -54,6 +62,7 @@ impl Closure {
         self.unnamed.extend_from_slice(&other.unnamed);
         self.custom_settings
             .extend_from_slice(&other.custom_settings);
+        self.late.extend_from_slice(&other.late);
         other.met.iter().for_each(|&oid| self.meet(oid));
         self.open |= other.open;
     }
@@ -71,6 +80,7 @@ impl Catalog {
         let mut closure = Closure::default();
         self.read_facts(facts, scope, &mut closure)?;
         self.check_columns(facts, scope)?;
+        self.read_late(scope, &mut closure)?;
 
         let keys = self.plan_read(facts, scope, &closure);
         let mut dependencies: SmallVec<[RelationOid; 4]> = closure.dependencies.into();
@@ -83,7 +93,7 @@ impl Catalog {
             .iter()
             .filter_map(|&oid| self.relation_name(oid));
         Ok(ReadFacts {
-            columns: self.columns_digest(&closure.met),
+            columns: self.columns_digest(facts, &closure.met),
             dependencies,
             custom_settings: closure.custom_settings,
             relation_names: names.collect(),
@@ -97,9 +107,27 @@ impl Catalog {
         })
     }
 
-    fn columns_digest(&self, relations: &[RelationOid]) -> u64 {
+    fn columns_digest(&self, facts: &Facts, relations: &[RelationOid]) -> u64 {
         let mut bytes = Vec::new();
-        for relation in relations.iter().filter_map(|&oid| self.index.relation(oid)) {
+        let mut rows = Vec::new();
+        let used = facts.functions.iter();
+        let called = used.flat_map(|used| self.index.functions_called(&used.name.name));
+        let operators = facts.operators.iter();
+        let behind = operators.flat_map(|name| self.index.operator_functions(name));
+        let behind = behind.filter_map(|&oid| self.index.function(oid));
+        for function in called.chain(behind) {
+            bytes.extend_from_slice(&function.oid.to_be_bytes());
+            bytes.extend_from_slice(&function.returns.to_be_bytes());
+            rows.push(function.returns);
+        }
+        for oid in self.types_written(facts) {
+            bytes.extend_from_slice(&oid.to_be_bytes());
+            rows.push(oid);
+        }
+        let rows = rows.into_iter().flat_map(|oid| self.index.type_parts(oid));
+        let rows = rows.filter_map(|oid| Some(self.index.user_type(oid)?.relation));
+        let relations = relations.iter().copied().chain(rows);
+        for relation in relations.filter_map(|oid| self.index.relation(oid)) {
             bytes.extend_from_slice(&relation.oid.to_be_bytes());
             for column in &relation.columns {
                 bytes.extend_from_slice(&(column.name.len() as u32).to_be_bytes());
@@ -111,7 +139,7 @@ impl Catalog {
     }
 
     /// Everything but the columns, which only a statement's own text has to be asked for.
-    fn read_facts(
+    pub(super) fn read_facts(
         &self,
         facts: &Facts,
         scope: &NameScope,
@@ -254,7 +282,8 @@ impl Catalog {
                 continue;
             }
             if !scope.vouches(&function.schema, name) {
-                return Err(Bypass::UserFunction);
+                self.read_call(function, scope, closure)?;
+                continue;
             }
             let reads = match function.extension {
                 Some(_) => &[],
@@ -324,7 +353,10 @@ impl Catalog {
         {
             return Err(Bypass::StableFunction);
         }
-        let mut closure = Closure::default();
+        let mut closure = Closure {
+            ahead: true,
+            ..Closure::default()
+        };
         // The text is written out for an empty search path.
         let scope = NameScope::default();
         self.read_facts(facts, &scope, &mut closure)?;
@@ -345,6 +377,7 @@ impl Catalog {
                     self.read_relation(read, false, &mut closure)?;
                 }
                 Referred::Relation(read) => self.read_unnamed(read, &mut closure)?,
+                Referred::Function(called) if self.was_followed(called, facts) => {}
                 Referred::Function(_) | Referred::Operator(_) => {
                     let functions = self.index.functions_behind(target);
                     if !functions.into_iter().all(|f| self.is_trusted(f)) {

@@ -287,7 +287,7 @@ impl Catalog {
     }
 
     /// The types of users that the text may name, arrays of them included.
-    fn types_written(&self, facts: &Facts) -> impl Iterator<Item = TypeOid> {
+    pub(super) fn types_written(&self, facts: &Facts) -> impl Iterator<Item = TypeOid> {
         facts.types.iter().flat_map(|written| {
             let exact = written.name.split(['(', '[']).next();
             let exact = exact.unwrap_or_default().trim();

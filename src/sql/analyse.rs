@@ -68,6 +68,32 @@ pub fn definition(statement: &str) -> Facts {
     facts
 }
 
+/// The query that is all of the body of a function in SQL, which may be in standard SQL (`RETURN …`, `BEGIN ATOMIC … END`).
+/// `None` if it is anything else, or not known to have one answer; or if a text in it could mean a moment that moves.
+pub fn function_query(body: &str) -> Option<Facts> {
+    let mut cursor = Cursor::new(body);
+    let standard = if cursor.word("return") {
+        Some(format!("SELECT {}", &body[cursor.position()..]))
+    } else if cursor.words(&["begin", "atomic"]) {
+        let rest = body[cursor.position()..].trim_end();
+        let end = rest.len().checked_sub("end".len())?;
+        let ends = rest.get(end..)?.eq_ignore_ascii_case("end");
+        ends.then(|| rest[..end].to_owned())
+    } else {
+        None
+    };
+    let body = standard.as_deref().unwrap_or(body);
+    let whole = scan(body, true);
+    let [query] = whole.statements.as_slice() else {
+        return None;
+    };
+    if !whole.well_formed || whole.clock_literal {
+        return None;
+    }
+    let facts = analyse(query);
+    (facts.kind == Kind::Select && facts.complete && facts.hazard.is_none()).then_some(facts)
+}
+
 fn by_kind(kind: Kind, statement: &str) -> Facts {
     match kind {
         Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {

@@ -31,7 +31,7 @@ mod vacancy;
 mod vocabulary;
 mod walk;
 
-pub use analyse::{analyse, definition};
+pub use analyse::{analyse, definition, function_query};
 pub use blocks::{
     ArrayOf, Assigned, Block, Change, Conflict, Constant, Derived, Equal, Filter, Merged, Output,
     Seen, Shown, Source,

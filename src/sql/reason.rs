@@ -31,7 +31,7 @@ reasons! {
     Encoding = "encoding", "The statement is not UTF-8, or client_encoding is not UTF8.";
     VolatileFunction = "volatile_function", "It calls a volatile function: every call may answer differently.";
     StableFunction = "stable_function", "It calls a function that depends on more than its arguments and is not on the list of those known safe.";
-    UserFunction = "user_function", "It calls a function that is not PostgreSQL's own; a rule with `functions = [...]` can vouch for it.";
+    UserFunction = "user_function", "It calls a function of users that cannot be followed; a rule with `functions = [...]` can vouch for it.";
     UserOperator = "user_operator", "It uses an operator that a schema other than pg_catalog also defines, and not by an immutable function of an extension.";
     UserCast = "user_cast", "The database has a cast with a function of its own that may apply unseen.";
     ClockValue = "clock_value", "A literal or parameter such as 'now' or 'today' may be read from the clock; pass the moment itself.";

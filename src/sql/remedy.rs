@@ -25,7 +25,7 @@ impl Bypass {
                 "Pass the moment as a parameter; `age(a, b)` with two arguments is cached."
             }
             Bypass::UserFunction => {
-                "If it depends on nothing but its arguments and on tables that can be seen, vouch for it: `functions = [\"schema.name\"]` in a rule. That holds for every statement, whatever the rule's conditions."
+                "Make one query in SQL of it. Or, if it depends on nothing but its arguments and on tables that can be seen, vouch for it: `functions = [\"schema.name\"]` in a rule. That holds for every statement, whatever the rule's conditions."
             }
             Bypass::UserOperator => {
                 "Drop the operator, or make its function an immutable one of an extension."

@@ -380,7 +380,7 @@ fn explain_says_whether_why_and_on_what() {
     assert!(write.contains("item"), "{write}");
     postgres.psql_as(
         "app",
-        "CREATE FUNCTION twice(x int) RETURNS int LANGUAGE sql AS 'SELECT 2 * x'",
+        "CREATE FUNCTION twice(x int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 2 * x; END'",
     );
     let call = "SELECT twice(4)";
     assert!(explain(call).contains("user_function"));

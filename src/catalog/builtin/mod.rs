@@ -16,8 +16,8 @@ pub(crate) use deeds::{
 };
 pub(crate) use order::{depends_on_order, sums};
 pub(crate) use types::{
-    converts_without_text, is_datetime_oid, is_datetime_range, is_datetime_type, is_time_oid,
-    is_unsafe_type, is_unsafe_type_oid, type_alias,
+    converts_without_text, is_datetime_oid, is_datetime_range, is_datetime_type, is_plain_type,
+    is_time_oid, is_unsafe_type, is_unsafe_type_oid, type_alias,
 };
 
 /// Stable functions that depend on their arguments, on settings (which are part of the

@@ -62,6 +62,29 @@ pub(crate) fn type_alias(name: &str) -> &str {
     }
 }
 
+/// Numbers, truth values and texts, and arrays of them: no value of these is read for a date or time.
+pub(crate) fn is_plain_type(written: &str) -> bool {
+    let lower = written.to_ascii_lowercase();
+    let plain = lower.split(['(', '[']).next().unwrap_or_default().trim();
+    matches!(
+        type_alias(plain.trim_start_matches('_')),
+        "bool"
+            | "bytea"
+            | "bpchar"
+            | "float4"
+            | "float8"
+            | "int2"
+            | "int4"
+            | "int8"
+            | "json"
+            | "jsonb"
+            | "numeric"
+            | "text"
+            | "uuid"
+            | "varchar"
+    )
+}
+
 /// `pg_type.oid` of types whose output follows more than the value, and of their arrays.
 pub(crate) fn is_unsafe_type_oid(oid: u32) -> bool {
     matches!(

@@ -222,6 +222,9 @@ impl Builder {
             extension: None,
             takes_row: false,
             body: body.into(),
+            returns: 23,
+            parameters: None,
+            bound: false,
         });
         oid
     }

@@ -583,3 +583,22 @@ fn a_dollar_quote_hides_no_code_whatever_its_tag() {
     pair.invalidates("SELECT count(*) FROM log", "SELECT f()");
     pair.invalidates("SELECT max(n) FROM log", "SELECT f()");
 }
+
+#[test]
+fn a_statement_whose_type_was_made_anew_is_refused_as_directly_whoever_has_asked_since() {
+    let house = House::new("CREATE TYPE mood AS ENUM ('ok')");
+    let mut pair = house.pair();
+    let sql = "SELECT 'ok'::mood AS mood";
+    let mut prepare = Batch::default();
+    prepare.parse("s", sql, &[]).describe(b'S', "s").sync();
+    pair.look_batch(&prepare);
+    let mut run = Batch::default();
+    run.bind("", "s", &[], &[], &[]).execute("", 0).sync();
+    eventually("a hit", || pair.look_batch(&run) == Served::Hit);
+    pair.write("DROP TYPE mood; CREATE TYPE mood AS ENUM ('ok', 'no')");
+    house.pair().becomes_hit(sql);
+    house.before.take();
+    pair.look_batch(&run);
+    let refused = pair.via.batch(&run);
+    assert_ne!(refused.error(), None, "{refused:?}");
+}

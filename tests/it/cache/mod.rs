@@ -10,6 +10,7 @@ mod defaults;
 mod documented;
 mod encodings;
 mod flights;
+mod function_queries;
 mod held;
 mod hits;
 mod invalidation;
