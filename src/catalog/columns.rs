@@ -72,9 +72,10 @@ impl Catalog {
         let is_row = rows.iter().any(|(alias, _)| *alias == name);
         let known = match column.qualifier.last() {
             None => in_some || defined || is_row,
-            // A field of an expression. It is a row's column, or else a built-in by its name, and
-            // of those none with a column's name looks further than its argument.
-            Some(qualifier) if qualifier.is_empty() => in_some || defined,
+            // A field of an expression, or else a call or a cast, which was looked at as such.
+            Some(qualifier) if qualifier.is_empty() => {
+                in_some || defined || self.is_field(name) || self.is_callable(name)
+            }
             Some(qualifier) => {
                 let mut of_row = rows
                     .iter()
@@ -94,6 +95,16 @@ impl Catalog {
         } else {
             Err(Bypass::UnknownColumn)
         }
+    }
+
+    fn is_field(&self, name: &str) -> bool {
+        let mut rows = self.index.picture.relations.iter();
+        rows.any(|row| row.has_column(name))
+    }
+
+    fn is_callable(&self, name: &str) -> bool {
+        let of_users = self.index.functions_called(name).next();
+        of_users.is_some() || self.index.builtin(name).is_some() || self.is_type(name)
     }
 
     /// Each column that is converted to a date or time is one already, or a number.

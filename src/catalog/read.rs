@@ -257,7 +257,7 @@ impl Catalog {
         if relation
             .columns
             .iter()
-            .any(|c| self.index.is_unsafe_type(c.type_oid))
+            .any(|c| self.index.is_unsafe_type(c.type_oid) || self.is_checked_by_code(c.type_oid))
         {
             return Err(Bypass::UnsafeType);
         }
@@ -304,7 +304,9 @@ impl Catalog {
             };
         }
         let Some(known) = self.index.builtin(name) else {
-            return if by_user || (schema.is_none() && builtin::is_syntax(name)) {
+            // What is a field of no row the look at columns finds.
+            let field = used.field && !self.is_type(name);
+            return if by_user || field || (schema.is_none() && builtin::is_syntax(name)) {
                 Ok(())
             } else {
                 self.check_type_function(used, scope)

@@ -2,7 +2,7 @@
 
 use super::builtin;
 use super::names::NameScope;
-use super::picture::TypeKind;
+use super::picture::{Owner, TypeKind, TypeOid};
 use super::{Catalog, RelationOid};
 use crate::sql::{Bypass, Facts, FunctionUse, ObjectName};
 
@@ -37,6 +37,17 @@ impl Catalog {
         })
     }
 
+    /// A value of the type is checked by functions of users: of a domain, or of what is made of such. A text beside a column
+    /// of it may become one unwritten.
+    pub(super) fn is_checked_by_code(&self, oid: TypeOid) -> bool {
+        let mut parts = self.index.type_parts(oid).into_iter();
+        parts.any(|part| !self.index.references(Owner::Type(part)).is_empty())
+    }
+
+    pub(super) fn is_type(&self, name: &str) -> bool {
+        self.index.is_builtin_type(name) || self.index.types_called(name).next().is_some()
+    }
+
     /// `name(x)` may be written for a cast.
     pub(super) fn check_type_function(
         &self,
@@ -44,9 +55,7 @@ impl Catalog {
         scope: &NameScope,
     ) -> Result<(), Bypass> {
         let name = used.name.name.as_str();
-        let is_type =
-            self.index.is_builtin_type(name) || self.index.types_called(name).next().is_some();
-        if !is_type || used.argument_count != 1 {
+        if !self.is_type(name) || used.argument_count != 1 {
             return Err(Bypass::UserFunction);
         }
         if builtin::is_datetime_type(name) {

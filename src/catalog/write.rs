@@ -260,6 +260,22 @@ impl Catalog {
             for oid in self.candidates(&used.name, scope) {
                 self.reach_functions(self.index.functions_run_by_reading(oid), reach);
                 self.reach_views(oid, reach);
+                self.reach_checks(oid, reach);
+            }
+        }
+    }
+
+    /// Texts become values of the types of columns, and are checked by what users say.
+    fn reach_checks(&self, oid: RelationOid, reach: &mut Reach) {
+        for relation in self.index.reading_closure(oid) {
+            let columns = self
+                .index
+                .relation(relation)
+                .map_or(&[][..], |r| &r.columns);
+            for column in columns {
+                if self.is_checked_by_code(column.type_oid) {
+                    self.reach_type(column.type_oid, reach);
+                }
             }
         }
     }
@@ -392,7 +408,7 @@ impl Catalog {
             known = true;
             self.reach_type(user_type.oid, reach);
         }
-        if !known {
+        if !known && !used.field {
             // Newer than the picture, perhaps.
             reach.add(Outcome::ANYTHING);
             if builtin::keeps_process_state(name) {

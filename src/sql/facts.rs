@@ -33,6 +33,8 @@ pub struct FunctionUse {
     pub argument_count: usize,
     /// One element an argument: the constant, where it is one that is kept.
     pub literal_arguments: Vec<Option<KnownArgument>>,
+    /// Written as `(argument).name`, which may be a field of a row as well.
+    pub field: bool,
 }
 
 /// A constant that a function is given.

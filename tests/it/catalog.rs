@@ -64,6 +64,7 @@ fn select(relation: &str) -> Facts {
 fn call(function: &str) -> Facts {
     let mut facts = select("");
     facts.functions.push(FunctionUse {
+        field: false,
         name: name(function),
         argument_count: 1,
         literal_arguments: vec![None],

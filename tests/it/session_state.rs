@@ -354,6 +354,22 @@ fn advisory_locks_pin_and_end() {
 }
 
 #[test]
+fn a_call_that_is_written_as_a_field_leaves_behind_what_it_leaves() {
+    let mut pair = pair();
+    pair.one.rows("SELECT (7::bigint).pg_advisory_lock");
+    pair.assert_pinned();
+    pair.one.rows("SELECT (7::bigint).pg_advisory_unlock");
+    pair.assert_shared();
+    pair.one.rows("CREATE SEQUENCE s");
+    pair.one.rows("SELECT ('s').nextval");
+    assert_eq!(
+        pair.two.error("SELECT currval('s')"),
+        "55000",
+        "it has drawn nothing"
+    );
+}
+
+#[test]
 fn cursors_with_hold_pin_and_end() {
     let mut pair = pair();
     pair.one

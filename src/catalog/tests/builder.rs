@@ -370,6 +370,7 @@ impl With for Facts {
 
     fn calls(mut self, function: &str, arguments: &[Option<&str>]) -> Self {
         self.functions.push(FunctionUse {
+            field: false,
             name: name(function),
             argument_count: arguments.len(),
             literal_arguments: arguments

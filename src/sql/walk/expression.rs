@@ -180,13 +180,11 @@ impl Walker {
         }
     }
 
-    /// `(row).field` may be a function call, `field(row)`: it is given a qualifier that no relation can have, so that it is
-    /// no known column.
     fn access(&mut self, access: &AccessExpr) {
         match access {
             AccessExpr::Dot(Expr::Identifier(ident)) => {
                 let name = self.name(ident);
-                self.column(vec![String::new()], name);
+                self.field(name);
             }
             AccessExpr::Dot(Expr::Wildcard(_)) => self.wildcard = true,
             AccessExpr::Dot(_) => self.doubt = true,

@@ -160,6 +160,7 @@ impl Walker {
             name: object,
             argument_count: argument_count + ordered_set,
             literal_arguments,
+            field: false,
         });
     }
 

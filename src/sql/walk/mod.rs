@@ -25,6 +25,7 @@ use super::facts::{Access, ColumnUse, FunctionUse, ObjectName, RelationUse};
 use super::lexer::fold;
 use super::tokens::{Prepared, is_only};
 use super::vocabulary::names_system_column;
+use types::is_datetime;
 
 /// Levels of the tree that are followed down; deeper, the statement is not known completely.
 const DEPTH_MAX: usize = 128;
@@ -209,7 +210,26 @@ impl Walker {
             },
             argument_count,
             literal_arguments: vec![None; argument_count],
+            field: false,
         });
+    }
+
+    /// `(row).name`, which is a call or a cast if there is no such field. It is given a qualifier that no relation can have,
+    /// so that it is no known column.
+    fn field(&mut self, name: String) {
+        if is_datetime(&name) {
+            self.clock_conversion();
+        }
+        self.called(FunctionUse {
+            name: ObjectName {
+                schema: None,
+                name: name.clone(),
+            },
+            argument_count: 1,
+            literal_arguments: vec![None],
+            field: true,
+        });
+        self.column(vec![String::new()], name);
     }
 
     fn called(&mut self, function: FunctionUse) {

@@ -8,6 +8,9 @@ const SCHEMA: &str = "
     CREATE TABLE t (id int PRIMARY KEY, x text, at timestamptz DEFAULT now());
     INSERT INTO t VALUES (1, 'today', now()), (2, 'b', now());
     CREATE SEQUENCE s;
+    CREATE TABLE named (age int, date text, vol text, at timestamptz);
+    INSERT INTO named VALUES (7, 'today', 'v', '2020-01-01');
+    CREATE FUNCTION vol(text) RETURNS float LANGUAGE sql VOLATILE AS 'SELECT random()';
     CREATE FUNCTION vol() RETURNS float LANGUAGE sql VOLATILE AS 'SELECT random()';
     CREATE FUNCTION lying(int) RETURNS float LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN random(); END';
     CREATE VIEW clock AS SELECT id, now() AS n FROM t;
@@ -52,6 +55,9 @@ fn clocks_dice_and_identities() {
         "SELECT inet_client_port()",
         "SELECT inet_server_port()",
         "SELECT age(at) FROM t",
+        "SELECT (at).age FROM named",
+        "SELECT (named.date).date FROM named",
+        "SELECT (date).vol FROM named",
         "SELECT pg_postmaster_start_time()",
         "SELECT pg_conf_load_time()",
         "SELECT count(*) FROM pg_stat_activity",

@@ -328,6 +328,31 @@ fn copy_in_writes_and_a_copy_that_fails_does_not() {
 }
 
 #[test]
+fn texts_that_become_values_of_a_domain_run_its_check() {
+    let house = House::new(
+        "CREATE TABLE lim (m int); INSERT INTO lim VALUES (10);
+         CREATE TABLE u (n int); INSERT INTO u VALUES (0);
+         CREATE FUNCTION within(int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT $1 <= m FROM lim';
+         CREATE FUNCTION counted(int) RETURNS bool LANGUAGE plpgsql AS
+             'BEGIN UPDATE u SET n = n + 1; RETURN true; END';
+         CREATE DOMAIN small AS int CHECK (within(VALUE));
+         CREATE DOMAIN noted AS int CHECK (counted(VALUE));
+         CREATE TABLE reads (a int, arr small[]); INSERT INTO reads VALUES (1, '{1}');
+         CREATE TABLE acts (a int, arr noted[]); INSERT INTO acts VALUES (1, '{1}');
+         CREATE VIEW acting AS SELECT * FROM acts",
+    );
+    let mut pair = house.pair();
+    for write in [
+        "SELECT a FROM acts WHERE arr = '{1}'",
+        "SELECT coalesce(arr, '{5}') FROM acting",
+        "SELECT a FROM acts WHERE arr <> $${2}$$",
+    ] {
+        pair.invalidates("SELECT n FROM u", write);
+    }
+    pair.never_hits("SELECT a FROM reads WHERE arr = '{1}'");
+}
+
+#[test]
 fn functions_and_blocks_that_write() {
     let house = House::new(&format!(
         "{SCHEMA}
@@ -353,6 +378,8 @@ fn functions_and_blocks_that_write() {
     for write in [
         "SELECT by_sql()",
         "SELECT by_plpgsql(2)",
+        "SELECT (2).by_plpgsql",
+        "SELECT (id).twice FROM apart",
         "SELECT by_execute('stock')",
         "SELECT innocent()",
         "SELECT by_stable()",
