@@ -454,6 +454,7 @@ fn user_type(row: &Row) -> Outcome<UserType> {
         relation: row.try_get(5)?,
         plain_io: row.try_get(6)?,
         checked: row.try_get(7)?,
+        labels: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
     })
 }
 

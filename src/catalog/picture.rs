@@ -235,6 +235,8 @@ pub(crate) struct UserType {
     pub plain_io: bool,
     /// A domain with CHECK constraints.
     pub checked: bool,
+    /// A digest of the labels of an enum, and of what they are called by.
+    pub labels: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -271,7 +271,9 @@ SELECT t.oid, n.nspname::text, t.typname::text,
        NOT EXISTS (SELECT FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_language l ON l.oid = f.prolang
                    WHERE f.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend) AND f.oid >= 16384
                      AND (f.provolatile = 'v' OR l.lanname NOT IN ('c', 'internal'))),
-       EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c')
+       EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'),
+       (SELECT pg_catalog.bit_xor(pg_catalog.hashtextextended(e.enumlabel::text, e.oid::int8))
+        FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid)
 FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_catalog.pg_range g ON g.rngtypid = t.oid

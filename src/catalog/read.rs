@@ -8,7 +8,7 @@ use super::keys::ReadPlan;
 use super::names::{Meaning, NameScope};
 use super::order::Order;
 use super::picture::{
-    FIRST_USER_OID, FunctionOid, Owner, Referred, Relation, RelationKind, Volatility,
+    FIRST_USER_OID, FunctionOid, Owner, Referred, Relation, RelationKind, TypeOid, Volatility,
 };
 use super::{Catalog, RelationOid};
 use crate::sql::{Bypass, Facts, FunctionUse, Kind, ObjectName};
@@ -17,7 +17,7 @@ use crate::sql::{Bypass, Facts, FunctionUse, Kind, ObjectName};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadFacts {
     /// A digest of what gives the answer its columns: those of everything that it depends on, and the functions, operators
-    /// and types of users that it names. While it is the same, the answer has the same columns.
+    /// and types of users that it names, with the labels of enums. While it is the same, the answer has the same columns.
     pub columns: u64,
     /// Sorted, without duplicates.
     pub dependencies: SmallVec<[RelationOid; 4]>,
@@ -122,6 +122,7 @@ impl Catalog {
         }
         for oid in self.types_written(facts) {
             bytes.extend_from_slice(&oid.to_be_bytes());
+            self.add_labels(oid, &mut bytes);
             rows.push(oid);
         }
         let rows = rows.into_iter().flat_map(|oid| self.index.type_parts(oid));
@@ -133,9 +134,18 @@ impl Catalog {
                 bytes.extend_from_slice(&(column.name.len() as u32).to_be_bytes());
                 bytes.extend_from_slice(column.name.as_bytes());
                 bytes.extend_from_slice(&column.type_oid.to_be_bytes());
+                self.add_labels(column.type_oid, &mut bytes);
             }
         }
         xxhash_rust::xxh3::xxh3_64(&bytes)
+    }
+
+    fn add_labels(&self, oid: TypeOid, bytes: &mut Vec<u8>) {
+        for part in self.index.type_parts(oid) {
+            if let Some(user_type) = self.index.user_type(part) {
+                bytes.extend_from_slice(&user_type.labels.to_be_bytes());
+            }
+        }
     }
 
     /// Everything but the columns, which only a statement's own text has to be asked for.

@@ -630,8 +630,10 @@ impl Exchange {
                 if let Some(parameters) = self.parameter_description.take() {
                     tell(told, &parameters, frame);
                 }
-                self.examining = false;
                 self.expects.pop_front();
+                // What is examined was asked last.
+                let asked = |expect: &Expect| matches!(expect, Expect::Learn(_));
+                self.examining &= self.expects.iter().any(asked);
             }
             Some(Expect::DescribePortal { .. }) => {
                 self.expects.pop_front();

@@ -485,7 +485,9 @@ impl Session {
         if status == TransactionStatus::Idle {
             self.forget_portals();
             if self.effects.intersects(Effects::SEQUENCE) {
+                self.draws += 1;
                 lease.holds_state_of = Some(u64::from(self.registration.handle.number));
+                lease.draw = self.draws;
                 self.touched_sequences = true;
                 if self.effects.contains(Effects::SEQUENCE_READ) {
                     // Code that the client does not see relies on it.

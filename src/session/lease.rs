@@ -27,6 +27,7 @@ impl Session {
         let lease = loop {
             let wish = Wish {
                 session: u64::from(handle.number),
+                draw: self.draws,
                 settings: self.settings.clone(),
                 past,
                 ..Wish::default()

@@ -22,6 +22,7 @@ mod open;
 mod prepare;
 mod process;
 pub mod registry;
+mod renewal;
 mod replication;
 pub mod report;
 mod request;
@@ -100,6 +101,8 @@ pub enum Ending {
 struct Scope {
     names: NameScope,
     digest: u64,
+    /// Without temporary objects.
+    path: u64,
 }
 
 /// One client's session.
@@ -145,6 +148,8 @@ pub struct Session {
     /// What has been left on the connection since it was last read back.
     effects: Effects,
     touched_sequences: bool,
+    /// How often a transaction has drawn from sequences.
+    draws: u64,
     own_past: OwnPast,
     loads: bool,
     /// The client, or code of its own, was told by which backend it is served.
@@ -278,6 +283,7 @@ impl Session {
     async fn extended(&mut self, frames: &[wire::Frame], end: End) -> Result<(), Ending> {
         self.renew_defaults().await;
         self.count_parses(frames);
+        self.renew_statements(frames);
         let mut report = UnitReport::new();
         if let Some((out, statement)) = self.listen_unit(frames, end).await {
             report.here = true;
@@ -488,6 +494,7 @@ impl Session {
         Reading {
             epoch,
             scope: self.scope.digest,
+            path: self.scope.path,
             context: self.context.clone(),
             catalogue: catalog.map_or(0, |catalog| catalog.version.0),
             readable: self.is_readable(sql),
@@ -499,7 +506,10 @@ impl Session {
         if self.is_current(&statement) {
             ClientStatement::shared(statement)
         } else {
-            ClientStatement::alone(statement)
+            ClientStatement {
+                apart: !self.reads_as_others_do(),
+                ..ClientStatement::alone(statement)
+            }
         }
     }
 
@@ -606,6 +616,7 @@ impl Session {
             bytes.extend_from_slice(part.as_bytes());
         }
         bytes.extend_from_slice(names.role.as_bytes());
+        let path = xxhash_rust::xxh3::xxh3_64(&bytes);
         match &names.temporaries {
             Temporaries::None => bytes.push(0),
             Temporaries::Any => bytes.push(1),
@@ -620,6 +631,7 @@ impl Session {
         self.scope = Scope {
             names,
             digest: xxhash_rust::xxh3::xxh3_64(&bytes),
+            path,
         };
         let mut context = Vec::new();
         for part in [self.user.as_bytes(), role.as_bytes()] {

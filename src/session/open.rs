@@ -190,6 +190,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         scope: Scope {
             names: NameScope::default(),
             digest: 0,
+            path: 0,
         },
         context: Bytes::new(),
         reported: greeting.parameters.clone(),
@@ -197,6 +198,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         listening: Default::default(),
         effects: Effects::NONE,
         touched_sequences: false,
+        draws: 0,
         own_past: OwnPast::default(),
         loads: false,
         backend_told: false,

@@ -270,7 +270,10 @@ impl Session {
         connection: &mut Connection,
         exchange: &mut Exchange,
     ) -> Option<Copy> {
-        let prepared = self.statements.as_prepared(name)?.clone();
+        self.statements.as_prepared(name)?;
+        let Some(prepared) = self.for_copy(name, connection) else {
+            return Some(Copy::Unreadable);
+        };
         let statement = &prepared.statement;
         if name.is_empty() {
             match &self.unnamed_upstream {
@@ -284,6 +287,7 @@ impl Session {
                     self.unnamed_upstream = Some((statement.id, prepared.told.clone()));
                 }
             }
+            self.note_examined(name);
             return Some(Copy::There(prepared, Vec::new()));
         }
         if !has_copy(&prepared, connection) {
@@ -292,6 +296,7 @@ impl Session {
             }
             self.prepare_upstream(&prepared, connection, exchange, None);
         }
+        self.note_examined(name);
         let upstream = statement.upstream_name().into_bytes();
         Some(Copy::There(prepared, upstream))
     }
@@ -321,11 +326,15 @@ impl Session {
             || exchange.lent
             || exchange.examined == Some(prepared.statement.id)
             || self.tx.status == TransactionStatus::Failed
-            || (self.is_current(&prepared.statement) && !has_other_copy(prepared, connection))
+            || (self.is_current(&prepared.statement)
+                && !prepared.is_unexamined()
+                && !has_other_copy(prepared, connection))
         {
             return false;
         }
-        let prepared = prepared.clone();
+        let Some(prepared) = self.for_copy(name, connection) else {
+            return false;
+        };
         let Some(shape) = prepared.told.get() else {
             return false;
         };
@@ -348,6 +357,13 @@ impl Session {
         true
     }
 
+    /// The connection's copy gives the columns that the client was told of, or the server refuses to run it.
+    fn note_examined(&mut self, name: &[u8]) {
+        if let Some(prepared) = self.statements.as_prepared_mut(name) {
+            prepared.renewed = false;
+        }
+    }
+
     /// A name that the protocol does not know may be one of PREPARE. It is never one of
     /// another session, and never one of ours.
     pub(super) fn may_be_prepared_in_sql(&self, name: &[u8]) -> bool {
@@ -363,6 +379,8 @@ pub(super) enum Copy {
     There(ClientStatement, Vec<u8>),
     /// It gives other columns there than the client was told of.
     Changed(Told),
+    /// It is not there, and its text meant something else under the settings with which the client prepared it.
+    Unreadable,
 }
 
 pub(super) fn has_copy(prepared: &ClientStatement, connection: &mut Connection) -> bool {
@@ -377,7 +395,7 @@ fn has_other_copy(prepared: &ClientStatement, connection: &mut Connection) -> bo
 }
 
 /// The name of the statement that a Bind binds or a Describe describes.
-fn statement_of(frame: &Frame) -> Option<&[u8]> {
+pub(super) fn statement_of(frame: &Frame) -> Option<&[u8]> {
     match frame.tag() {
         tag::BIND => names_of_bind(frame.body()).map(|(_, statement, _)| statement),
         tag::DESCRIBE => {
@@ -393,6 +411,18 @@ pub(super) fn changed() -> ErrorReport {
     ErrorReport::error(
         SqlState::FEATURE_NOT_SUPPORTED,
         "cached plan must not change result type",
+    )
+    // By which pgjdbc and others know that it helps to prepare anew.
+    .in_routine("RevalidateCachedQuery")
+}
+
+pub(super) fn unreadable() -> ErrorReport {
+    ErrorReport::error(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "the prepared statement cannot be read any more as it was",
+    )
+    .with_hint(
+        "client_encoding or standard_conforming_strings has changed since it was prepared: prepare it again.",
     )
 }
 

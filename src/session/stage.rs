@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::request::End;
 use super::rules::Look;
 use super::serve::{Miss, Served, begin_tag};
-use super::statements::Statement;
+use super::statements::{ClientStatement, Statement};
 use super::transaction::Transaction;
 use super::unnamed::Finished;
 use super::verify::Asked;
@@ -159,7 +159,7 @@ impl Session {
                     if !self.is_text(bind.portal) {
                         return Err(forward());
                     }
-                    let Some(statement) = self.staged_name(staged, bind.statement) else {
+                    let Some(statement) = self.staged_as_told(staged, bind.statement) else {
                         return Err(forward());
                     };
                     // A named portal of a transaction is there for later units as well, and one
@@ -189,7 +189,7 @@ impl Session {
                     let describe = frontend::Describe::read(frame.body()).map_err(|_| forward())?;
                     match describe.target {
                         frontend::Target::Statement => {
-                            let Some(statement) = self.staged_name(staged, describe.name) else {
+                            let Some(statement) = self.staged_as_told(staged, describe.name) else {
                                 return Err(forward());
                             };
                             // It may have been described since to somebody who prepared it later.
@@ -402,6 +402,17 @@ impl Session {
 
     fn answerable_kind(&self, statement: &Statement) -> bool {
         is_control(statement) && statement.parameter_types.is_empty()
+    }
+
+    /// The same, if it surely gives the columns that the client was told of.
+    fn staged_as_told(&self, staged: &Staged, name: &[u8]) -> Option<Arc<Statement>> {
+        let here = staged.names.iter().any(|(staged, _)| staged == name);
+        let prepared = self.statements.as_prepared(name);
+        let unexamined = prepared.is_some_and(ClientStatement::is_unexamined);
+        if unexamined && !here {
+            return None;
+        }
+        self.staged_name(staged, name)
     }
 
     fn staged_name(&self, staged: &Staged, name: &[u8]) -> Option<Arc<Statement>> {

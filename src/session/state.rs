@@ -191,8 +191,11 @@ pub fn read_back(rows: &[Vec<Option<String>>]) -> ReadBack {
         };
         match (kind.as_str(), name, value) {
             ("s" | "c", Some(name), Some(value)) => {
-                // The server names them, so the names are good.
-                settings = settings.with(name, value).unwrap_or(settings);
+                match settings.with(name, value) {
+                    Ok(with) => settings = with,
+                    // It can be set nowhere else.
+                    Err(_) => drop(pins.insert(Pin::Setting)),
+                }
             }
             ("r", _, Some(role)) if role != "none" => {
                 settings = settings.with("role", role).unwrap_or(settings);

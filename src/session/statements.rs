@@ -90,6 +90,8 @@ pub struct Reading {
     pub epoch: u64,
     /// A digest of how names are resolved.
     pub scope: u64,
+    /// The same without temporary objects.
+    pub path: u64,
     /// The bytes mean what they seem to, in the encoding and under the settings of the client.
     pub readable: bool,
 }
@@ -186,6 +188,12 @@ pub struct ClientStatement {
     pub since: Option<Instant>,
     /// What the client was told of it, or would have been.
     pub told: Told,
+    /// It was read where nobody else reads: under settings or definitions of a transaction of its own.
+    pub apart: bool,
+    /// It was read anew since the client was told of it, and may give other columns now.
+    pub renewed: bool,
+    /// The version of the catalogue in which it was last found to mean the same.
+    pub means_the_same_in: u64,
 }
 
 impl ClientStatement {
@@ -193,19 +201,38 @@ impl ClientStatement {
     pub fn shared(statement: Arc<Statement>) -> Self {
         let told = statement.told.clone();
         Self {
+            means_the_same_in: statement.reading.catalogue,
             statement,
             since: None,
             told,
+            apart: false,
+            renewed: false,
         }
     }
 
     /// It is not known what others were told of it, or will be.
     pub fn alone(statement: Arc<Statement>) -> Self {
         Self {
-            statement,
             since: Some(Instant::now()),
             told: Told::default(),
+            ..Self::shared(statement)
         }
+    }
+
+    /// The same read anew, as `statement`.
+    pub fn renewed(&self, statement: Arc<Statement>, apart: bool) -> Self {
+        Self {
+            told: self.told.clone(),
+            apart,
+            renewed: true,
+            ..Self::shared(statement)
+        }
+    }
+
+    /// It is not known whether it gives the columns that the client was told of.
+    pub fn is_unexamined(&self) -> bool {
+        self.renewed
+            && !(self.statement.told.get().is_some() && self.statement.told.agrees(&self.told))
     }
 
     /// A copy that was made so will do.
@@ -239,6 +266,10 @@ impl ClientStatements {
     pub fn holds(&self, id: u64) -> bool {
         let mut all = self.by_name.values();
         all.any(|prepared| prepared.statement.id == id)
+    }
+
+    pub fn as_prepared_mut(&mut self, name: &[u8]) -> Option<&mut ClientStatement> {
+        self.by_name.get_mut(told_apart(name))
     }
 
     pub fn insert(&mut self, name: &[u8], prepared: ClientStatement) {

@@ -8,7 +8,7 @@ use super::analysis::Analysis;
 use super::decide::Meaning;
 use super::exchange::Exchange;
 use super::expect::{Alias, Expect, NameChange};
-use super::prepare::{Copy, changed, no_statement};
+use super::prepare::{Copy, changed, no_statement, statement_of, unreadable};
 use super::serve::Miss;
 use super::statements::{Bound, told_apart};
 use super::touch::{begins_or_ends_nothing, leaves_reads_alone};
@@ -102,6 +102,9 @@ impl Session {
         let skipping = exchange.is_skipping() && frame.tag() != tag::SYNC;
         if skipping {
             return Ok(());
+        }
+        if let Some(name) = statement_of(frame) {
+            self.renew(name);
         }
         if self.examine(frame, connection, exchange) {
             exchange.hold_back(frame);
@@ -261,6 +264,10 @@ impl Session {
                 exchange.fail(&changed());
                 return Ok(());
             }
+            Some(Copy::Unreadable) => {
+                exchange.fail(&unreadable());
+                return Ok(());
+            }
             Some(Copy::There(prepared, upstream)) => {
                 let mut statement = prepared.statement.clone();
                 let mut upstream = upstream;
@@ -333,6 +340,10 @@ impl Session {
                             exchange.give(shape.parameters.clone());
                         }
                         exchange.fail(&changed());
+                        return Ok(());
+                    }
+                    Some(Copy::Unreadable) => {
+                        exchange.fail(&unreadable());
                         return Ok(());
                     }
                     None if self.may_be_prepared_in_sql(describe.name) => {

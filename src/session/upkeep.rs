@@ -161,7 +161,7 @@ impl Session {
         lease: &mut Lease,
     ) -> Result<(), ErrorReport> {
         let me = u64::from(self.registration.handle.number);
-        if lease.holds_state_of == Some(me)
+        if lease.holds_state_of == Some(me) && lease.draw == self.draws
             || (lease.holds_state_of.is_none() && !self.touched_sequences)
             || self.tx.status == TransactionStatus::Failed
         {
@@ -351,6 +351,13 @@ impl Session {
                 names.add(&String::from_utf8_lossy(&analysis.key_text));
                 self.note_names(&names);
             }
+            if matches!(facts.kind, Kind::Ddl | Kind::TemporaryDdl) {
+                // CREATE TABLE AS runs a query; of what is defined it does not matter what it would set.
+                let mut names = SettingNames::default();
+                names.add(&String::from_utf8_lossy(&analysis.key_text));
+                names.unnamed = false;
+                self.note_names(&names);
+            }
             self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
             self.texts_uncertain |= self.may_read_texts_anew(facts);
             self.note_past(facts);
@@ -373,7 +380,7 @@ impl Session {
                         Some(value) => self.tx.sets_custom(name.clone(), value),
                         None => self.tx.loses_settings(),
                     }
-                    self.note_custom_name(name);
+                    self.note_custom_name(&cut_parts(name));
                 }
                 Kind::Reset { name } => {
                     self.resets |= match name {
@@ -450,6 +457,14 @@ impl Session {
             self.custom_lost = true;
         }
     }
+}
+
+/// A name of identifiers as the server cuts them.
+fn cut_parts(name: &str) -> String {
+    const IDENTIFIER_BYTES_MAX: usize = 63;
+    let cut = |part: &str| part[..part.floor_char_boundary(IDENTIFIER_BYTES_MAX)].to_owned();
+    let parts: Vec<String> = name.split('.').map(cut).collect();
+    parts.join(".")
 }
 
 /// The custom settings that code of users may set, while the catalogue is not known.

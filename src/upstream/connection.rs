@@ -49,6 +49,8 @@ pub struct Connection {
     pub prepared: PreparedSet,
     /// The session whose state (sequence values) lives here.
     pub holds_state_of: Option<u64>,
+    /// Which of that session's draws it was. Once the session has drawn elsewhere, it is of no use.
+    pub draw: u64,
     pub(super) preferred_by: PreferredBy,
     /// Somebody has, or had, a lease of it.
     pub has_served: bool,
@@ -93,6 +95,7 @@ impl Connection {
             applied: Settings::none(),
             prepared,
             holds_state_of: None,
+            draw: 0,
             preferred_by: PreferredBy::default(),
             has_served: false,
             has_temporary_schema: false,

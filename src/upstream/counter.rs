@@ -300,7 +300,11 @@ pub(super) fn idle_since(held: &Held) -> Instant {
 fn rank(wish: &Wish, connection: &Connection) -> u8 {
     let defaults = wish.defaults.is_none() || wish.defaults == connection.defaults;
     let preferred = connection.preferred_by.session();
-    match connection.holds_state_of {
+    let outdated = |session: &u64| *session == wish.session && connection.draw < wish.draw;
+    match connection
+        .holds_state_of
+        .filter(|session| !outdated(session))
+    {
         // It would be closed and another opened in its place.
         state if !wish.past.admits(connection) => 6 + u8::from(state.is_some()),
         Some(session) if session == wish.session => 0,

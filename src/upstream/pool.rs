@@ -60,6 +60,8 @@ impl Waiter {
 pub struct Wish {
     /// The session's id: a connection that holds its state comes first, then the one that it prefers.
     pub session: u64,
+    /// The number of its last draw from a sequence; none before the first.
+    pub draw: u64,
     /// The settings that it needs; others must be restored first.
     pub settings: Settings,
     /// The digest of the login defaults under which it works.

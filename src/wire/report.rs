@@ -36,6 +36,8 @@ pub struct ErrorReport {
     pub message: Cow<'static, str>,
     pub detail: Option<Cow<'static, str>>,
     pub hint: Option<Cow<'static, str>>,
+    /// The function of PostgreSQL's that says so: some drivers go by it.
+    pub routine: Option<&'static str>,
 }
 
 impl ErrorReport {
@@ -46,6 +48,7 @@ impl ErrorReport {
             message: message.into(),
             detail: None,
             hint: None,
+            routine: None,
         }
     }
 
@@ -70,6 +73,12 @@ impl ErrorReport {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn in_routine(mut self, routine: &'static str) -> Self {
+        self.routine = Some(routine);
         self
     }
 }

@@ -354,6 +354,57 @@ fn advisory_locks_pin_and_end() {
 }
 
 #[test]
+fn settings_that_a_query_in_ddl_makes_or_of_odd_names_stay_with_their_session() {
+    let long = format!("ten.{}", "a".repeat(70));
+    let cut = &long[.."ten.".len() + 63];
+    for (setting, sets) in [
+        (
+            "ten.c",
+            "CREATE TABLE x AS SELECT set_config('ten.c', '1', false)".to_owned(),
+        ),
+        (&long, format!("SELECT set_config('{long}', '1', false)")),
+        (cut, format!("SET {long} = 1")),
+    ] {
+        let mut pair = pair();
+        pair.one.rows(&sets);
+        let asked = format!("SELECT coalesce(current_setting('{setting}', true), '')");
+        assert_eq!(pair.two.value(&asked), "", "{sets}");
+        assert_eq!(pair.one.value(&asked), "1", "{sets}");
+        pair.two.rows("SELECT 1");
+        assert_eq!(pair.one.value(&asked), "1", "{sets}");
+    }
+}
+
+#[test]
+fn what_was_drawn_last_counts_wherever_it_was_drawn() {
+    let postgres = Postgres::start(&[]);
+    postgres.psql_as(
+        "app",
+        "CREATE SEQUENCE s START 101; CREATE TABLE t (id serial)",
+    );
+    let pgditto = Pgditto::start(&postgres, |options| {
+        options
+            .wait(Wait::Listening)
+            .set("pool.default_pool_size", 2);
+    });
+    let [mut one, mut two, mut three] = [(); 3].map(|()| Wire::connect(pgditto.port));
+    assert_eq!(one.value("SELECT nextval('s')"), "101");
+    // The connection of the first draw is taken, and then that of the second.
+    two.rows("BEGIN; SELECT count(*) FROM pg_description");
+    one.rows("INSERT INTO t DEFAULT VALUES");
+    three.rows("BEGIN; SELECT count(*) FROM pg_description");
+    two.rows("COMMIT");
+    assert_eq!(
+        one.error("SELECT lastval()"),
+        "55000",
+        "it is lost, and nothing older is shown"
+    );
+    three.rows("COMMIT");
+    one.rows("INSERT INTO t DEFAULT VALUES");
+    assert_eq!(one.value("SELECT lastval()"), "2");
+}
+
+#[test]
 fn a_call_that_is_written_as_a_field_leaves_behind_what_it_leaves() {
     let mut pair = pair();
     pair.one.rows("SELECT (7::bigint).pg_advisory_lock");

@@ -286,6 +286,7 @@ impl Builder {
             relation: 0,
             plain_io: true,
             checked: false,
+            labels: 0,
         });
         oid
     }

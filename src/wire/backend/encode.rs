@@ -122,6 +122,7 @@ fn fields(report: &ErrorReport) -> Vec<(u8, String)> {
     ];
     fields.extend(report.detail.iter().map(|detail| (b'D', text(detail))));
     fields.extend(report.hint.iter().map(|hint| (b'H', text(hint))));
+    fields.extend(report.routine.iter().map(|routine| (b'R', text(routine))));
     fields
 }
 

@@ -247,6 +247,7 @@ fn a_function_that_is_made_anew_is_asked_anew() {
         house.before.take();
         let mut run = Batch::default();
         run.bind("", name, &[], &[], &[]).execute("", 0).sync();
-        prepared.look_batch(&run);
+        let refused = prepared.via.batch(&run);
+        assert_eq!(refused.error().as_deref(), Some("0A000"), "{refused:?}");
     }
 }

@@ -23,6 +23,7 @@ mod privileges;
 mod purity;
 mod redis;
 mod replication;
+mod reread;
 mod returned;
 mod roles;
 mod row_limits;
