@@ -272,7 +272,8 @@ SELECT t.oid, n.nspname::text, t.typname::text,
                    WHERE f.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend) AND f.oid >= 16384
                      AND (f.provolatile = 'v' OR l.lanname NOT IN ('c', 'internal'))),
        EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'),
-       (SELECT pg_catalog.bit_xor(pg_catalog.hashtextextended(e.enumlabel::text, e.oid::int8))
+       (SELECT pg_catalog.hashtextextended(pg_catalog.string_agg(
+            pg_catalog.concat(e.oid, ' ', e.enumlabel), ',' ORDER BY e.oid), 0)
         FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid)
 FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace

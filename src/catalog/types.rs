@@ -2,7 +2,7 @@
 
 use super::builtin;
 use super::names::NameScope;
-use super::picture::{Owner, TypeKind, TypeOid};
+use super::picture::{Owner, Referred, TypeKind, TypeOid};
 use super::{Catalog, RelationOid};
 use crate::sql::{Bypass, Facts, FunctionUse, ObjectName};
 
@@ -40,8 +40,15 @@ impl Catalog {
     /// A value of the type is checked by functions of users: of a domain, or of what is made of such. A text beside a column
     /// of it may become one unwritten.
     pub(super) fn is_checked_by_code(&self, oid: TypeOid) -> bool {
-        let mut parts = self.index.type_parts(oid).into_iter();
-        parts.any(|part| !self.index.references(Owner::Type(part)).is_empty())
+        let by_code = |target: &Referred| {
+            let functions = self.index.functions_behind(*target);
+            functions.into_iter().any(|f| !self.is_trusted(f))
+        };
+        self.index.type_parts(oid).into_iter().any(|part| {
+            let known = self.index.user_type(part);
+            known.is_some_and(|known| known.kind == TypeKind::Domain && known.checked)
+                && self.index.references(Owner::Type(part)).iter().any(by_code)
+        })
     }
 
     pub(super) fn is_type(&self, name: &str) -> bool {

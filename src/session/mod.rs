@@ -530,19 +530,7 @@ impl Session {
     /// What this session prepares now means the same to others with the same
     /// settings: nothing that only its connection knows of is in the way.
     fn is_shareable(&self) -> bool {
-        let changes_tables = self
-            .writer
-            .as_ref()
-            .is_some_and(|writer| writer.touched().catalogue);
-        self.effects.is_empty()
-            && !self.tx.local_settings
-            && !changes_tables
-            && !self.pins.iter().any(|pin| {
-                matches!(
-                    pin,
-                    Pin::TemporaryObjects | Pin::Setting | Pin::SessionAuthorization | Pin::Load
-                )
-            })
+        self.effects.is_empty() && self.reads_as_others_do()
     }
 
     /// The bytes mean what they seem to: in another encoding they are other

@@ -296,7 +296,9 @@ impl Session {
             }
             self.prepare_upstream(&prepared, connection, exchange, None);
         }
-        self.note_examined(name);
+        if !exchange.lent {
+            self.note_examined(name);
+        }
         let upstream = statement.upstream_name().into_bytes();
         Some(Copy::There(prepared, upstream))
     }

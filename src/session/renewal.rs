@@ -61,10 +61,13 @@ impl Session {
         {
             return true;
         }
-        let catalog = self.database.authority.catalog();
-        catalog.is_some_and(|catalog| {
+        let authority = &self.database.authority;
+        authority.catalog().is_some_and(|catalog| {
             let now = catalog.version.0;
-            now != reading.catalogue
+            // The one turn since may have been the loading of the first picture.
+            let first = reading.catalogue == 0 && authority.catalogue_epoch() - reading.epoch == 1;
+            !first
+                && now != reading.catalogue
                 && now != prepared.means_the_same_in
                 && !self.means_the_same(prepared)
         })
