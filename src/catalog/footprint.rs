@@ -135,9 +135,15 @@ impl Effects {
 
     /// Temporary tables that [`Judgement::makes`](super::Judgement::makes) names, and no others.
     pub const TEMPORARY_TABLE: Effects = Effects(1 << 11);
+    /// Custom settings of whatever name: code runs a text that does not stand in it.
+    pub const UNNAMED_SETTINGS: Effects = Effects(1 << 12);
 
     pub fn without(self, other: Effects) -> Effects {
         Effects(self.0 & !other.0)
+    }
+
+    pub fn intersection(self, other: Effects) -> Effects {
+        Effects(self.0 & other.0)
     }
 
     pub fn union(self, other: Effects) -> Effects {

@@ -12,6 +12,7 @@ use super::builtin;
 use super::footprint::{Effects, Footprint};
 use super::index::{Index, Named};
 use super::picture::{FIRST_USER_OID, Function, FunctionOid, Owner, Referred, TypeOid, Volatility};
+use crate::sql::{calls_with_text_from_elsewhere, runs_text_from_elsewhere};
 
 /// What running it may come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -164,7 +165,7 @@ impl Hidden {
         let mut hidden = HashMap::new();
         for (owner, name) in &index.picture.hidden_calls {
             let known: &mut Outcome = hidden.entry(*owner).or_default();
-            *known = known.union(builtin_outcome(name));
+            *known = known.union(unseen_outcome(name));
         }
         for reference in &index.picture.references {
             if reference.target == Referred::OperatorClass
@@ -345,15 +346,19 @@ fn read_body(function: &Function, index: &Index, unseen: &Hidden) -> Node {
     let sql = function.language == "sql" && !function.aggregate;
     let readable = sql || function.aggregate || function.language == "plpgsql";
     // Identifiers with escapes in them could be any name.
+    let mut outcome = Outcome::QUIET;
+    if runs_any_text(function) {
+        outcome.effects = Effects::UNNAMED_SETTINGS;
+    }
     if !readable || function.body.to_ascii_lowercase().contains("u&\"") {
         return Node {
-            outcome: Outcome::ANYTHING,
+            outcome: outcome.union(Outcome::ANYTHING),
             ..Node::default()
         };
     }
     let words = Words::read(&function.body);
     let mut node = Node {
-        outcome: words_outcome(&words, sql),
+        outcome: outcome.union(words_outcome(&words, sql)),
         ..Node::default()
     };
     node.outcome.touches |= node.outcome.names && !names_all(&words, index);
@@ -398,6 +403,15 @@ fn read_body(function: &Function, index: &Index, unseen: &Hidden) -> Node {
     called.dedup();
     node.calls = index.places(called);
     node
+}
+
+/// It runs texts that do not stand in it.
+fn runs_any_text(function: &Function) -> bool {
+    match function.language.as_str() {
+        "c" | "internal" => false,
+        "sql" | "plpgsql" => runs_text_from_elsewhere(&function.body, &builtin::runs_text),
+        _ => calls_with_text_from_elsewhere(&function.body),
+    }
 }
 
 /// Reading the relation runs a view that looks at the texts of statements.
@@ -471,8 +485,17 @@ pub(crate) fn builtin_outcome(name: &str) -> Outcome {
 pub(crate) fn text_outcome(definition: &str) -> Outcome {
     let words = Words::read(definition);
     words.words.iter().fold(Outcome::QUIET, |all, word| {
-        all.union(builtin_outcome(&word.text))
+        all.union(unseen_outcome(&word.text))
     })
+}
+
+/// As [`builtin_outcome`], where nobody knows what it is called with.
+fn unseen_outcome(name: &str) -> Outcome {
+    let mut outcome = builtin_outcome(name);
+    if builtin::runs_text(name) {
+        outcome.effects = outcome.effects.union(Effects::UNNAMED_SETTINGS);
+    }
+    outcome
 }
 
 /// Every relation that the body names is known by its words: none is PostgreSQL's own or temporary, or written with

@@ -104,7 +104,18 @@ impl Catalog {
                     ..Reach::default()
                 };
                 reach.add(self.outcomes.any());
+                // What that comes to has been found when it was prepared.
+                reach.effects = reach.effects.without(Effects::UNNAMED_SETTINGS);
                 reach
+            }
+            Kind::Prepare { .. } if facts.complete => {
+                let mut reach = Reach::default();
+                self.reach_code(facts, scope, &mut reach);
+                let effects = Effects::UNNAMED_SETTINGS.intersection(reach.effects);
+                Reach {
+                    effects: effects.union(Effects::PREPARED),
+                    ..Reach::default()
+                }
             }
             Kind::Do => Reach::anything(),
             // A library's initialisation is code of any sort.

@@ -48,7 +48,7 @@ use picture::{Cast, FIRST_USER_OID, FunctionOid, Owner, Picture, Referred};
 use places::Definition;
 use read::Closure;
 
-pub(crate) use builtin::{is_time_oid, is_unsafe_type_oid, keeps_process_state};
+pub(crate) use builtin::{is_time_oid, is_unsafe_type_oid, keeps_process_state, runs_text};
 pub use footprint::{Effects, Footprint, RelationOid};
 pub use judge::Judgement;
 pub use keys::{ReadPlan, WritePlan};

@@ -119,7 +119,7 @@ impl Catalog {
             reach.everything();
             reach.add(self.outcomes.any());
             return Reach {
-                effects: Effects::ALL,
+                effects: reach.effects.union(Effects::ALL),
                 loads: true,
                 ..reach
             };
@@ -452,7 +452,7 @@ impl Catalog {
             reach.everything();
             reach.add(self.outcomes.any());
             // What its actions call is not read.
-            reach.effects = Effects::ALL;
+            reach.effects = reach.effects.union(Effects::ALL);
         }
         if self.index.shows_settings(oid) {
             reach.effects = reach.effects.union(Effects::SETTINGS);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::state::{self, CustomNames};
 use crate::authority::Authority;
-use crate::upstream::{Connection, Pool, Settings, UpstreamError, Wish, restore_sql};
+use crate::upstream::{Connection, Pool, Settings, UpstreamError, Wish};
 use crate::wire::ErrorReport;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -141,10 +141,9 @@ async fn on_connection(
     startup: &[(String, String)],
     deadline: Instant,
 ) -> Result<Greeting, UpstreamError> {
-    if let Some(sql) = restore_sql(&connection.applied, &Settings::default()) {
-        connection.simple(&sql, deadline.into()).await?;
-        connection.applied = Settings::default();
-    }
+    connection
+        .bring(&Settings::default(), None, deadline.into())
+        .await?;
     let defaults = defaults(&connection.simple(DEFAULTS_SQL, deadline.into()).await?);
     let mut custom = CustomNames::default();
     if !startup.is_empty() {

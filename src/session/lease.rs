@@ -7,7 +7,7 @@ use super::process::INVALID_NAME;
 use super::registry::Activity;
 use super::upkeep::CONTROL_TIMEOUT;
 use super::{Session, UnitReport, shut_down};
-use crate::upstream::{Lease, Past, UpstreamError, Wish, restore_sql};
+use crate::upstream::{Lease, Past, UpstreamError, Wish};
 use crate::wire::{self, ErrorReport, TransactionStatus};
 
 impl Session {
@@ -79,12 +79,12 @@ impl Session {
 
     /// Brings the session's settings onto the connection, and what it reports to the client.
     pub(super) async fn restore(&mut self, lease: &mut Lease) -> Result<(), UpstreamError> {
-        if let Some(sql) = restore_sql(&lease.applied, &self.settings) {
-            // Where only a part of it took effect, nobody else gets the connection.
-            let deadline = Instant::now() + CONTROL_TIMEOUT;
-            lease.simple(&sql, deadline.into()).await?;
-            lease.applied = self.settings.clone();
-        }
+        let me = u64::from(self.registration.handle.number);
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        // Where only a part of it took effect, nobody else gets the connection.
+        lease
+            .bring(&self.settings, Some(me), deadline.into())
+            .await?;
         self.report_parameters(lease);
         let cancel = lease.cancel_handle();
         self.registration.handle.set_cancel_target(Some(cancel));

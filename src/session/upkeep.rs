@@ -8,8 +8,8 @@ use super::forward::{Work, cancelled, statement_error};
 use super::state::{self, Pin};
 use super::{Session, decide};
 use crate::authority::Still;
-use crate::catalog::{Effects, REFINT, SETTING_CODE, SettingNames, Temporaries};
-use crate::sql::{Facts, Kind, Stillness};
+use crate::catalog::{Effects, REFINT, SETTING_CODE, SettingNames, Temporaries, runs_text};
+use crate::sql::{Facts, Kind, Stillness, runs_text_from_elsewhere};
 use crate::upstream::{Lease, Settings, UpstreamError, restore_sql};
 use crate::wire::{ErrorReport, SqlState, TransactionStatus, frontend, tag};
 
@@ -46,7 +46,12 @@ impl Session {
             self.effects = Effects::NONE;
             return true;
         }
-        if effects.contains(Effects::SETTINGS) && std::mem::take(&mut self.hidden_code) {
+        let hidden_code = std::mem::take(&mut self.hidden_code);
+        if hidden_code && effects.contains(Effects::ALL) {
+            lease.hides_settings_of = Some(self.registration.handle.number.into());
+        }
+        self.custom_lost |= effects.contains(Effects::UNNAMED_SETTINGS);
+        if hidden_code && effects.contains(Effects::SETTINGS) {
             // Whatever ran may have called any of them.
             match self.database.authority.catalog() {
                 Some(catalog) => self.note_names(catalog.setting_names()),
@@ -137,20 +142,21 @@ impl Session {
         deadline: Instant,
     ) -> Result<state::ReadBack, UpstreamError> {
         let prepared = self.effects.intersects(Effects::PREPARED);
-        let sql = state::read_back_sql(&self.custom, prepared);
+        let sql = lease.in_utf8(&state::read_back_sql(&self.custom, prepared), 3);
         match uncancelled(lease, &sql, deadline).await {
             Err(error) if error.sqlstate() == SqlState::QUERY_CANCELED => {
                 // The session's own statement_timeout is too short even for this.
                 let own = uncancelled(lease, "SHOW statement_timeout", deadline).await?;
                 let sql = format!("SET LOCAL statement_timeout = 0; {sql}");
-                let mut found = state::read_back(&uncancelled(lease, &sql, deadline).await?);
+                let rows = uncancelled(lease, &sql, deadline).await?;
+                let mut found = state::read_back(&lease.from_utf8(rows)?);
                 if let Some(Some(value)) = own.first().and_then(|row| row.first()) {
                     let own = found.settings.with("statement_timeout", value);
                     found.settings = own.unwrap_or(found.settings);
                 }
                 Ok(found)
             }
-            rows => Ok(state::read_back(&rows?)),
+            rows => Ok(state::read_back(&lease.from_utf8(rows?)?)),
         }
     }
 
@@ -347,9 +353,7 @@ impl Session {
                 self.tx.takes_settings_back();
             }
             if matches!(facts.kind, Kind::Do | Kind::Unknown) {
-                let mut names = SettingNames::default();
-                names.add(&String::from_utf8_lossy(&analysis.key_text));
-                self.note_names(&names);
+                self.note_texts(analysis);
             }
             if matches!(facts.kind, Kind::Ddl | Kind::TemporaryDdl) {
                 // CREATE TABLE AS runs a query; of what is defined it does not matter what it would set.
@@ -408,6 +412,9 @@ impl Session {
                 Kind::Call | Kind::DiscardOther => self.ran_ddl = true,
                 _ => {}
             }
+            if facts.functions.iter().any(|f| runs_text(&f.name.name)) {
+                self.note_texts(analysis);
+            }
             for function in &facts.functions {
                 if function.name.name == "set_config" {
                     match function.first_text() {
@@ -445,6 +452,15 @@ impl Session {
         }
     }
 
+    /// Notes the settings that the code in a statement sets, and in the texts that it has run.
+    fn note_texts(&mut self, analysis: &Analysis) {
+        let text = String::from_utf8_lossy(&analysis.key_text);
+        let mut names = SettingNames::default();
+        names.add(&text);
+        names.unnamed |= runs_text_from_elsewhere(&text, &runs_text);
+        self.note_names(&names);
+    }
+
     pub(super) fn note_names(&mut self, names: &SettingNames) {
         self.custom_lost |= names.unnamed;
         for name in &names.names {
@@ -453,7 +469,8 @@ impl Session {
     }
 
     pub(super) fn note_custom_name(&mut self, name: &str) {
-        if name.contains('.') && !self.custom.insert(name) {
+        // Of other letters it depends on the server whether a small one is the same.
+        if name.contains('.') && !(name.is_ascii() && self.custom.insert(name)) {
             self.custom_lost = true;
         }
     }
@@ -470,11 +487,12 @@ fn cut_parts(name: &str) -> String {
 /// The custom settings that code of users may set, while the catalogue is not known.
 async fn ask_setting_names(lease: &mut Lease) -> Result<SettingNames, UpstreamError> {
     let deadline = Instant::now() + CONTROL_TIMEOUT;
-    let sql =
-        format!("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '1s'; {SETTING_CODE}");
+    let code = lease.in_utf8(SETTING_CODE, 1);
+    let sql = format!("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '1s'; {code}");
     let mut names = SettingNames::default();
     match uncancelled(lease, &sql, deadline).await {
-        Ok(rows) => rows
+        Ok(rows) => lease
+            .from_utf8(rows)?
             .iter()
             .flatten()
             .flatten()

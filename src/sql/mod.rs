@@ -8,6 +8,7 @@ mod blocks;
 mod bounds;
 mod control;
 mod cursor;
+mod elsewhere;
 mod facts;
 mod hints;
 mod kind;
@@ -37,6 +38,7 @@ pub use blocks::{
     Seen, Shown, Source,
 };
 pub use control::{Channel, channel, is_start_transaction, local_custom_value};
+pub use elsewhere::{calls_with_text_from_elsewhere, runs_text_from_elsewhere};
 pub use facts::{
     Access, ColumnUse, Facts, FunctionUse, Isolation, Kind, KnownArgument, MadeTable, ObjectName,
     RelationUse, Stillness, TemporaryTables,

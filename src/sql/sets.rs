@@ -137,7 +137,7 @@ fn named(name: &str) -> Setting {
     if !name.chars().all(plain) || name.ends_with('.') {
         Setting::Doubtful
     } else if name.contains('.') {
-        Setting::Custom(name.to_lowercase())
+        Setting::Custom(name.to_ascii_lowercase())
     } else {
         Setting::Other
     }

@@ -51,6 +51,8 @@ pub struct Connection {
     pub holds_state_of: Option<u64>,
     /// Which of that session's draws it was. Once the session has drawn elsewhere, it is of no use.
     pub draw: u64,
+    /// The session that has run code here which may have set custom settings that nobody can list.
+    pub hides_settings_of: Option<u64>,
     pub(super) preferred_by: PreferredBy,
     /// Somebody has, or had, a lease of it.
     pub has_served: bool,
@@ -96,6 +98,7 @@ impl Connection {
             prepared,
             holds_state_of: None,
             draw: 0,
+            hides_settings_of: None,
             preferred_by: PreferredBy::default(),
             has_served: false,
             has_temporary_schema: false,

@@ -4,6 +4,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::error::UpstreamError;
+use super::settings::{Settings, restore_all_sql, restore_sql};
 use crate::wire::{backend, tag};
 
 /// The most that the answer to a control statement may weigh.
@@ -33,6 +34,74 @@ impl Connection {
         let outcome = outcome.map_err(|_| UpstreamError::Deadline)??;
         self.mend();
         outcome
+    }
+
+    /// A query of so many columns of texts, which can be read whatever `client_encoding` is: its answer goes through
+    /// [`from_utf8`](Self::from_utf8).
+    pub fn in_utf8(&self, query: &str, columns: usize) -> String {
+        if self.speaks_utf8() {
+            return query.to_owned();
+        }
+        let names: Vec<String> = (0..columns).map(|n| format!("c{n}")).collect();
+        let hex = |name: &String| {
+            format!("pg_catalog.encode(pg_catalog.convert_to({name}, 'UTF8'), 'hex')")
+        };
+        let shown: Vec<String> = names.iter().map(hex).collect();
+        let (shown, names) = (shown.join(", "), names.join(", "));
+        format!("SELECT {shown} FROM ({query}) answer ({names})")
+    }
+
+    /// The answer to what [`in_utf8`](Self::in_utf8) has made, before the settings change.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Encoding`]
+    pub fn from_utf8(
+        &self,
+        rows: Vec<Vec<Option<String>>>,
+    ) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
+        if self.speaks_utf8() {
+            return Ok(rows);
+        }
+        let text = |hex: String| read_hex(&hex).ok_or(UpstreamError::Encoding);
+        let row = |row: Vec<Option<String>>| {
+            let values = row.into_iter();
+            values.map(|value| value.map(text).transpose()).collect()
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    fn speaks_utf8(&self) -> bool {
+        let encoding = self.parameters.get("client_encoding");
+        encoding.is_some_and(|encoding| encoding == "UTF8")
+    }
+
+    /// Brings these settings onto the connection, in the place of what was set there; what nobody can list
+    /// stays where `session` has set it itself.
+    ///
+    /// # Errors
+    /// As [`simple`](Self::simple); a part of them may be in force then.
+    pub async fn bring(
+        &mut self,
+        settings: &Settings,
+        session: Option<u64>,
+        deadline: Instant,
+    ) -> Result<(), UpstreamError> {
+        let sql = if self.hides_settings_from(session) {
+            Some(restore_all_sql(&self.applied, settings))
+        } else {
+            restore_sql(&self.applied, settings)
+        };
+        if let Some(sql) = sql {
+            self.simple(&sql, deadline).await?;
+            self.applied = settings.clone();
+            self.hides_settings_of = self.hides_settings_of.filter(|&one| Some(one) == session);
+        }
+        Ok(())
+    }
+
+    /// Somebody else than `session` has perhaps set here what nobody can list.
+    pub(super) fn hides_settings_from(&self, session: Option<u64>) -> bool {
+        self.hides_settings_of.is_some() && self.hides_settings_of != session
     }
 
     /// The outer result is the connection's fate, the inner one the statement's.
@@ -101,4 +170,15 @@ fn read_row(body: &[u8]) -> Result<Vec<Option<String>>, UpstreamError> {
         .into_iter()
         .map(|v| v.map(text).transpose())
         .collect()
+}
+
+/// The text of which these are the bytes in UTF-8.
+fn read_hex(hex: &str) -> Option<String> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = |pair: &[u8]| match *pair {
+        [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(byte).collect();
+    String::from_utf8(bytes?).ok()
 }

@@ -300,6 +300,9 @@ pub(super) fn idle_since(held: &Held) -> Instant {
 fn rank(wish: &Wish, connection: &Connection) -> u8 {
     let defaults = wish.defaults.is_none() || wish.defaults == connection.defaults;
     let preferred = connection.preferred_by.session();
+    let as_it_is = |connection: &Connection| {
+        connection.applied == wish.settings && !connection.hides_settings_from(Some(wish.session))
+    };
     let outdated = |session: &u64| *session == wish.session && connection.draw < wish.draw;
     match connection
         .holds_state_of
@@ -311,7 +314,7 @@ fn rank(wish: &Wish, connection: &Connection) -> u8 {
         _ if preferred == Some(wish.session) => 1,
         // That session may get another number with this choice.
         None if preferred.is_some() => 5,
-        None if defaults && connection.applied == wish.settings => 2,
+        None if defaults && as_it_is(connection) => 2,
         None if defaults => 3,
         None => 4,
         // Somebody else's state is lost with this choice.

@@ -161,13 +161,7 @@ pub fn restore_sql(from: &Settings, to: &Settings) -> Option<String> {
         return None;
     }
     let mut sql = String::with_capacity(128);
-    // A role that was taken on may lack the right to change the rest.
-    if from.get(ROLE).is_some() {
-        sql.push_str("RESET ROLE;");
-    }
-    if from.get(SESSION_AUTHORIZATION).is_some() {
-        sql.push_str("RESET SESSION AUTHORIZATION;");
-    }
+    push_reset_of_user(&mut sql, from);
     for (name, _) in from.iter().filter(|(name, _)| !changes_user(name)) {
         if to.get(name).is_none() {
             sql.push_str("RESET ");
@@ -202,6 +196,26 @@ pub fn restore_sql(from: &Settings, to: &Settings) -> Option<String> {
         sql.push(';');
     }
     Some(sql)
+}
+
+/// As [`restore_sql`], from a state of which `from` is perhaps not all: whatever else is set goes as well.
+pub fn restore_all_sql(from: &Settings, to: &Settings) -> String {
+    let mut sql = String::with_capacity(128);
+    push_reset_of_user(&mut sql, from);
+    // It needs no right to the single settings, and leaves the user alone.
+    sql.push_str("RESET ALL;");
+    sql.push_str(&restore_sql(&Settings::none(), to).unwrap_or_default());
+    sql
+}
+
+/// A role that was taken on may lack the right to change the rest.
+fn push_reset_of_user(sql: &mut String, from: &Settings) {
+    if from.get(ROLE).is_some() {
+        sql.push_str("RESET ROLE;");
+    }
+    if from.get(SESSION_AUTHORIZATION).is_some() {
+        sql.push_str("RESET SESSION AUTHORIZATION;");
+    }
 }
 
 fn changes_user(name: &str) -> bool {

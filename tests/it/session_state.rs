@@ -190,6 +190,137 @@ fn a_name_that_a_function_writes_oddly_is_set_for_its_own_session() {
     assert_eq!(one.value(shown), "1");
 }
 
+/// What runs a text that is put together at run time, or comes from elsewhere, may set a custom setting of whatever name.
+#[test]
+fn settings_whose_names_stand_in_no_code_stay_with_their_session() {
+    let mut pair = pair();
+    pair.one.rows(
+        "CREATE TABLE command (id int PRIMARY KEY, what text); \
+         INSERT INTO command VALUES (1, 'SET app.first = ''mine'''), (2, 'SELECT set_config(''app.second'', ''mine'', false)'); \
+         CREATE FUNCTION run_text(q text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE q; END'; \
+         CREATE PROCEDURE run_stored(n int) LANGUAGE plpgsql AS $$ DECLARE q text; BEGIN SELECT what FROM command WHERE id = n INTO q; EXECUTE q; END $$; \
+         CREATE FUNCTION run_part(q text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SELECT ' || q; END $$; \
+         CREATE TABLE watched (x text); \
+         CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN EXECUTE NEW.x; RETURN NEW; END'; \
+         CREATE TRIGGER t BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION fired(); \
+         CREATE VIEW shown AS SELECT query_to_xml(what, true, false, '') AS v FROM command WHERE id = 2;",
+    );
+    fn shown(wire: &mut Wire, name: &str) -> String {
+        wire.value(&format!(
+            "SELECT coalesce(current_setting('app.{name}', true), '')"
+        ))
+    }
+    let third = "SELECT set_config('app.third', 'mine', false)";
+    let by_parameter = Frames::new()
+        .prepared("SELECT query_to_xml($1, true, false, '')", &[third])
+        .sync();
+    assert_eq!(error_code(&pair.one.ask(&by_parameter)), "");
+    assert_eq!(shown(&mut pair.two, "third"), "");
+    assert_eq!(shown(&mut pair.one, "third"), "mine");
+    pair.one.rows("DISCARD ALL");
+    for (name, sql) in [
+        ("first", "CALL run_stored(1)"),
+        ("second", "CALL run_stored(2)"),
+        ("second", "SELECT v FROM shown"),
+        (
+            "fourth",
+            "SELECT run_text('SET app.' || 'fourth = ''mine''')",
+        ),
+        (
+            "fifth",
+            "INSERT INTO watched VALUES ('SET app.fi' || 'fth = ''mine''')",
+        ),
+        (
+            "second",
+            "DO $$ DECLARE q text; BEGIN SELECT what FROM command WHERE id = 2 INTO q; EXECUTE q; END $$",
+        ),
+        (
+            "sixth",
+            "SELECT query_to_xml('SELECT set_config(''app.sixth'', ''mine'', false)', true, false, '')",
+        ),
+        (
+            "second",
+            "EXPLAIN (ANALYZE, COSTS off) SELECT run_text(what) FROM command WHERE id = 2",
+        ),
+        (
+            "second",
+            "PREPARE p AS SELECT run_text(what) FROM command WHERE id = 2; EXECUTE p; DEALLOCATE p",
+        ),
+        (
+            "seventh",
+            "PREPARE p AS SELECT set_config('app.' || $1, 'mine', false); EXECUTE p('seventh'); DEALLOCATE p",
+        ),
+        (
+            "second",
+            "BEGIN; DECLARE c CURSOR FOR SELECT run_text(what) FROM command WHERE id = 2; FETCH c; COMMIT",
+        ),
+    ] {
+        pair.one.rows(sql);
+        assert_eq!(shown(&mut pair.two, name), "", "another's after {sql}");
+        assert_eq!(shown(&mut pair.one, name), "mine", "its own after {sql}");
+        pair.one.rows("DISCARD ALL");
+        assert_eq!(shown(&mut pair.one, name), "", "after DISCARD ALL");
+    }
+}
+
+#[test]
+fn a_text_that_begins_in_the_code_pins_nobody_and_leaves_nothing_to_others() {
+    let mut pair = pair();
+    pair.one.rows(
+        "CREATE FUNCTION run_part(q text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SELECT ' || q; END $$",
+    );
+    pair.one.rows("SELECT run_part('1')");
+    pair.assert_shared();
+    pair.one
+        .rows("SELECT run_part('set_config(''app.ei' || 'ghth'', ''mine'', false)')");
+    let shown = "SELECT coalesce(current_setting('app.eighth', true), '')";
+    assert_eq!(pair.two.value(shown), "");
+    pair.assert_shared();
+}
+
+#[test]
+fn names_that_are_no_ascii_stay_with_their_session_in_whatever_encoding() {
+    let mut pair = pair();
+    pair.postgres
+        .psql("CREATE ROLE \"é\"; GRANT \"é\" TO app");
+    let schema = r#"SELECT coalesce(current_setting('search_path'), '') = E'\u00e9'"#;
+    let role = r#"SELECT current_user = E'\u00e9'"#;
+    for encoding in ["UTF8", "LATIN1", "WIN1252"] {
+        pair.one
+            .rows(&format!("SET client_encoding = '{encoding}'"));
+        pair.one
+            .rows(r"SELECT set_config('search_path', E'\u00e9', false)");
+        assert_eq!(pair.two.value(schema), "f", "{encoding}");
+        assert_eq!(pair.one.value(schema), "t", "{encoding}");
+        pair.one.rows("RESET search_path");
+        pair.one.rows(r#"SET ROLE U&"\00e9""#);
+        assert_eq!(pair.two.value(role), "f", "{encoding}");
+        assert_eq!(pair.one.value(role), "t", "{encoding}");
+        pair.one.rows("RESET ROLE");
+        pair.one.rows(r#"CREATE TEMP TABLE U&"\00e9" (x int)"#);
+        pair.assert_pinned();
+        pair.one.rows(r#"DROP TABLE U&"\00e9""#);
+        pair.assert_shared();
+        pair.one.rows(r#"BEGIN; LISTEN U&"\00e9"; COMMIT"#);
+        pair.assert_pinned();
+        pair.one.rows(r#"UNLISTEN U&"\00e9""#);
+        pair.assert_shared();
+    }
+    pair.one.rows("RESET client_encoding");
+    for name in ["app.é", "app.É", "É.x"] {
+        let shown = format!("SELECT coalesce(current_setting('{name}', true), '')");
+        pair.one.rows(&format!("SET {name} = 'mine'"));
+        assert_eq!(pair.two.value(&shown), "", "{name}");
+        assert_eq!(pair.one.value(&shown), "mine", "{name}");
+        pair.one.rows("DISCARD ALL");
+        pair.one
+            .rows(&format!("SELECT set_config('{name}', 'mine', false)"));
+        assert_eq!(pair.two.value(&shown), "", "{name}");
+        assert_eq!(pair.one.value(&shown), "mine", "{name}");
+        pair.one.rows("DISCARD ALL");
+    }
+}
+
 #[test]
 fn what_a_function_of_an_extension_sets_follows_too() {
     let mut pair = pair();

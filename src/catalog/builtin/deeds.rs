@@ -3,7 +3,7 @@
 use super::is_large_object;
 use crate::catalog::Effects;
 
-/// Functions that run SQL which they are handed, or read relations that they are told by name.
+/// Functions that run SQL which they are handed, or read relations that they are told by name; those of extensions too.
 pub(crate) fn runs_text(name: &str) -> bool {
     const PREFIXES: &[&str] = &[
         "cursor_to_xml",
@@ -14,7 +14,9 @@ pub(crate) fn runs_text(name: &str) -> bool {
         "table_to_xml",
     ];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || matches!(name, "ts_stat" | "ts_rewrite")
+        || name.starts_with("crosstab")
+        // The last two are of the extensions tablefunc and xml2.
+        || matches!(name, "ts_stat" | "ts_rewrite" | "connectby" | "xpath_table")
 }
 
 /// Functions that write, or may run what writes, where no target is named.

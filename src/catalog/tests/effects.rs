@@ -111,7 +111,8 @@ fn of_function_bodies() {
     b.plpgsql("locks", "begin perform pg_advisory_lock(1); end");
     b.plpgsql("listens", "begin listen channel; end");
     b.plpgsql("temps", "begin create temp table x (); end");
-    b.plpgsql("dynamic", "begin execute q; end");
+    b.plpgsql("dynamic", "begin execute 'select ' || q; end");
+    b.plpgsql("elsewhere", "begin execute q; end");
     b.plpgsql("calls", "begin perform sets(); perform locks(); end");
     b.plpgsql("recursive_a", "begin perform recursive_b(); end");
     b.plpgsql(
@@ -128,6 +129,8 @@ fn of_function_bodies() {
     assert_eq!(of("listens"), Effects::LISTEN);
     assert!(of("temps").contains(Effects::TEMPORARY));
     assert_eq!(of("dynamic"), Effects::ALL);
+    let anything = Effects::ALL.union(Effects::UNNAMED_SETTINGS);
+    assert_eq!(of("elsewhere"), anything);
     assert_eq!(
         of("calls"),
         Effects::SETTINGS.union(Effects::ADVISORY_LOCKS)

@@ -13,7 +13,7 @@ use crate::cache::{Flush, KeySecret, Moment};
 use crate::metrics::Verification;
 use crate::session::shared::Shared;
 use crate::sql;
-use crate::upstream::{Connection, Lease, Pumped, UpstreamError, Wish, restore_sql};
+use crate::upstream::{Connection, Lease, Pumped, UpstreamError, Wish};
 use crate::wire::tag::backend as tag;
 
 /// What the largest row may be longer than an entry.
@@ -76,11 +76,8 @@ async fn read_twice(
     if proof.is_none_or(|proof| lease.admission.generation != Some(proof.generation)) {
         return Err(Verification::NotRebuilt);
     }
-    if let Some(sql) = restore_sql(&lease.applied, &job.settings) {
-        let restored = lease.simple(&sql, deadline).await;
-        restored.map_err(|_| Verification::NotRebuilt)?;
-        lease.applied = job.settings.clone();
-    }
+    let brought = lease.bring(&job.settings, None, deadline).await;
+    brought.map_err(|_| Verification::NotRebuilt)?;
     let before = read(shared, job, lease, deadline).await?;
     let after = read(shared, job, lease, deadline).await?;
     Ok((before, after))
