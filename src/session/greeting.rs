@@ -37,6 +37,8 @@ pub struct Defaults {
     pub digest: u64,
     pub search_path: String,
     pub transaction_isolation: String,
+    /// By their names, in milliseconds.
+    pub timeouts: BTreeMap<&'static str, u64>,
     /// Clients are sent messages for the server's log, which may have texts of statements in them.
     pub tells_texts: bool,
 }
@@ -47,6 +49,12 @@ pub const DEFAULTS_SQL: &str = "SELECT name::pg_catalog.text, reset_val FROM pg_
          AND context OPERATOR(pg_catalog.<>) 'internal') \
        OR name OPERATOR(pg_catalog.=) ANY (ARRAY['search_path','default_transaction_isolation']) \
      ORDER BY 1";
+
+/// What ends a session that is idle, as the server would.
+const IDLE_TIMEOUTS: [&str; 2] = [
+    "idle_session_timeout",
+    "idle_in_transaction_session_timeout",
+];
 
 /// Settings by which modules send clients what they log, texts of statements among it.
 pub const TEXT_TELLERS: [&str; 2] = ["auto_explain.log_level", "pgaudit.log_client"];
@@ -67,6 +75,9 @@ pub fn defaults(rows: &[Vec<Option<String>>]) -> Defaults {
         match name.as_str() {
             "search_path" => defaults.search_path.clone_from(value),
             "client_min_messages" => defaults.tells_texts |= tells_texts(value),
+            name if let Some(name) = IDLE_TIMEOUTS.iter().find(|known| **known == name) => {
+                defaults.timeouts.insert(name, value.parse().unwrap_or(0));
+            }
             name if TEXT_TELLERS.contains(&name) => defaults.tells_texts = true,
             "default_transaction_isolation" => defaults.transaction_isolation.clone_from(value),
             _ => {}

@@ -405,10 +405,21 @@ impl Session {
 
     /// When waiting for the client ends, and what it is told then.
     fn idle_deadline(&self, since: Instant) -> (Instant, Option<ErrorReport>) {
-        let (timeout, report) = if self.tx.status == TransactionStatus::Idle {
-            (self.config.listen.client_idle_timeout, idle_session())
+        let listen = &self.config.listen;
+        // The session's own counts where the server cannot see that it is idle.
+        let (ours, own, report) = if self.tx.status == TransactionStatus::Idle {
+            let own = self.own_timeout("idle_session_timeout");
+            (listen.client_idle_timeout, own, idle_session())
         } else {
-            (self.idle_transaction_timeout(), idle_in_transaction())
+            let name = "idle_in_transaction_session_timeout";
+            let unseen = self.tx.unsent_begin.is_some().then_some(name);
+            let own = unseen.map_or(Duration::ZERO, |name| self.own_timeout(name));
+            (listen.idle_transaction_timeout, own, idle_in_transaction())
+        };
+        let timeout = match (ours.is_zero(), own.is_zero()) {
+            (_, true) => ours,
+            (true, false) => own,
+            (false, false) => ours.min(own),
         };
         if timeout.is_zero() {
             (since, None)
@@ -417,22 +428,12 @@ impl Session {
         }
     }
 
-    /// Ours, or where the server cannot enforce it because it has not seen BEGIN, the session's own.
-    fn idle_transaction_timeout(&self) -> Duration {
-        let ours = self.config.listen.idle_transaction_timeout;
-        if self.tx.unsent_begin.is_none() {
-            return ours;
-        }
-        let theirs = self
-            .settings
-            .get("idle_in_transaction_session_timeout")
-            .and_then(|value| value.parse().ok())
-            .map_or(Duration::ZERO, Duration::from_millis);
-        match (ours.is_zero(), theirs.is_zero()) {
-            (_, true) => ours,
-            (true, false) => theirs,
-            (false, false) => ours.min(theirs),
-        }
+    /// What the session has set, or begins with.
+    fn own_timeout(&self, name: &str) -> Duration {
+        let value = self.settings.get(name).and_then(|value| value.parse().ok());
+        let default = || self.defaults.timeouts.get(name).copied();
+        let milliseconds = value.or_else(default).unwrap_or_default();
+        Duration::from_millis(milliseconds)
     }
 
     /// Passes on what the server says between units: notices, notifications,

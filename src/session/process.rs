@@ -16,6 +16,9 @@ use crate::wire::{self, TransactionStatus, frontend, tag};
 /// SQLSTATE of a name that nobody may set: where a library has reserved its prefix, and so where one is loaded.
 pub(super) const INVALID_NAME: [u8; 5] = *b"42602";
 
+/// It cannot be changed any more where temporary tables have been used.
+const TEMP_BUFFERS: &str = "temp_buffers";
+
 /// What a process would have been through, had it served this session alone.
 #[derive(Debug, Default)]
 pub(super) struct OwnPast {
@@ -33,6 +36,17 @@ impl Session {
     pub(super) fn wanted_past(&self, work: &Work<'_>) -> Past {
         if self.lease.is_some() {
             return Past::Anything;
+        }
+        let sized = self.settings.get(TEMP_BUFFERS).is_some();
+        let sizes = |facts: &Facts| {
+            matches!(&facts.kind, Kind::Set { name, .. } if name == TEMP_BUFFERS)
+                || facts.functions.iter().any(|function| {
+                    function.name.name == "set_config"
+                        && function.first_text() == Some(TEMP_BUFFERS)
+                })
+        };
+        if sized || self.any_statement(work, |analysis| analysis.statements.iter().any(sizes)) {
+            return Past::NoTemporarySchema;
         }
         let wanted = Cell::new(Past::Anything);
         self.any_statement(work, |analysis| {

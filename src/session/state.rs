@@ -144,9 +144,9 @@ pub fn read_back_sql(custom: &CustomNames, prepared: bool) -> String {
          UNION ALL SELECT 't', relname::pg_catalog.text, relkind::pg_catalog.text FROM pg_catalog.pg_class \
              WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
          UNION ALL SELECT 't', NULL, '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
-             AND (EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
-                 OR EXISTS (SELECT 1 FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
-                     AND typtype OPERATOR(pg_catalog.<>) 'c' AND typcategory OPERATOR(pg_catalog.<>) 'A')) \
+             AND EXISTS (SELECT 1 FROM pg_catalog.pg_depend WHERE refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+                 AND refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+                 AND classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_class'::pg_catalog.regclass) \
          UNION ALL SELECT 'm', '', '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid",
     );
     if prepared {

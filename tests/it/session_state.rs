@@ -281,8 +281,7 @@ fn a_text_that_begins_in_the_code_pins_nobody_and_leaves_nothing_to_others() {
 #[test]
 fn names_that_are_no_ascii_stay_with_their_session_in_whatever_encoding() {
     let mut pair = pair();
-    pair.postgres
-        .psql("CREATE ROLE \"é\"; GRANT \"é\" TO app");
+    pair.postgres.psql("CREATE ROLE \"é\"; GRANT \"é\" TO app");
     let schema = r#"SELECT coalesce(current_setting('search_path'), '') = E'\u00e9'"#;
     let role = r#"SELECT current_user = E'\u00e9'"#;
     for encoding in ["UTF8", "LATIN1", "WIN1252"] {
@@ -467,6 +466,51 @@ fn temporary_tables_pin_and_end() {
     pair.one.rows("DISCARD ALL");
     assert_eq!(pair.one.error("SELECT * FROM inner_one"), "42P01");
     pair.assert_shared();
+}
+
+#[test]
+fn temporary_objects_of_whatever_sort_pin_and_end() {
+    let mut pair = pair();
+    for (make, drop) in [
+        ("COLLATION pg_temp.c FROM \"C\"", "COLLATION pg_temp.c"),
+        (
+            "TEXT SEARCH CONFIGURATION pg_temp.t (COPY = simple)",
+            "TEXT SEARCH CONFIGURATION pg_temp.t",
+        ),
+        (
+            "OPERATOR pg_temp.<<< (LEFTARG = int, RIGHTARG = int, FUNCTION = int4lt)",
+            "OPERATOR pg_temp.<<< (int, int)",
+        ),
+        (
+            "FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "FUNCTION pg_temp.f()",
+        ),
+        ("DOMAIN pg_temp.d AS int", "DOMAIN pg_temp.d"),
+    ] {
+        pair.one.rows(&format!("CREATE {make}"));
+        pair.assert_pinned();
+        pair.one.rows(&format!("DROP {drop}"));
+        pair.assert_shared();
+    }
+}
+
+#[test]
+fn temp_buffers_can_be_set_where_others_have_had_temporary_tables() {
+    let mut pair = pair();
+    pair.two
+        .rows("CREATE TEMP TABLE t AS SELECT 1; DROP TABLE t");
+    pair.one.rows("SET temp_buffers = '2MB'");
+    assert_eq!(pair.one.value("SHOW temp_buffers"), "2MB");
+    pair.two
+        .rows("CREATE TEMP TABLE t AS SELECT 1; DROP TABLE t");
+    assert_eq!(pair.two.value("SHOW temp_buffers"), "8MB");
+    assert_eq!(pair.one.value("SHOW temp_buffers"), "2MB");
+    pair.one
+        .rows("SELECT set_config('temp_buffers', '1MB', false)");
+    assert_eq!(pair.one.value("SHOW temp_buffers"), "1MB");
+    pair.one.rows("CREATE TEMP TABLE u AS SELECT 1");
+    let changed = pair.one.query("SET temp_buffers = '3MB'");
+    assert_eq!(error_code(&changed), "22023");
 }
 
 #[test]

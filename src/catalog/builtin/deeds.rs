@@ -82,7 +82,14 @@ pub(crate) fn effects(name: &str) -> Effects {
         | "pg_advisory_unlock"
         | "pg_advisory_unlock_shared"
         | "pg_advisory_unlock_all" => Effects::ADVISORY_LOCKS,
-        "pg_backup_start" | "pg_backup_stop" | "pg_start_backup" | "pg_stop_backup" => Effects::ALL,
+        "pg_backup_stop" | "pg_stop_backup" => Effects::ALL,
+        // A backup that goes on, and slots that may be temporary.
+        "pg_backup_start"
+        | "pg_start_backup"
+        | "pg_create_logical_replication_slot"
+        | "pg_create_physical_replication_slot"
+        | "pg_copy_logical_replication_slot"
+        | "pg_copy_physical_replication_slot" => Effects::ALL.union(Effects::PROCESS),
         _ if name.starts_with("pg_replication_origin_")
             || name.starts_with("pg_create_")
             || name.starts_with("pg_copy_")
