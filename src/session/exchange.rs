@@ -11,15 +11,12 @@ use super::expect::{Expect, NameChange};
 use super::fill::{Fill, Planned};
 use super::hold::{Asked, Hold};
 use super::learn::Learner;
-use super::statements::Statement;
+use super::statements::{ABSENT, Statement};
 use crate::notify::Speakers;
 use crate::upstream::{Prepared, Shape, Told};
 use crate::wire::{
     self, ErrorReport, Frame, TransactionStatus, WireError, backend, frontend, tag::backend as tag,
 };
-
-/// A name that no client and nobody else gives to a statement: describing it fails on purpose.
-const ABSENT: &[u8] = b"pgditto_absent";
 
 /// What the replies told.
 #[derive(Debug, Default)]
@@ -174,7 +171,11 @@ impl Exchange {
     pub fn fail(&mut self, error: &ErrorReport) {
         let mut told = BytesMut::new();
         backend::error(&mut told, error);
-        frontend::describe(&mut self.outgoing, frontend::Target::Statement, ABSENT);
+        frontend::describe(
+            &mut self.outgoing,
+            frontend::Target::Statement,
+            ABSENT.as_bytes(),
+        );
         self.expects.push_back(Expect::Failure(told.freeze()));
     }
 

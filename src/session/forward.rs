@@ -220,7 +220,8 @@ impl Session {
                 self.note_statements(analysis);
                 let mut names = Vec::new();
                 self.named_in_sql(analysis, &mut names);
-                self.lend_names(&names, exchange);
+                self.lend_names(&names, lease, exchange);
+                self.close_named(analysis, lease, exchange);
                 self.note_work(analysis, &meaning);
                 let unsynced = self.begin_upstream(exchange) || self.hold_query(exchange);
                 self.replace_unnamed(analysis.kind());
@@ -238,7 +239,7 @@ impl Session {
                 exchange.open = *open;
                 let names = self.named_in_unit(frames);
                 exchange.lent = !names.is_empty();
-                self.lend_names(&names, exchange);
+                self.lend_names(&names, lease, exchange);
                 self.begin_upstream(exchange);
                 exchange.lent_names = names;
                 for frame in *frames {

@@ -9,7 +9,7 @@ use super::analysis::Analysis;
 use super::exchange::Exchange;
 use super::expect::{Expect, NameChange};
 use super::state::Pin;
-use super::statements::{ClientStatement, Statement, UPSTREAM_PREFIX, upstream_name};
+use super::statements::{ClientStatement, Statement, is_upstream_name, upstream_id, upstream_name};
 use super::translate::names_of_bind;
 use crate::cache::Moment;
 use crate::catalog::Effects;
@@ -26,10 +26,16 @@ const CLIENT_STATEMENTS_MAX: usize = 100_000;
 impl Session {
     /// SQL that names statements of the protocol (EXECUTE, DEALLOCATE) finds them on the connection
     /// under the names that the client gave them.
-    pub(super) fn lend_names(&self, names: &[String], exchange: &mut Exchange) {
+    pub(super) fn lend_names(
+        &self,
+        names: &[String],
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+    ) {
         let mut lent = false;
         for name in names {
             if let Some(statement) = self.statements.get(name.as_bytes()) {
+                close_ours(name, connection, exchange);
                 frontend::parse(
                     &mut exchange.outgoing,
                     name.as_bytes(),
@@ -68,14 +74,24 @@ impl Session {
 
     /// The statements of the protocol that this SQL names.
     pub(super) fn named_in_sql(&self, analysis: &Analysis, names: &mut Vec<String>) {
-        for facts in analysis.statements.iter() {
-            if let Kind::Execute { name }
-            | Kind::Prepare { name }
-            | Kind::Deallocate { name: Some(name) } = &facts.kind
-                && self.statements.get(name.as_bytes()).is_some()
-                && !names.contains(name)
-            {
+        for name in names_in(analysis) {
+            if self.statements.get(name.as_bytes()).is_some() && !names.contains(name) {
                 names.push(name.clone());
+            }
+        }
+    }
+
+    /// A name in this SQL must not lead to what pgditto has prepared under it, for whatever session.
+    pub(super) fn close_named(
+        &self,
+        analysis: &Analysis,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+    ) {
+        for name in names_in(analysis) {
+            // The client's own has been lent.
+            if self.statements.get(name.as_bytes()).is_none() {
+                close_ours(name, connection, exchange);
             }
         }
     }
@@ -95,6 +111,7 @@ impl Session {
         } else {
             self.private_statement(parse.sql, &parse.parameter_types)
         };
+        self.close_named(&statement.analysis, connection, exchange);
         let mut prepared = self.as_prepared_now(statement);
         let name = Bytes::copy_from_slice(parse.name);
         let change = NameChange {
@@ -275,6 +292,7 @@ impl Session {
             return Some(Copy::Unreadable);
         };
         let statement = &prepared.statement;
+        self.close_named(&statement.analysis, connection, exchange);
         if name.is_empty() {
             match &self.unnamed_upstream {
                 Some((id, told)) if *id == statement.id => {
@@ -371,7 +389,31 @@ impl Session {
     pub(super) fn may_be_prepared_in_sql(&self, name: &[u8]) -> bool {
         let prepares =
             self.pins.contains(&Pin::SqlPrepare) || self.effects.intersects(Effects::PREPARED);
-        prepares && !name.is_empty() && !name.starts_with(UPSTREAM_PREFIX.as_bytes())
+        prepares && !name.is_empty() && !is_upstream_name(name)
+    }
+}
+
+/// The prepared statements that this SQL runs, makes or drops by name.
+fn names_in(analysis: &Analysis) -> impl Iterator<Item = &String> {
+    analysis
+        .statements
+        .iter()
+        .filter_map(|facts| match &facts.kind {
+            Kind::Prepare { name } | Kind::Deallocate { name: Some(name) } => Some(name),
+            _ => facts.executes.as_ref(),
+        })
+}
+
+/// Frees the name on the connection, if it is one of ours.
+fn close_ours(name: &str, connection: &mut Connection, exchange: &mut Exchange) {
+    if let Some(id) = upstream_id(name) {
+        connection.prepared.remove(id);
+        let target = frontend::Target::Statement;
+        frontend::close(&mut exchange.outgoing, target, name.as_bytes());
+        exchange.expects.push_back(Expect::Close {
+            visible: false,
+            evicted: None,
+        });
     }
 }
 

@@ -2,8 +2,8 @@
 //! text, and a text has one name on every upstream connection.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -40,8 +40,15 @@ impl Statement {
     }
 }
 
-/// With which the names of all statements on upstream connections begin.
-pub const UPSTREAM_PREFIX: &str = "pgditto_";
+/// With which the names of all statements on upstream connections begin. No client can guess it: SQL in a function
+/// would reach another session's statement by its name.
+static UPSTREAM_PREFIX: LazyLock<String> = LazyLock::new(|| {
+    let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+    format!("pgditto_{random:016x}_")
+});
+
+/// A name that no client and nobody else gives to a statement: describing it fails on purpose.
+pub static ABSENT: LazyLock<String> = LazyLock::new(|| format!("{}absent", *UPSTREAM_PREFIX));
 
 /// A statement that is bound to a portal.
 #[derive(Debug, Clone)]
@@ -70,12 +77,17 @@ impl Bound {
 
 /// The name under which upstream connections know the statement `id`.
 pub fn upstream_name(id: u64) -> String {
-    format!("{UPSTREAM_PREFIX}{id}")
+    format!("{}{id}", *UPSTREAM_PREFIX)
+}
+
+/// Whether upstream connections may know a statement of ours by this name.
+pub fn is_upstream_name(name: &[u8]) -> bool {
+    name.starts_with(UPSTREAM_PREFIX.as_bytes())
 }
 
 /// The statement that upstream connections know as `name`; `None` if it is none of ours.
 pub fn upstream_id(name: &str) -> Option<u64> {
-    name.strip_prefix(UPSTREAM_PREFIX)?.parse().ok()
+    name.strip_prefix(UPSTREAM_PREFIX.as_str())?.parse().ok()
 }
 
 /// What the server goes by when it reads a text: two texts that differ in it

@@ -60,6 +60,7 @@ pub fn definition(statement: &str) -> Facts {
         });
     }
     facts.stillness = stillness(&facts.kind, statement);
+    facts.executes = executed(&facts.kind, statement);
     facts.vacates = vacated(&facts.kind, statement);
     facts.frees_roles = freed(&facts.kind, statement);
     if facts.hazard != Some(Bypass::DatetimeText) {
@@ -250,6 +251,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         evaluates_nothing: false,
         temporary: None,
         stillness: Stillness::NotNeeded,
+        executes: None,
         vacates: None,
         frees_roles: Vec::new(),
         complete: true,
@@ -293,6 +295,30 @@ fn explain(analyze: bool, statement: &str) -> Facts {
         }
     }
     facts
+}
+
+/// EXECUTE name, alone or behind EXPLAIN and CREATE TABLE … AS.
+fn executed(kind: &Kind, statement: &str) -> Option<String> {
+    let mut cursor = Cursor::new(statement);
+    match kind {
+        Kind::Execute { name } => Some(name.clone()),
+        Kind::Explain { .. } => {
+            cursor.next();
+            kind::explain(&mut cursor);
+            let explained = &statement[cursor.position()..];
+            match classify(explained) {
+                Kind::Explain { .. } => None,
+                kind => executed(&kind, explained),
+            }
+        }
+        Kind::Ddl | Kind::TemporaryDdl if cursor.word("create") => {
+            while !cursor.words(&["as", "execute"]) {
+                cursor.next()?;
+            }
+            cursor.name()
+        }
+        _ => None,
+    }
 }
 
 /// PREPARE name [(types)] AS statement.

@@ -226,6 +226,8 @@ pub struct Facts {
     pub evaluates_nothing: bool,
     pub temporary: Option<TemporaryTables>,
     pub stillness: Stillness,
+    /// The prepared statement that it runs, explains or makes a table of.
+    pub executes: Option<String>,
     /// The database to which nobody may be connected while it runs.
     pub vacates: Option<String>,
     /// The roles of which no role has the name when it has run.
@@ -270,6 +272,7 @@ impl Facts {
             evaluates_nothing: false,
             temporary: None,
             stillness: Stillness::NotNeeded,
+            executes: None,
             vacates: None,
             frees_roles: Vec::new(),
             complete: false,

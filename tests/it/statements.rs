@@ -413,3 +413,63 @@ fn a_change_from_outside_is_survived_by_preparing_anew() {
         assert_eq!(row.expect("a row").row().len(), 3);
     }
 }
+
+#[test]
+fn sql_does_not_reach_statements_of_other_sessions() {
+    let house = house("CREATE TABLE t (a int)", 1);
+    let mut other = house.client();
+    other.ask(&parse("SELECT 42"));
+    let runs = |other: &mut Wire| {
+        let answer = other.ask(&run());
+        assert_eq!(error_code(&answer), "", "{answer:?}");
+        assert_eq!(answer[1].row(), [Some("42".to_owned())]);
+    };
+    runs(&mut other);
+    let name = other.value("SELECT name FROM pg_prepared_statements WHERE statement = 'SELECT 42'");
+    let play = |mut wire: Wire, other: &mut dyn FnMut()| {
+        let mut said = Vec::new();
+        for sql in [
+            "EXECUTE name",
+            "EXPLAIN EXECUTE name",
+            "EXPLAIN ANALYZE EXECUTE name",
+            "CREATE TABLE made AS EXECUTE name",
+            "CREATE TEMP TABLE made AS EXECUTE name",
+            "EXPLAIN CREATE TABLE made AS EXECUTE name",
+            "DEALLOCATE name",
+            "SELECT 1; EXECUTE name",
+            "BEGIN; DEALLOCATE PREPARE name",
+        ] {
+            let sql = sql.replace("name", &name);
+            let prepared = Frames::new().prepared(&sql, &[]).sync();
+            other();
+            said.push(show(&wire.query(&sql)));
+            said.push(show(&wire.query("ROLLBACK")));
+            other();
+            said.push(show(&wire.ask(&prepared)));
+            other();
+            let first = Frames::new().parse("", "SELECT 1").describe_statement("");
+            wire.send(first.flush().bytes());
+            said.push(show(&wire.read_until(b"T")));
+            said.push(show(&wire.ask(&prepared)));
+        }
+        // A statement of its own by that name.
+        let own = || Frames::new().bind("", &name, &[]).execute("", 0).sync();
+        other();
+        said.push(show(&wire.ask(&own())));
+        said.push(show(
+            &wire.ask(&Frames::new().parse(&name, "SELECT 'own'").sync()),
+        ));
+        other();
+        said.push(show(&wire.ask(&own())));
+        said.push(show(&wire.query(&format!("EXECUTE {name}"))));
+        other();
+        said.push(show(&wire.query(&format!("DEALLOCATE {name}"))));
+        said.push(show(&wire.ask(&own())));
+        said
+    };
+    let ours = play(house.client(), &mut || runs(&mut other));
+    let truth = play(house.direct(), &mut || {});
+    for (ours, truth) in ours.iter().zip(&truth) {
+        assert_eq!(ours, truth);
+    }
+}

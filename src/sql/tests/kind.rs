@@ -501,3 +501,27 @@ fn statements_that_want_a_database_without_anybody() {
         assert_eq!(analyse(sql).vacates.as_deref(), wanted, "{sql}");
     }
 }
+
+#[test]
+fn prepared_statements_that_are_run_by_name() {
+    use crate::sql::analyse;
+    for (sql, wanted) in [
+        ("EXECUTE a(1)", Some("a")),
+        ("EXPLAIN EXECUTE A", Some("a")),
+        ("EXPLAIN ANALYZE VERBOSE EXECUTE \"A b\"(1)", Some("A b")),
+        ("EXPLAIN (ANALYZE, FORMAT json) EXECUTE a", Some("a")),
+        ("CREATE TABLE t AS EXECUTE a", Some("a")),
+        (
+            "create temp table if not exists t (x) with (fillfactor = 50) on commit drop as /* c */ execute a (1) with no data",
+            Some("a"),
+        ),
+        ("EXPLAIN CREATE TABLE t AS EXECUTE a", Some("a")),
+        ("EXPLAIN EXPLAIN EXECUTE a", None),
+        ("EXPLAIN SELECT 1 AS execute", None),
+        ("CREATE TABLE t AS SELECT 'as execute a'", None),
+        ("CREATE TABLE t AS SELECT 1", None),
+        ("PREPARE a AS SELECT 1", None),
+    ] {
+        assert_eq!(analyse(sql).executes.as_deref(), wanted, "{sql}");
+    }
+}

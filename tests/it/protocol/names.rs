@@ -250,6 +250,69 @@ fn sql_and_protocol_share_names() {
 }
 
 #[test]
+fn sql_finds_names_of_the_protocol_within_other_statements() {
+    let script = Script::new()
+        .ask(frames().parse("s", "SELECT $1::int + 1 AS n").sync())
+        .ask(frames().parse("Mixed Case", "SELECT 7 AS n").sync())
+        .queries(&[
+            "EXPLAIN EXECUTE s(1)",
+            "EXPLAIN ANALYZE VERBOSE EXECUTE absent",
+            "EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) EXECUTE s(1)",
+            "EXPLAIN (COSTS off) CREATE TABLE none AS EXECUTE s(4)",
+            "CREATE TABLE a AS EXECUTE s(4)",
+            "CREATE TABLE IF NOT EXISTS b (x) WITH (fillfactor = 50) AS EXECUTE \"Mixed Case\" WITH NO DATA",
+            "CREATE TEMP TABLE c AS EXECUTE \"Mixed Case\"",
+            "CREATE UNLOGGED TABLE d AS EXECUTE s(6); TABLE d",
+            "CREATE TABLE e AS EXECUTE absent",
+            "TABLE a",
+            "TABLE b",
+            "TABLE c",
+            "DROP TABLE c",
+        ])
+        .ask(frames().prepared("EXPLAIN EXECUTE s(5)", &[]).sync())
+        .ask(frames().prepared("CREATE TABLE f AS EXECUTE s(5)", &[]).sync())
+        .ask(frames().parse("e", "EXPLAIN EXECUTE s(5)").sync())
+        .ask(frames().bind("", "e", &[]).execute("", 0).sync())
+        .queries(&["BEGIN", "CREATE TABLE g AS EXECUTE s(7)", "TABLE g", "ROLLBACK"])
+        .queries(&["TABLE f", "EXECUTE s(1)", "DEALLOCATE s", "EXPLAIN EXECUTE s(1)"]);
+    same(SETUP, script);
+}
+
+#[test]
+fn a_client_may_use_names_like_those_that_pgditto_gives() {
+    let run = |name: &str| frames().bind("", name, &[]).execute("", 0).sync();
+    let names = (1..30).map(|n| format!("pgditto_{n}"));
+    let guess = |script: Script, name: String| {
+        script.queries(&[&format!("EXECUTE {name}"), &format!("DEALLOCATE {name}")])
+    };
+    let script = Script::new()
+        .ask(frames().parse("s", "SELECT 1").sync())
+        .ask(run("s"));
+    let script = names
+        .fold(script, guess)
+        .ask(run("s"))
+        .queries(&[
+            "PREPARE pgditto_1 AS SELECT 'sql'",
+            "PREPARE pgditto_absent AS SELECT 'sql'",
+            "EXECUTE pgditto_1",
+        ])
+        .ask(run("pgditto_1"))
+        .ask(run("pgditto_absent"))
+        .ask(run("pgditto_2"))
+        .ask(frames().describe_statement("pgditto_1").sync())
+        .ask(frames().parse("pgditto_1", "SELECT 2").sync())
+        .ask(frames().parse("pgditto_2", "SELECT 2").sync())
+        .queries(&["EXECUTE pgditto_2", "EXPLAIN EXECUTE pgditto_1"])
+        .ask(frames().close_statement("pgditto_1").sync())
+        .ask(run("pgditto_1"))
+        .ask(run("pgditto_2"))
+        .queries(&["DEALLOCATE pgditto_2", "DEALLOCATE pgditto_absent"])
+        .ask(run("pgditto_2"))
+        .ask(run("s"));
+    same(SETUP, script);
+}
+
+#[test]
 fn sql_finds_a_name_of_the_protocol_when_its_unit_comes_in_parts() {
     let described = |name: &str, sql: &str| frames().parse(name, sql).describe_statement(name);
     let script = Script::new()
