@@ -428,8 +428,8 @@ impl Session {
             }
             key.field(&shape);
             shape.clear();
-            // Text for all columns is what a Query gets, too.
-            if bind.result_formats.iter().any(|format| *format != 0) {
+            // Text for all columns is what a Query gets, too. Several formats must be as many as there are columns.
+            if !matches!(bind.result_formats.as_slice(), [] | [0]) {
                 for format in &bind.result_formats {
                     shape.extend_from_slice(&format.to_be_bytes());
                 }

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::request::End;
 use super::rules::Look;
 use super::serve::{Miss, Served, begin_tag};
+use super::state::Pin;
 use super::statements::{ClientStatement, Statement};
 use super::transaction::Transaction;
 use super::unnamed::Finished;
@@ -29,6 +30,8 @@ struct Staged {
     status: TransactionStatus,
     names: Vec<(Bytes, Option<Arc<Statement>>)>,
     portals: Vec<(Bytes, Portal)>,
+    /// Names of portals that are there, run or not.
+    bound: Vec<Bytes>,
     /// What becomes of the client's unnamed portal, if anything: `Some(None)`, it is closed.
     unnamed: Option<Option<Finished>>,
     /// A portal with a name was run.
@@ -76,6 +79,7 @@ impl Session {
             status: self.tx.status,
             names: Vec::new(),
             portals: Vec::new(),
+            bound: Vec::new(),
             unnamed: None,
             named_portal: false,
             hits: 0,
@@ -136,10 +140,14 @@ impl Session {
                 tag::PARSE => {
                     let parse = frontend::Parse::read(frame.body()).map_err(|_| forward())?;
                     let statement = self.intern(parse.sql, &parse.parameter_types);
-                    if !self.is_text(parse.name)
-                        || (!parse.name.is_empty()
-                            && self.staged_name(staged, parse.name).is_some())
-                    {
+                    let taken = || match parse.name {
+                        b"" => false,
+                        name => {
+                            self.staged_name(staged, name).is_some()
+                                || self.may_be_prepared_in_sql(name)
+                        }
+                    };
+                    if !self.is_text(parse.name) || taken() {
                         return Err(forward());
                     }
                     // A Parse without an Execute of the same unit needs proof that the server would take it.
@@ -164,7 +172,7 @@ impl Session {
                     };
                     // A named portal of a transaction is there for later units as well, and one
                     // that is not executed now is there for nothing else.
-                    if (!bind.portal.is_empty() && staged.status != TransactionStatus::Idle)
+                    if !bind.portal.is_empty() && !self.stage_named_portal(staged, bind.portal)
                         || !executed_later(frames, at, bind.portal)
                     {
                         return Err(Miss::bypass(Bypass::OpenPortal));
@@ -268,10 +276,12 @@ impl Session {
                         }
                         frontend::Target::Portal => {
                             staged.portals.retain(|(name, _)| name != close.name);
+                            staged.bound.retain(|name| name != close.name);
                             if close.name.is_empty() {
                                 staged.unnamed = Some(None);
                             }
-                            if self.portals.contains_key(close.name) {
+                            let cursor = !close.name.is_empty() && self.may_have_cursors();
+                            if cursor || self.portals.contains_key(close.name) {
                                 return Err(forward());
                             }
                         }
@@ -398,6 +408,21 @@ impl Session {
             _ => return false,
         }
         true
+    }
+
+    /// Whether a named portal may be bound here. One of a transaction is the server's, and a name may be taken.
+    fn stage_named_portal(&self, staged: &mut Staged, name: &[u8]) -> bool {
+        let is_free = staged.status == TransactionStatus::Idle
+            && !self.may_have_cursors()
+            && staged.bound.iter().all(|bound| bound != name);
+        staged.bound.push(Bytes::copy_from_slice(name));
+        is_free
+    }
+
+    /// The server may know cursors that SQL has declared: to the protocol they are portals.
+    fn may_have_cursors(&self) -> bool {
+        self.pins.contains(&Pin::HoldCursor)
+            || self.lease.is_some() && self.tx.status != TransactionStatus::Idle
     }
 
     fn answerable_kind(&self, statement: &Statement) -> bool {

@@ -174,3 +174,124 @@ fn a_named_portal_of_a_unit_that_begins_a_block_outlives_it() {
         assert_eq!(same(&mut pair, &forget), "3");
     }
 }
+
+#[test]
+fn a_cursor_and_a_portal_share_their_names() {
+    let house = House::new(SCHEMA);
+    let mut pair = in_block(&house, &[&whole(ALL)]);
+    let close = batch(|batch| {
+        batch.close(b'P', "c");
+    });
+    let rest = batch(|batch| {
+        batch.execute("c", 0);
+    });
+    let bound = batch(|batch| {
+        batch.bind("c", "s", &[], &[], &[]).execute("c", 1);
+    });
+    let declare = format!("DECLARE c CURSOR FOR {ALL}");
+    pair.both(&declare);
+    assert_eq!(same(&mut pair, &rest), "DDDC");
+    assert_eq!(same(&mut pair, &close), "3");
+    assert_eq!(same(&mut pair, &rest), "34000");
+    pair.both("ROLLBACK");
+    pair.both("BEGIN");
+    pair.both(&declare);
+    assert_eq!(same(&mut pair, &close), "3");
+    let fetch = Batch::default().query("FETCH c").clear();
+    assert_eq!(same(&mut pair, &fetch), "34000");
+    pair.both("ROLLBACK");
+    pair.both("BEGIN");
+    pair.both(&declare);
+    assert_eq!(same(&mut pair, &bound), "42P03");
+    pair.both("ROLLBACK");
+    pair.both("BEGIN");
+    assert_eq!(same(&mut pair, &bound), "2Ds");
+    pair.both("CLOSE c");
+    assert_eq!(same(&mut pair, &bound), "2Ds");
+    pair.both("CLOSE c");
+    assert_eq!(same(&mut pair, &rest), "34000");
+    pair.both("ROLLBACK");
+    // One that outlives its transaction.
+    let held = format!("DECLARE c CURSOR WITH HOLD FOR {ALL}");
+    pair.both(&held);
+    let named = batch(|batch| {
+        batch.bind("c", "s", &[], &[], &[]).execute("c", 0);
+    });
+    assert_eq!(same(&mut pair, &named), "42P03");
+    assert_eq!(same(&mut pair, &close), "3");
+    assert_eq!(same(&mut pair, &fetch), "34000");
+    assert_eq!(same(&mut pair, &named), "2DDDC");
+}
+
+#[test]
+fn a_portal_is_bound_once_in_a_unit() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let hit = whole(ALL);
+    pair.look_batch(&hit);
+    assert_eq!(pair.look_batch(&hit), Served::Hit);
+    let unit = |between: &dyn Fn(&mut Batch)| {
+        batch(|batch| {
+            batch.parse("", ALL, &[]).bind("p", "", &[], &[], &[]);
+            batch.describe(b'P', "p");
+            between(batch);
+            batch.bind("p", "", &[], &[], &[]);
+            batch.describe(b'P', "p").execute("p", 0);
+        })
+    };
+    let executed = unit(&|batch| {
+        batch.execute("p", 0);
+    });
+    let closed = unit(&|batch| {
+        batch.execute("p", 0).close(b'P', "p");
+    });
+    let unused = unit(&|_| {});
+    for _ in 0..2 {
+        assert_eq!(same(&mut pair, &executed), "42P03");
+        assert_eq!(same(&mut pair, &unused), "42P03");
+        assert_eq!(same(&mut pair, &closed), "12TDDDC32TDDDC");
+    }
+}
+
+#[test]
+fn a_name_that_prepare_has_taken_is_refused_with_a_hit_behind_it() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let hit = whole(ALL);
+    pair.look_batch(&hit);
+    assert_eq!(pair.look_batch(&hit), Served::Hit);
+    pair.both("PREPARE q AS SELECT 1");
+    let taken = batch(|batch| {
+        batch.parse("q", ALL, &[]).bind("", "q", &[], &[], &[]);
+        batch.describe(b'P', "").execute("", 0);
+    });
+    assert_eq!(same(&mut pair, &taken), "42P05");
+    pair.both("DEALLOCATE q");
+    assert_eq!(same(&mut pair, &taken), "12TDDDC");
+    assert_eq!(same(&mut pair, &taken), "42P05");
+}
+
+#[test]
+fn formats_that_do_not_fit_the_columns_are_refused() {
+    let house = House::new(SCHEMA);
+    let mut pair = house.pair();
+    let prepare = batch(|batch| {
+        batch.parse("s", ALL, &[]).describe(b'S', "s");
+    });
+    pair.look_batch(&prepare);
+    pair.look_batch(&whole(ALL));
+    assert_eq!(pair.look_batch(&whole(ALL)), Served::Hit);
+    for formats in [&[][..], &[0], &[0, 0], &[1], &[1, 0]] {
+        pair.look_batch(&prepared(formats));
+        assert_eq!(
+            pair.look_batch(&prepared(formats)),
+            Served::Hit,
+            "{formats:?}"
+        );
+    }
+    for formats in [&[0, 0, 0][..], &[1, 1, 1], &[1, 0, 0, 0]] {
+        for _ in 0..2 {
+            assert_eq!(same(&mut pair, &prepared(formats)), "08P01", "{formats:?}");
+        }
+    }
+}
