@@ -184,6 +184,7 @@ impl Session {
             return true;
         }
         let asked = std::mem::take(&mut self.unasked);
+        self.unnamed_upstream = None;
         // What is asked later is no older than this.
         let Some(catalog) = self.database.authority.catalog() else {
             return true;

@@ -285,6 +285,7 @@ impl Session {
         for channel in &self.listening.channels {
             sql.push_str(&format!("LISTEN \"{}\";", channel.replace('"', "\"\"")));
         }
+        self.unnamed_upstream = None;
         lease.simple(&sql, deadline.into()).await?;
         self.end_listening(None).await;
         Ok(())

@@ -171,7 +171,7 @@ pub fn reset_sql<'a>(names: impl Iterator<Item = &'a str>) -> String {
     format!(
         "SELECT name::pg_catalog.text FROM pg_catalog.pg_settings \
            WHERE source OPERATOR(pg_catalog.<>) 'session' \
-             AND name::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.text[])",
+             AND pg_catalog.lower(name COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.text[])",
         names.join(", ")
     )
 }

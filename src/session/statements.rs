@@ -50,6 +50,9 @@ static UPSTREAM_PREFIX: LazyLock<String> = LazyLock::new(|| {
 /// A name that no client and nobody else gives to a statement: describing it fails on purpose.
 pub static ABSENT: LazyLock<String> = LazyLock::new(|| format!("{}absent", *UPSTREAM_PREFIX));
 
+/// The name of statements and portals that pgditto runs by itself within a client's transaction.
+pub static OWN: LazyLock<String> = LazyLock::new(|| format!("{}own", *UPSTREAM_PREFIX));
+
 /// A statement that is bound to a portal.
 #[derive(Debug, Clone)]
 pub struct Bound {

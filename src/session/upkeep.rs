@@ -6,6 +6,7 @@ use super::analysis::Analysis;
 use super::decide::Meaning;
 use super::forward::{Work, cancelled, statement_error};
 use super::state::{self, Pin};
+use super::statements::OWN;
 use super::{Session, decide};
 use crate::authority::Still;
 use crate::catalog::{Effects, REFINT, SETTING_CODE, SettingNames, Temporaries, runs_text};
@@ -64,6 +65,7 @@ impl Session {
         if effects.contains(Effects::LOAD) && self.loads {
             self.pins.insert(Pin::Load);
         }
+        self.unnamed_upstream = None;
         let deadline = Instant::now() + CONTROL_TIMEOUT;
         let mut found = match self.ask_state(lease, deadline).await {
             Ok(found) => found,
@@ -119,21 +121,33 @@ impl Session {
     pub(super) async fn return_to_baseline(&mut self, lease: &mut Lease) -> bool {
         let deadline = Instant::now() + CONTROL_TIMEOUT;
         let sql = state::reset_sql(self.baseline.iter().map(|(name, _)| name));
-        let Ok(rows) = lease.simple(&sql, deadline.into()).await else {
+        let own = OWN.as_bytes();
+        let Ok(rows) = lease.beside(&sql, own, deadline.into()).await else {
             return false;
         };
-        let mut wanted = Settings::default();
+        // Each is restored by one statement.
+        let mut rest = Settings::default();
+        let (mut authorization, mut role) = (rest.clone(), rest.clone());
         for name in rows.iter().filter_map(|row| row.first()?.as_deref()) {
+            let wanted = match name {
+                "session_authorization" => &mut authorization,
+                "role" => &mut role,
+                _ => &mut rest,
+            };
             if let Some(value) = self.baseline.get(name)
                 && let Ok(with) = wanted.with(name, value)
             {
-                wanted = with;
+                *wanted = with;
             }
         }
-        match restore_sql(&Settings::default(), &wanted) {
-            Some(sql) => lease.simple(&sql, deadline.into()).await.is_ok(),
-            None => true,
+        for wanted in [rest, authorization, role] {
+            if let Some(sql) = restore_sql(&Settings::default(), &wanted)
+                && lease.beside(&sql, own, deadline.into()).await.is_err()
+            {
+                return false;
+            }
         }
+        true
     }
 
     pub(super) async fn ask_state(
@@ -211,7 +225,7 @@ impl Session {
         // Another session's state: it must not be seen here, nor mixed with this session's.
         let deadline = Instant::now() + CONTROL_TIMEOUT;
         lease
-            .simple("DISCARD SEQUENCES", deadline.into())
+            .beside("DISCARD SEQUENCES", OWN.as_bytes(), deadline.into())
             .await
             .map_err(|error| statement_error(error.report()))?;
         lease.holds_state_of = None;

@@ -1,10 +1,12 @@
 //! Control statements: our own SQL on a connection, between two of a session's.
 
+use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::error::UpstreamError;
 use super::settings::{Settings, restore_all_sql, restore_sql};
+use crate::wire::frontend::{self, Target};
 use crate::wire::{backend, tag};
 
 /// The most that the answer to a control statement may weigh.
@@ -26,11 +28,45 @@ impl Connection {
         sql: &str,
         deadline: Instant,
     ) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
+        let mut outgoing = BytesMut::with_capacity(sql.len() + 8);
+        frontend::query(&mut outgoing, sql.as_bytes());
+        self.control(outgoing, deadline).await
+    }
+
+    /// The same of one statement, within a transaction: the unnamed statement and portal stay what they are.
+    /// `name` is that of no other statement or portal.
+    ///
+    /// # Errors
+    /// As of [`Connection::simple`].
+    pub async fn beside(
+        &mut self,
+        sql: &str,
+        name: &[u8],
+        deadline: Instant,
+    ) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
+        const NOTHING_BOUND: &[u8] = &[0; 6];
+        let mut outgoing = BytesMut::with_capacity(sql.len() + 256);
+        // One that failed may have left its statement.
+        frontend::close(&mut outgoing, Target::Statement, name);
+        frontend::parse(&mut outgoing, name, sql.as_bytes(), &[]);
+        frontend::bind_raw(&mut outgoing, name, name, NOTHING_BOUND);
+        frontend::execute(&mut outgoing, name, 0);
+        frontend::close(&mut outgoing, Target::Portal, name);
+        frontend::close(&mut outgoing, Target::Statement, name);
+        frontend::sync(&mut outgoing);
+        self.control(outgoing, deadline).await
+    }
+
+    async fn control(
+        &mut self,
+        outgoing: BytesMut,
+        deadline: Instant,
+    ) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
         if self.is_broken() {
             return Err(UpstreamError::closed());
         }
         self.break_it();
-        let outcome = timeout_at(deadline, self.exchange(sql)).await;
+        let outcome = timeout_at(deadline, self.exchange(outgoing)).await;
         let outcome = outcome.map_err(|_| UpstreamError::Deadline)??;
         self.mend();
         outcome
@@ -107,10 +143,8 @@ impl Connection {
     /// The outer result is the connection's fate, the inner one the statement's.
     async fn exchange(
         &mut self,
-        sql: &str,
+        mut outgoing: BytesMut,
     ) -> Result<Result<Vec<Vec<Option<String>>>, UpstreamError>, UpstreamError> {
-        let mut outgoing = bytes::BytesMut::with_capacity(sql.len() + 8);
-        crate::wire::frontend::query(&mut outgoing, sql.as_bytes());
         while !outgoing.is_empty() {
             if self.pump(&mut outgoing).await? == super::Pumped::Read(0) {
                 return Err(UpstreamError::closed());
@@ -145,7 +179,10 @@ impl Connection {
                 }
                 // Bounded with the rest of the answer.
                 tag::backend::NOTIFICATION => self.notifications.push(frame),
-                tag::backend::NOTICE
+                tag::backend::PARSE_COMPLETE
+                | tag::backend::BIND_COMPLETE
+                | tag::backend::CLOSE_COMPLETE
+                | tag::backend::NOTICE
                 | tag::backend::ROW_DESCRIPTION
                 | tag::backend::COMMAND_COMPLETE
                 | tag::backend::EMPTY_QUERY => {}

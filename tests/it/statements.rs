@@ -473,3 +473,42 @@ fn sql_does_not_reach_statements_of_other_sessions() {
         assert_eq!(ours, truth);
     }
 }
+
+#[test]
+fn sequences_of_other_sessions_are_discarded_beside_the_unnamed_statement_and_portal() {
+    let setup = "CREATE SEQUENCE seq; CREATE SEQUENCE others";
+    let played = [true, false].map(|through| {
+        let house = house(setup, 1);
+        eventually("the catalogue is known", || {
+            let serving = [("state", "serving")];
+            house.pgditto.metrics().sum("pgditto_guard_state", &serving) == 1.0
+        });
+        let client = || match through {
+            true => house.client(),
+            false => house.direct(),
+        };
+        // Its state is on the connection.
+        let mut other = client();
+        other.rows("SELECT nextval('others')");
+        let mut wire = client();
+        let mut said = Vec::new();
+        let mut ask = |frames: Frames| said.push(show(&wire.ask(&frames)));
+        ask(Frames::new().query("BEGIN"));
+        ask(Frames::new()
+            .parse("", "SELECT generate_series(1, 3)")
+            .bind("", "", &[])
+            .execute("", 1)
+            .sync());
+        ask(Frames::new()
+            .parse("n", "SELECT nextval('seq')")
+            .bind("p", "n", &[])
+            .execute("p", 0)
+            .sync());
+        ask(Frames::new().execute("", 0).sync());
+        ask(Frames::new().bind("", "", &[]).execute("", 0).sync());
+        ask(Frames::new().query("SELECT lastval()"));
+        ask(Frames::new().query("COMMIT"));
+        said
+    });
+    assert_eq!(played[0], played[1]);
+}

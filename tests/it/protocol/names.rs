@@ -313,6 +313,54 @@ fn a_client_may_use_names_like_those_that_pgditto_gives() {
 }
 
 #[test]
+fn what_pgditto_runs_by_itself_leaves_the_unnamed_statement_and_portal() {
+    let apart = |sql: &str| {
+        frames()
+            .parse("n", sql)
+            .bind("np", "n", &[])
+            .execute("np", 0)
+            .close_portal("np")
+            .close_statement("n")
+            .sync()
+    };
+    let rest = || frames().execute("", 0).sync();
+    let suspend = || {
+        frames()
+            .parse("", "SELECT generate_series(1, 3)")
+            .bind("", "", &[])
+            .execute("", 1)
+            .sync()
+    };
+    let again = || frames().bind("", "", &[]).execute("", 2).sync();
+    let script = Script::new()
+        .startup("DateStyle", "German")
+        .queries(&["CREATE SEQUENCE seq", "SET work_mem = '1MB'", "BEGIN"])
+        .ask(suspend())
+        .ask(apart("RESET DateStyle"))
+        .ask(rest())
+        .ask(again())
+        .ask(apart("SET TimeZone = 'UTC'"))
+        .ask(rest())
+        .ask(apart("RESET ALL"))
+        .ask(rest())
+        .ask(again())
+        .queries(&["COMMIT", "SHOW DateStyle", "SET LOCAL x.y = 1"])
+        // A session that keeps its connection.
+        .queries(&["PREPARE pinned AS SELECT 1"])
+        .ask(frames().parse("", "SELECT 'unnamed'").sync())
+        .ask(frames().bind("", "", &[]).execute("", 0).sync())
+        .ask(apart("SET work_mem = '2MB'"))
+        .ask(frames().bind("", "", &[]).execute("", 0).sync())
+        .ask(apart("RESET DateStyle"))
+        .ask(frames().bind("", "", &[]).execute("", 0).sync())
+        .ask(apart("LISTEN here"))
+        .ask(frames().bind("", "", &[]).execute("", 0).sync())
+        .ask(apart("SELECT * FROM pg_listening_channels()"))
+        .ask(frames().bind("", "", &[]).execute("", 0).sync());
+    same(SETUP, script);
+}
+
+#[test]
 fn sql_finds_a_name_of_the_protocol_when_its_unit_comes_in_parts() {
     let described = |name: &str, sql: &str| frames().parse(name, sql).describe_statement(name);
     let script = Script::new()
