@@ -29,7 +29,7 @@ pub struct Outcome {
     pub fatal: bool,
     /// The transaction could not be begun, and nothing of the unit has run.
     pub begin_failed: bool,
-    /// DISCARD ALL or DEALLOCATE ALL: no prepared statement is left.
+    /// DISCARD ALL or DEALLOCATE ALL that was not known as such when it was sent: no prepared statement is left.
     pub deallocated_all: bool,
     pub discarded_all: bool,
     /// How many times one statement was deallocated in SQL.
@@ -595,14 +595,18 @@ impl Exchange {
     }
 
     fn note_command(&mut self, command: &[u8]) {
+        let forgotten = matches!(
+            self.expects.front(),
+            Some(Expect::Execute { forgets: true, .. })
+        );
         self.outcome.last_tag.clear();
         self.outcome.last_tag.extend_from_slice(command);
         match command {
             b"DISCARD ALL" => {
                 self.outcome.discarded_all = true;
-                self.outcome.deallocated_all = true;
+                self.outcome.deallocated_all |= !forgotten;
             }
-            b"DEALLOCATE ALL" => self.outcome.deallocated_all = true,
+            b"DEALLOCATE ALL" => self.outcome.deallocated_all |= !forgotten,
             b"DEALLOCATE" => self.outcome.deallocated += 1,
             _ => {}
         }

@@ -56,6 +56,8 @@ pub enum Expect {
         learner: Option<usize>,
         /// The client is not shown its rows.
         hidden: bool,
+        /// It ends all prepared statements, and the client's names went when it was sent.
+        forgets: bool,
     },
     Close {
         visible: bool,

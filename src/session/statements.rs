@@ -300,6 +300,12 @@ impl ClientStatements {
         self.by_name.clear();
     }
 
+    /// All but the unnamed one, which go.
+    pub fn take_named(&mut self) -> Vec<(Bytes, ClientStatement)> {
+        let named = self.by_name.extract_if(|name, _| !name.is_empty());
+        named.collect()
+    }
+
     /// What DEALLOCATE ALL leaves: the unnamed one, and those that have been prepared since.
     pub fn deallocate_all_but(&mut self, kept: impl Fn(u64) -> bool) {
         self.by_name

@@ -156,6 +156,7 @@ impl Session {
                 fill: None,
                 learner: None,
                 hidden: false,
+                forgets: false,
             },
         });
     }
@@ -406,10 +407,13 @@ impl Session {
             self.executes_sent += 1;
             return Ok(());
         }
-        if let Some(Kind::DiscardAll | Kind::Deallocate { name: None }) = statement
-            .as_ref()
-            .and_then(|statement| statement.analysis.kind())
-        {
+        let forgets = matches!(
+            statement
+                .as_ref()
+                .and_then(|statement| statement.analysis.kind()),
+            Some(Kind::DiscardAll | Kind::Deallocate { name: None })
+        );
+        if forgets {
             // What comes after it in the same unit must be prepared again.
             connection.prepared.clear();
             self.unnamed_upstream = None;
@@ -465,7 +469,19 @@ impl Session {
             fill,
             learner,
             hidden,
+            forgets,
         });
+        if forgets {
+            for (name, before) in self.statements.take_named() {
+                exchange.expects.push_back(Expect::Given {
+                    bytes: Bytes::new(),
+                    change: Some(NameChange {
+                        name,
+                        before: Some(before),
+                    }),
+                });
+            }
+        }
         if hidden {
             exchange.expects.push_back(Expect::Close {
                 visible: false,

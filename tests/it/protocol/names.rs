@@ -313,6 +313,90 @@ fn a_client_may_use_names_like_those_that_pgditto_gives() {
 }
 
 #[test]
+fn what_is_bound_after_deallocate_all_in_the_same_unit_must_be_prepared_after_it() {
+    let run = |name: &str| frames().bind("", name, &[]).execute("", 0).sync();
+    let script =
+        ["DEALLOCATE ALL", "DISCARD ALL"]
+            .into_iter()
+            .fold(Script::new(), |script, all| {
+                let prepare = || {
+                    frames()
+                        .parse("s", "SELECT 1")
+                        .parse("t", "SELECT 2")
+                        .parse("all", all)
+                        .parse("", "SELECT 'unnamed'")
+                        .sync()
+                };
+                let forget = || frames().bind("", "all", &[]).execute("", 0);
+                script
+                    .ask(prepare())
+                    .ask(forget().bind("", "s", &[]).execute("", 0).sync())
+                    .ask(run("s"))
+                    .ask(run("all"))
+                    .ask(run(""))
+                    .ask(prepare())
+                    .ask(
+                        forget()
+                            .parse("s", "SELECT 'anew'")
+                            .bind("", "s", &[])
+                            .execute("", 0)
+                            .bind("", "", &[])
+                            .execute("", 0)
+                            .sync(),
+                    )
+                    .ask(run("s"))
+                    .ask(run(""))
+                    .ask(run("t"))
+                    .ask(prepare())
+                    .ask(frames().close_statement("s").sync())
+                    .ask(prepare())
+                    // Prepared before it in the same unit.
+                    .ask(forget().sync())
+                    .ask(
+                        frames()
+                            .parse("all", all)
+                            .parse("u", "SELECT 3")
+                            .bind("", "all", &[])
+                            .execute("", 0)
+                            .bind("", "u", &[])
+                            .execute("", 0)
+                            .sync(),
+                    )
+                    .ask(run("u"))
+                    // It does not come to it.
+                    .ask(prepare())
+                    .ask(
+                        frames()
+                            .bind("", "absent", &[])
+                            .bind("", "all", &[])
+                            .execute("", 0)
+                            .sync(),
+                    )
+                    .ask(run("s"))
+                    .queries(&["BEGIN"])
+                    .ask(forget().sync())
+                    .ask(run("s"))
+                    .queries(&["ROLLBACK"])
+                    .ask(run("s"))
+                    .ask(run("t"))
+                    // What comes after it fails.
+                    .ask(forget().sync())
+                    .ask(prepare())
+                    .ask(
+                        forget()
+                            .parse("v", "SELECT 1/0")
+                            .bind("", "v", &[])
+                            .execute("", 0)
+                            .sync(),
+                    )
+                    .ask(run("t"))
+                    .ask(run("v"))
+                    .queries(&["DEALLOCATE ALL"])
+            });
+    same(SETUP, script);
+}
+
+#[test]
 fn what_pgditto_runs_by_itself_leaves_the_unnamed_statement_and_portal() {
     let apart = |sql: &str| {
         frames()
