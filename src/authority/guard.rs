@@ -37,6 +37,8 @@ struct Guard {
     pid: i32,
     /// As of the last look.
     in_recovery: Option<bool>,
+    /// The generation of its proof.
+    generation: u64,
     /// When it had its name, by our clock.
     registered: Moment,
     /// A digest of what sessions began with when it was posted.
@@ -75,6 +77,9 @@ const IDENTIFY: &str = "SELECT pg_backend_pid(), \
      FROM pg_stat_get_activity(pg_backend_pid())), \
      (date_part('epoch', pg_postmaster_start_time()) * 1000000)::int8";
 
+/// Why a guard is given up that could stand on.
+pub(super) const DEFAULTS_CHANGED: &str = "what sessions begin with has changed";
+
 /// Everybody may see the names of connections.
 fn look_sql() -> String {
     format!(
@@ -108,7 +113,7 @@ impl Core {
                     (retry, told) = (RETRY_FIRST, false);
                     let cause = self.stand(&mut guard).await;
                     guard.connection.abort();
-                    self.lost(&cause);
+                    self.lost(guard.generation, &cause);
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
@@ -164,6 +169,7 @@ impl Core {
             client,
             connection,
             pid,
+            generation,
             in_recovery: None,
             registered,
             configuration,
@@ -205,6 +211,7 @@ impl Core {
         let lease = self.cfg.lease;
         let mut last: Option<Moment> = None;
         let mut defaults: Option<(Option<String>, Option<String>)> = None;
+        let mut generations = self.generation.subscribe();
         loop {
             let look = match self.look(guard, &sql).await {
                 Ok(look) => look,
@@ -218,6 +225,9 @@ impl Core {
             if let Some(cause) = self.unwanted(guard, &look) {
                 return cause.into();
             }
+            if *generations.borrow() != guard.generation {
+                return DEFAULTS_CHANGED.into();
+            }
             if look.pid != guard.pid {
                 // Of no use any more, and harmless: pools go on, without the cache.
                 self.pooler_upstream();
@@ -227,7 +237,7 @@ impl Core {
             if defaults.as_ref() != Some(&now) {
                 match configuration(&guard.client).await {
                     Ok(same) if same == guard.configuration => {}
-                    Ok(_) => return "what sessions begin with has changed".into(),
+                    Ok(_) => return DEFAULTS_CHANGED.into(),
                     Err(error) => return error.to_string(),
                 }
                 defaults = Some(now);
@@ -248,6 +258,7 @@ impl Core {
             tokio::select! {
                 () = next => {}
                 _ = &mut guard.connection => return "the connection was closed".into(),
+                _ = generations.wait_for(|now| *now != guard.generation) => return DEFAULTS_CHANGED.into(),
             }
         }
     }
@@ -311,7 +322,8 @@ impl Core {
         }
     }
 
-    fn lost(&self, cause: &str) {
+    /// The guard of this generation, or whoever takes its place until it stands, is of no use any more.
+    pub(super) fn lost(&self, generation: u64, cause: &str) {
         if planted(Step::GuardLossIgnored) {
             // Connections are replaced, and what was read before stays.
             self.proof.send_replace(None);
@@ -324,7 +336,15 @@ impl Core {
         *self.snapshot.lock() = None;
         // Before the cache is emptied: a stamp that is taken after that finds the new generation
         // (see `Authority::may_fill`), and one that was taken before is void.
-        self.generation.send_modify(|generation| *generation += 1);
+        let is_first = self.generation.send_if_modified(|now| {
+            let is_first = *now == generation;
+            *now += u64::from(is_first);
+            is_first
+        });
+        if !is_first {
+            // It was given up before, and all that follows was done.
+            return;
+        }
         self.tags.empty();
         self.catalogue_changed();
         self.counts.losses.fetch_add(1, Ordering::Relaxed);

@@ -44,6 +44,7 @@ use control::{end_itself, rows};
 use followed::Followed;
 use foreign::Foreign;
 use gate::Gate;
+use guard::DEFAULTS_CHANGED;
 use pictures::Pictures;
 use record::{Found, Record};
 use standing::{Block, Standing};
@@ -232,6 +233,13 @@ impl Authority {
     /// Roles have lost these names, and whoever went by them has been dealt with: that they mean others now is no news.
     pub fn forget_roles(&self, names: &[String]) {
         self.core.forget_roles(names);
+    }
+
+    /// What sessions of some role or database begin with was changed. From here on nothing counts that was read under the
+    /// old defaults; connections that began with them are the caller's to replace.
+    pub fn defaults_changed(&self) {
+        let generation = *self.core.generation.borrow();
+        self.core.lost(generation, DEFAULTS_CHANGED);
     }
 
     /// The catalogue may have been changed by other means (a change of roles in another database).

@@ -1,5 +1,6 @@
 //! Roles that are gone, or renamed: a session goes by the name of its role, and so do connections and cache keys, but to
 //! PostgreSQL it goes on as whom it was. So what goes by a name ends when the name is nobody's, or another's.
+//! And what sessions of roles and databases begin with, when that is changed.
 
 use std::collections::HashSet;
 
@@ -17,8 +18,24 @@ impl Session {
         self.tx.freed_roles.extend(names.iter().take(room).cloned());
     }
 
-    /// It has committed, or may have: on all databases of the server.
-    pub(super) fn end_freed(&mut self) {
+    /// It has committed, or may have: who asks from now on finds roles and what sessions begin with as they are.
+    pub(super) fn announce_roles(&mut self) {
+        self.end_freed();
+        if std::mem::take(&mut self.tx.changed_defaults) {
+            let hosts = self.pool.target().hosts;
+            for database in self.shared.databases.on(&hosts) {
+                database.authority.defaults_changed();
+            }
+            for pool in self.shared.pools.all() {
+                if pool.target().hosts == hosts {
+                    pool.reconnect();
+                }
+            }
+        }
+    }
+
+    /// On all databases of the server.
+    fn end_freed(&mut self) {
         if self.tx.freed_roles.is_empty() {
             return;
         }

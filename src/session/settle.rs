@@ -26,7 +26,7 @@ impl Session {
             {
                 authority.release(writer, self.commit_inside);
                 if self.commit_inside {
-                    self.end_freed();
+                    self.announce_roles();
                 }
             }
             return;
@@ -66,7 +66,7 @@ impl Session {
             return;
         }
         self.shared.note_invalidated(&self.database, &touched);
-        self.end_freed();
+        self.announce_roles();
     }
 
     /// Statement descriptions that came along are good for everybody with the same settings.

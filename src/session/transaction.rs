@@ -32,6 +32,8 @@ pub struct Transaction {
     pub served: bool,
     /// Roles that have lost their names in it.
     pub freed_roles: Vec<String>,
+    /// What sessions begin with has been changed in it.
+    pub changed_defaults: bool,
     /// What BEGIN or SET TRANSACTION asked for; `None` is the session's default.
     pub isolation: Option<Isolation>,
 }
@@ -49,6 +51,7 @@ impl Transaction {
             local_pending: None,
             served: false,
             freed_roles: Vec::new(),
+            changed_defaults: false,
             isolation: None,
         }
     }

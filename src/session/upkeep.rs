@@ -380,6 +380,7 @@ impl Session {
             self.texts_uncertain |= self.may_read_texts_anew(facts);
             self.note_past(facts);
             self.note_freed(&facts.frees_roles);
+            self.tx.changed_defaults |= facts.changes_defaults;
             if self.makes_temporary_schema(facts) {
                 self.effects = self.effects.union(Effects::TEMPORARY);
             }

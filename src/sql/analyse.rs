@@ -16,7 +16,7 @@ use super::stillness::stillness;
 use super::temporary;
 use super::tokens::{Prepared, prepare};
 use super::utility;
-use super::vacancy::{freed, vacated};
+use super::vacancy::{changes_defaults, freed, vacated};
 use super::walk::Walker;
 
 /// Longer statements are not parsed: a tree of their size may not fit on the stack.
@@ -63,6 +63,7 @@ pub fn definition(statement: &str) -> Facts {
     facts.executes = executed(&facts.kind, statement);
     facts.vacates = vacated(&facts.kind, statement);
     facts.frees_roles = freed(&facts.kind, statement);
+    facts.changes_defaults = changes_defaults(&facts.kind, statement);
     if facts.hazard != Some(Bypass::DatetimeText) {
         facts.datetime_columns = None;
     }
@@ -254,6 +255,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         executes: None,
         vacates: None,
         frees_roles: Vec::new(),
+        changes_defaults: false,
         complete: true,
         literal_dependent: walker.literal_dependent,
         blocks,

@@ -232,6 +232,8 @@ pub struct Facts {
     pub vacates: Option<String>,
     /// The roles of which no role has the name when it has run.
     pub frees_roles: Vec<String>,
+    /// Sessions that begin when it has run begin with other settings.
+    pub changes_defaults: bool,
     /// Everything above is known; when false the statement may do anything.
     pub complete: bool,
     /// The facts hold for this text only, not for every text of its shape.
@@ -275,6 +277,7 @@ impl Facts {
             executes: None,
             vacates: None,
             frees_roles: Vec::new(),
+            changes_defaults: false,
             complete: false,
             literal_dependent: false,
             blocks: Vec::new(),

@@ -1,4 +1,5 @@
-//! Statements that want nobody in a database, and those that take its name from a role.
+//! Statements that want nobody in a database, those that take its name from a role, and those that change what sessions
+//! begin with.
 
 use super::cursor::Cursor;
 use super::facts::Kind;
@@ -55,6 +56,35 @@ pub(super) fn freed(kind: &Kind, statement: &str) -> Vec<String> {
         }
     }
     names
+}
+
+/// ALTER ROLE … SET or RESET, be it IN DATABASE, and ALTER DATABASE … SET or RESET.
+pub(super) fn changes_defaults(kind: &Kind, statement: &str) -> bool {
+    if *kind != Kind::Ddl {
+        return false;
+    }
+    let mut cursor = Cursor::new(statement);
+    if !cursor.word("alter") {
+        return false;
+    }
+    let of_database = cursor.word("database");
+    if !of_database && !cursor.any(&["role", "user"]) {
+        return false;
+    }
+    pass_name(&mut cursor);
+    if !of_database && cursor.words(&["in", "database"]) {
+        pass_name(&mut cursor);
+    }
+    let moves = cursor.words(&["set", "tablespace"]);
+    !moves && cursor.any(&["set", "reset"])
+}
+
+/// Steps over a name, however it is spelled.
+fn pass_name(cursor: &mut Cursor<'_>) {
+    cursor.next();
+    if cursor.word("uescape") {
+        cursor.next();
+    }
 }
 
 /// `None` where a string constant says it: that is no part of a statement's shape.

@@ -480,6 +480,33 @@ fn statements_after_which_no_role_has_the_name() {
 }
 
 #[test]
+fn statements_that_change_what_sessions_begin_with() {
+    use crate::sql::analyse;
+    for (sql, wanted) in [
+        ("ALTER ROLE a SET work_mem = 1", true),
+        ("alter user CURRENT_USER set app.x to 'b'", true),
+        ("ALTER ROLE ALL SET a = 1", true),
+        ("ALTER ROLE ALL IN DATABASE d RESET ALL", true),
+        (
+            "ALTER USER \"a b\" /* c */ IN DATABASE d SET TIME ZONE 'UTC'",
+            true,
+        ),
+        ("ALTER ROLE U&\"d!0061\" UESCAPE '!' RESET a", true),
+        ("ALTER ROLE a RESET work_mem;", true),
+        ("ALTER DATABASE a SET work_mem FROM CURRENT", true),
+        ("ALTER DATABASE a RESET work_mem", true),
+        ("ALTER DATABASE a SET TABLESPACE b", false),
+        ("ALTER DATABASE a OWNER TO b", false),
+        ("ALTER ROLE a PASSWORD 'set'", false),
+        ("ALTER ROLE a RENAME TO b", false),
+        ("ALTER FUNCTION a() SET work_mem = 1", false),
+        ("ALTER TABLE a SET SCHEMA b", false),
+    ] {
+        assert_eq!(analyse(sql).changes_defaults, wanted, "{sql}");
+    }
+}
+
+#[test]
 fn statements_that_want_a_database_without_anybody() {
     use crate::sql::analyse;
     for (sql, wanted) in [

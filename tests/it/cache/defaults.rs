@@ -33,13 +33,9 @@ fn defaults_of_a_role_hold_for_sessions_that_begin_later() {
             )
         };
         let truth = look(&mut after.direct);
-        eventually("it is seen by those who begin now", || {
-            look(&mut after.via) == truth
-        });
-        // And by those whose connection to the server was replaced.
-        eventually("it is seen by the others", || {
-            look(&mut before.via) == truth
-        });
+        assert_eq!(look(&mut after.via), truth, "{ddl}: who begins now");
+        // Their connection to the server was replaced.
+        assert_eq!(look(&mut before.via), truth, "{ddl}: who was there before");
         house.before.take();
         after.becomes_hit(READ);
         after.hit(READ);
@@ -50,6 +46,72 @@ fn defaults_of_a_role_hold_for_sessions_that_begin_later() {
     after.invalidates(READ, "UPDATE k SET b = '\\x01'");
     let via = before.via.query(READ).text();
     assert_eq!(via, after.direct.query(READ).text());
+}
+
+/// Of a row policy, too: nobody who begins when the client has been told is shown what it let through before.
+#[test]
+fn whoever_logs_in_after_defaults_have_changed_has_the_new_ones() {
+    const TENANT: &str =
+        "SELECT current_setting('app.tenant', true), count(*), min(tenant) FROM mail";
+    let postgres = server();
+    postgres.psql("CREATE ROLE reader LOGIN");
+    let house = House::on(
+        &postgres,
+        "CREATE TABLE mail (tenant text); INSERT INTO mail VALUES ('red'), ('blue'), ('blue');
+         ALTER TABLE mail ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY own ON mail USING (tenant = current_setting('app.tenant', true));
+         GRANT SELECT ON mail TO PUBLIC",
+        |_| {},
+    );
+    let database = &house.database;
+    let mut operator = house.via_as("postgres", &[]);
+    for statements in [
+        &["ALTER ROLE reader SET app.tenant = 'red'".to_owned()][..],
+        &[
+            "BEGIN".to_owned(),
+            format!("ALTER ROLE reader IN DATABASE {database} SET app.tenant = 'blue'"),
+            "COMMIT".to_owned(),
+        ],
+        &[format!(
+            "SELECT 1; ALTER ROLE reader IN DATABASE {database} RESET app.tenant"
+        )],
+        &["ALTER USER reader RESET ALL".to_owned()],
+        &[format!("ALTER DATABASE {database} SET app.tenant TO blue")],
+        &[format!(
+            "ALTER DATABASE {database} RESET ALL; ALTER ROLE ALL SET app.tenant = 'red'"
+        )],
+        &[format!(
+            "ALTER ROLE ALL IN DATABASE {database} SET app.tenant = 'blue'"
+        )],
+        &[
+            format!("ALTER ROLE ALL IN DATABASE {database} RESET app.tenant"),
+            "ALTER ROLE ALL RESET ALL".to_owned(),
+        ],
+    ] {
+        let mut before = house.pair_as("reader", &[]);
+        before.look(TENANT);
+        before.both("BEGIN");
+        before.both("SELECT txid_current()");
+        for sql in statements {
+            let reply = operator.query(sql);
+            assert_eq!(reply.error(), None, "{sql}: {reply:?}");
+        }
+        let mut after = house.pair_as("reader", &[]);
+        for _ in 0..3 {
+            let ours = after.via.query(TENANT);
+            let theirs = after.direct.query(TENANT);
+            assert_eq!(ours.essence(), theirs.essence(), "{statements:?}");
+        }
+        // A transaction ends as it began, whatever comes after it.
+        house.before.take();
+        before.look(TENANT);
+        before.both("COMMIT");
+        assert_eq!(
+            before.via.query(TENANT).text(),
+            after.direct.query(TENANT).text()
+        );
+        house.before.take();
+    }
 }
 
 #[test]
