@@ -113,7 +113,7 @@ impl Session {
         self.vacate(work);
         let had_lease = self.lease.is_some();
         let runs_again = past == Past::Nothing && self.pins.contains(&Pin::OwnProcess);
-        let mut lease = match self.take_lease(past, report).await {
+        let mut lease = match self.take_lease(past, work, report).await {
             Ok(lease) => lease,
             Err(error) => {
                 if runs_again {
@@ -500,7 +500,9 @@ impl Session {
             }
             // What the client asked for is done: a cancel comes too late from now on.
             self.registration.handle.set_cancel_target(None);
-            if !(self.read_back(&mut lease).await && self.ask_privileges(&mut lease).await) {
+            let undone = failed || exchange.outcome.last_tag == b"ROLLBACK";
+            if !(self.read_back(&mut lease, undone).await && self.ask_privileges(&mut lease).await)
+            {
                 // What the connection holds is not known, so nobody gets it, not even its session.
                 lease.finish(false);
                 return Err(Ending::Fatal(ErrorReport::fatal(

@@ -1,20 +1,24 @@
 //! The upstream connection of a session: taken from the pool, brought up to the session's settings, handed on.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
-use super::forward::{cancelled, statement_error};
+use super::analysis::Analysis;
+use super::forward::{Work, cancelled, statement_error};
 use super::process::INVALID_NAME;
 use super::registry::Activity;
 use super::upkeep::CONTROL_TIMEOUT;
 use super::{Session, UnitReport, shut_down};
-use crate::upstream::{Lease, Past, UpstreamError, Wish};
-use crate::wire::{self, ErrorReport, TransactionStatus};
+use crate::sql::Kind;
+use crate::upstream::{Lease, Past, Settings, UpstreamError, Wish};
+use crate::wire::{self, ErrorReport, TransactionStatus, frontend, tag};
 
 impl Session {
     /// The connection that this session holds, or one from the pool with the session's settings on it.
     pub(super) async fn take_lease(
         &mut self,
         mut past: Past,
+        work: &Work<'_>,
         report: &mut UnitReport,
     ) -> Result<Lease, ErrorReport> {
         if let Some(lease) = self.lease.take() {
@@ -47,14 +51,18 @@ impl Session {
             match self.restore(&mut lease).await {
                 Ok(()) => break lease,
                 Err(error @ UpstreamError::Server { .. }) if !error.is_departure() => {
-                    lease.finish(false);
                     if error.sqlstate().0 == INVALID_NAME && past != Past::Nothing {
+                        lease.finish(false);
                         // A library that others loaded has reserved the name of one of its settings.
                         past = Past::Nothing;
                         self.keep_process();
                         continue;
                     }
-                    return Err(statement_error(error.report()));
+                    if self.restore_what_stays(work, &mut lease).await {
+                        break lease;
+                    }
+                    lease.finish(false);
+                    return Err(refused_setting(&error));
                 }
                 // The connection died while it was idle: the next one is as good.
                 Err(error) => {
@@ -89,6 +97,96 @@ impl Session {
         let cancel = lease.cancel_handle();
         self.registration.handle.set_cancel_target(Some(cancel));
         Ok(())
+    }
+
+    /// Where one of the session's settings is refused by now: brings the others onto the connection, if the first statement
+    /// of the unit makes an end of that one.
+    async fn restore_what_stays(&mut self, work: &Work<'_>, lease: &mut Lease) -> bool {
+        let Some(stays) = self.first_run(work).and_then(|first| self.kept_by(&first)) else {
+            return false;
+        };
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        let me = u64::from(self.registration.handle.number);
+        let brought = lease.bring(&stays, Some(me), deadline.into()).await;
+        let restored = brought.is_ok();
+        if restored {
+            self.refused = self.settings.clone();
+            for (name, _) in stays.iter() {
+                self.refused = self.refused.without(name);
+            }
+            self.report_parameters(lease);
+            let cancel = lease.cancel_handle();
+            self.registration.handle.set_cancel_target(Some(cancel));
+        }
+        restored
+    }
+
+    /// The kind of the first statement that the unit runs, apart from BEGIN; `None` if that is not certain.
+    fn first_run(&self, work: &Work<'_>) -> Option<Kind> {
+        let first = |analysis: &Analysis| {
+            let kinds = analysis.statements.iter().map(|facts| &facts.kind);
+            let mut kinds = kinds.filter(|kind| !matches!(kind, Kind::Begin { .. } | Kind::Empty));
+            kinds.next().cloned()
+        };
+        let frames = match work {
+            Work::Query { analysis, .. } => return first(analysis),
+            Work::FunctionCall(_) => return None,
+            Work::Extended { frames, .. } => *frames,
+        };
+        let mut parsed = HashMap::new();
+        let mut bound: Option<(&[u8], Kind)> = None;
+        for frame in frames {
+            match frame.tag() {
+                tag::frontend::PARSE => {
+                    let parse = frontend::Parse::read(frame.body()).ok()?;
+                    parsed.insert(parse.name, first(&self.analyse(parse.sql)));
+                }
+                tag::frontend::BIND => {
+                    let bind = frontend::Bind::read(frame.body()).ok()?;
+                    let known = || first(&self.statements.get(bind.statement)?.analysis);
+                    let kind = match parsed.get(bind.statement) {
+                        Some(kind) => kind.clone(),
+                        None => known(),
+                    };
+                    match (&bound, kind) {
+                        (Some(_), _) => return None,
+                        (None, Some(kind)) => bound = Some((bind.portal, kind)),
+                        // BEGIN.
+                        (None, None) => {}
+                    }
+                }
+                tag::frontend::EXECUTE => {
+                    let execute = frontend::Execute::read(frame.body()).ok()?;
+                    if let Some((_, kind)) = bound.filter(|(portal, _)| *portal == execute.portal) {
+                        return Some(kind);
+                    }
+                    bound = None;
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// What such a statement leaves of the session's settings; `None` if that is all of them.
+    fn kept_by(&self, kind: &Kind) -> Option<Settings> {
+        let kept = match kind {
+            Kind::Set { name, local: false } | Kind::Reset { name: Some(name) } => {
+                match name.as_str() {
+                    "session_authorization" => self.settings.without(name).without("role"),
+                    name => self.settings.without(name),
+                }
+            }
+            Kind::Reset { name: None } => {
+                // The role stays.
+                let role = self.settings.get("role");
+                let kept = role.map(|role| Settings::none().with("role", role));
+                kept.and_then(Result::ok).unwrap_or_default()
+            }
+            Kind::DiscardAll => Settings::none(),
+            _ => return None,
+        };
+        (kept != self.settings).then_some(kept)
     }
 
     /// Tells the client of parameters that are other on this connection than on the last.
@@ -146,4 +244,10 @@ impl Session {
             self.unnamed_upstream = None;
         }
     }
+}
+
+/// The server takes a setting no more that it took before: a role that may not be taken on any longer, a tablespace that is gone.
+fn refused_setting(error: &UpstreamError) -> ErrorReport {
+    statement_error(error.report())
+        .with_hint("The session has a setting that the server refuses by now. RESET or SET it, or use DISCARD ALL.")
 }

@@ -130,6 +130,9 @@ pub struct Session {
     settings: Settings,
     /// What the client asked for at login.
     baseline: Settings,
+    /// Those of `settings` that are not on the leased connection, since the server refuses them by now and the
+    /// transaction makes an end of them.
+    refused: Settings,
     defaults: Arc<Defaults>,
     /// The authority's generation of which the defaults are.
     generation: u64,

@@ -182,6 +182,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         writer: None,
         settings: Settings::default(),
         baseline: greeting.settings.clone(),
+        refused: Settings::none(),
         defaults: greeting.defaults.clone(),
         generation: greeting.generation,
         custom,

@@ -27,7 +27,9 @@ pub(super) struct Needs {
 impl Session {
     /// Asks the server what the connection holds, if something may have been left on it.
     /// False when the server gave no answer.
-    pub(super) async fn read_back(&mut self, lease: &mut Lease) -> bool {
+    /// `undone`: the transaction has come to nothing.
+    pub(super) async fn read_back(&mut self, lease: &mut Lease, undone: bool) -> bool {
+        let refused = std::mem::take(&mut self.refused);
         let effects = self.effects;
         let relevant = Effects::SETTINGS
             .union(Effects::ADVISORY_LOCKS)
@@ -111,7 +113,11 @@ impl Session {
         };
         lease.applied = found.settings.clone();
         self.report_parameters(lease);
-        self.adopt_settings(found.settings);
+        let mut settings = found.settings;
+        for (name, value) in refused.iter().filter(|_| undone) {
+            settings = settings.with(name, value).unwrap_or(settings);
+        }
+        self.adopt_settings(settings);
         self.effects = Effects::NONE;
         true
     }

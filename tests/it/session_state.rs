@@ -447,6 +447,89 @@ fn roles_follow_their_session() {
     pair.assert_shared();
 }
 
+/// To the server the session would go on; here it cannot take the setting along, but it can do without it.
+#[test]
+fn a_session_gets_rid_of_a_setting_that_is_refused_by_now() {
+    let mut pair = pair();
+    pair.postgres.psql(
+        "CREATE ROLE helper; CREATE ROLE other; GRANT other TO app; CREATE TABLE secret AS SELECT 1 AS x",
+    );
+    let extended = |sql: &str| {
+        let begin = Frames::new().prepared("BEGIN", &[]);
+        let unit = begin.prepared(sql, &[]).prepared("COMMIT", &[]);
+        unit.sync()
+    };
+    let plain = |sql: &str| Frames::new().prepared(sql, &[]).sync();
+    let query = |sql: &str| Frames::new().query(sql);
+    // Never from memory.
+    let who = "SELECT current_user FROM pg_sleep(0)";
+    for (units, is) in [
+        (vec![query("RESET ROLE")], "app"),
+        (vec![query("SET ROLE other")], "other"),
+        (vec![query("SET ROLE NONE; SELECT 1")], "app"),
+        (vec![query("DISCARD ALL")], "app"),
+        (vec![plain("RESET ROLE")], "app"),
+        (vec![extended("RESET ROLE")], "app"),
+        (
+            vec![
+                query("BEGIN"),
+                query("RESET ROLE"),
+                query(who),
+                query("COMMIT"),
+            ],
+            "app",
+        ),
+    ] {
+        pair.postgres.psql("GRANT helper TO app");
+        pair.one.rows("SET app.mine = 'kept'; SET ROLE helper");
+        pair.postgres.psql("REVOKE helper FROM app");
+        // As long as nobody else is served there it stays on the connection.
+        assert_eq!(pair.two.value(who), "app");
+        // What would go on as that role is refused, and never runs as another.
+        assert_eq!(pair.one.error(who), "42501");
+        assert_eq!(pair.one.error("SELECT 1; RESET ROLE"), "42501");
+        assert_eq!(pair.one.error("RESET app.mine"), "42501");
+        assert_eq!(pair.one.error("SET LOCAL ROLE other"), "42501");
+        // What comes to nothing has changed nothing.
+        assert_eq!(pair.one.error("SET ROLE postgres"), "42501");
+        assert_eq!(pair.one.error("RESET ROLE; SELECT 1/0"), "22012");
+        assert_eq!(pair.one.error(who), "42501");
+        pair.one.rows("BEGIN");
+        pair.one.rows("RESET ROLE");
+        assert_eq!(pair.one.value(who), "app");
+        pair.one.rows("ROLLBACK");
+        assert_eq!(pair.one.error(who), "42501");
+        for unit in &units {
+            let reply = pair.one.ask(unit);
+            assert_eq!(error_code(&reply), "", "{is}: {reply:?}");
+        }
+        assert_eq!(pair.one.value(who), is);
+        assert_eq!(pair.two.value(who), "app");
+        let mine = "SELECT coalesce(current_setting('app.mine', true), '')";
+        assert!(["kept", ""].contains(&pair.one.value(mine).as_str()));
+        pair.one.rows("RESET ROLE");
+    }
+    let name = "default_text_search_config";
+    let before = pair.two.value(&format!("SHOW {name}"));
+    for sql in [
+        format!("RESET {name}"),
+        format!("SET {name} TO DEFAULT"),
+        "RESET ALL".to_owned(),
+        "DISCARD ALL".to_owned(),
+    ] {
+        pair.postgres
+            .psql("CREATE TEXT SEARCH CONFIGURATION public.brief (COPY = pg_catalog.simple)");
+        pair.one.rows(&format!("SET {name} = 'public.brief'"));
+        pair.postgres
+            .psql("DROP TEXT SEARCH CONFIGURATION public.brief");
+        assert_eq!(pair.two.value(who), "app");
+        assert_eq!(pair.one.error(who), "22023");
+        pair.one.rows(&sql);
+        assert_eq!(pair.one.value(&format!("SHOW {name}")), before, "{sql}");
+    }
+    pair.assert_shared();
+}
+
 #[test]
 fn temporary_tables_pin_and_end() {
     let mut pair = pair();
