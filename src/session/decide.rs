@@ -372,6 +372,7 @@ impl Session {
                 | Pin::SqlPrepare
                 | Pin::Sequence
                 | Pin::OwnProcess
+                | Pin::ConnectionStart
                 | Pin::SessionPooling
                 | Pin::Replication => {}
             }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Buf;
 
 use super::analysis::Analysis;
+use super::baseline::Resets;
 use super::exchange::{Exchange, Progress, Sides};
 use super::hold::Wish;
 use super::process::{self, INVALID_NAME};
@@ -180,7 +181,7 @@ impl Session {
         self.hold = Wish::default();
         self.executes_sent = 0;
         self.texts_uncertain = false;
-        self.resets = false;
+        self.resets = Resets::default();
         self.deallocates.clear();
         self.single_control = false;
         self.ran_ddl = false;
@@ -293,7 +294,7 @@ impl Session {
             let mut sides = Sides {
                 upstream_parameters: &mut connection.parameters,
                 client_parameters: &mut self.reported,
-                withheld: self.resets,
+                withheld: self.resets.any(),
                 speakers: &self.database.hub.speakers,
             };
             let progress = exchange
@@ -511,7 +512,7 @@ impl Session {
                 )));
             }
         }
-        if self.resets {
+        if self.resets.any() {
             if status == TransactionStatus::InBlock && !self.return_to_baseline(&mut lease).await {
                 self.keep_unknown(&lease);
                 lease.finish(false);

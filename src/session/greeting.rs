@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::state::{self, CustomNames};
 use crate::authority::Authority;
-use crate::upstream::{Connection, Pool, Settings, UpstreamError, Wish};
+use crate::upstream::{Beginning, Connection, Lease, Pool, Settings, UpstreamError, Wish};
 use crate::wire::ErrorReport;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -107,14 +107,43 @@ pub async fn ask(
 ) -> Result<Greeting, ErrorReport> {
     let wish = Wish {
         session,
-        settings: Settings::default(),
         ..Wish::default()
     };
+    let (greeting, lease) = ask_on(pool, authority, &wish, startup, deadline).await?;
+    lease.finish(true);
+    Ok(greeting)
+}
+
+/// The same with a connection that began with these settings, which is the session's alone.
+///
+/// # Errors
+/// As of [`ask`]: what PostgreSQL says of them when a connection begins.
+pub async fn ask_alone(
+    pool: &Arc<Pool>,
+    authority: &Authority,
+    startup: &[(String, String)],
+    deadline: Instant,
+) -> Result<(Greeting, Lease), ErrorReport> {
+    let settings = startup.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let wish = Wish {
+        beginning: Some(Beginning::with(settings)),
+        ..Wish::default()
+    };
+    ask_on(pool, authority, &wish, startup, deadline).await
+}
+
+async fn ask_on(
+    pool: &Arc<Pool>,
+    authority: &Authority,
+    wish: &Wish,
+    startup: &[(String, String)],
+    deadline: Instant,
+) -> Result<(Greeting, Lease), ErrorReport> {
     let mut lost = 0;
     loop {
         let generation = *authority.generation().borrow();
         let mut lease = pool
-            .lease(&wish, deadline.into())
+            .lease(wish, deadline.into())
             .await
             .map_err(|error| error.report())?;
         let proof = authority.proof_now();
@@ -125,13 +154,14 @@ pub async fn ask(
             lease.finish(false);
             continue;
         }
-        match on_connection(&mut lease, startup, deadline).await {
+        let is_set = wish.beginning.is_some();
+        match on_connection(&mut lease, startup, is_set, deadline).await {
             Ok(greeting) => {
-                lease.finish(true);
-                return Ok(Greeting {
+                let greeting = Greeting {
                     generation,
                     ..greeting
-                });
+                };
+                return Ok((greeting, lease));
             }
             // The connection died while it was idle: the next one is as good.
             Err(error) if error.is_departure() && in_time && lost < LOST_MAX => {
@@ -150,6 +180,7 @@ pub async fn ask(
 async fn on_connection(
     connection: &mut Connection,
     startup: &[(String, String)],
+    is_set: bool,
     deadline: Instant,
 ) -> Result<Greeting, UpstreamError> {
     connection
@@ -157,12 +188,14 @@ async fn on_connection(
         .await?;
     let defaults = defaults(&connection.simple(DEFAULTS_SQL, deadline.into()).await?);
     let mut custom = CustomNames::default();
-    if !startup.is_empty() {
+    for (name, _) in startup {
+        if name.contains('.') && !custom.insert(name) {
+            return Err(UpstreamError::Protocol("too many custom settings".into()));
+        }
+    }
+    if !startup.is_empty() && !is_set {
         let mut sql = String::from("SELECT ");
         for (i, (name, value)) in startup.iter().enumerate() {
-            if name.contains('.') && !custom.insert(name) {
-                return Err(UpstreamError::Protocol("too many custom settings".into()));
-            }
             if i > 0 {
                 sql.push_str(", ");
             }

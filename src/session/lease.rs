@@ -28,8 +28,10 @@ impl Session {
         handle.set_activity(Activity::Waiting);
         let started = Instant::now();
         let deadline = started + self.config.pool.query_wait_timeout;
+        let beginning = self.wanted_beginning(work);
         let lease = loop {
             let wish = Wish {
+                beginning: beginning.clone(),
                 session: u64::from(handle.number),
                 draw: self.draws,
                 settings: self.settings.clone(),
@@ -194,14 +196,18 @@ impl Session {
         if self.reported == lease.parameters {
             return;
         }
-        for (name, value) in &lease.parameters {
-            if self.reported.get(name) != Some(value) {
-                wire::backend::parameter_status_message(
-                    &mut self.client.output,
-                    name.as_bytes(),
-                    value.as_bytes(),
-                );
-            }
+        let parameters = lease.parameters.iter();
+        let mut changed: Vec<_> = parameters
+            .filter(|(name, value)| self.reported.get(*name) != Some(*value))
+            .collect();
+        // As PostgreSQL 15 does.
+        changed.sort_by_cached_key(|(name, _)| name.to_ascii_lowercase());
+        for (name, value) in changed {
+            wire::backend::parameter_status_message(
+                &mut self.client.output,
+                name.as_bytes(),
+                value.as_bytes(),
+            );
         }
         self.reported.clone_from(&lease.parameters);
     }

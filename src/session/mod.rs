@@ -7,6 +7,7 @@
 
 mod added;
 pub mod analysis;
+mod baseline;
 mod decide;
 mod exchange;
 mod expect;
@@ -36,6 +37,7 @@ mod stage;
 pub mod state;
 mod statements;
 mod suspension;
+mod switches;
 mod touch;
 mod transaction;
 mod translate;
@@ -67,6 +69,7 @@ use crate::sql::Isolation;
 use crate::upstream::{Lease, Pool, Preference, Settings, Told};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus, WireError, frontend};
 use analysis::Analysis;
+use baseline::Resets;
 use exchange::Exchange;
 use forward::Work;
 use greeting::Defaults;
@@ -178,7 +181,7 @@ pub struct Session {
     /// The server may read texts in another way than it has told.
     texts_uncertain: bool,
     /// A setting may have gone back to the server's default, where the client asked for another at login.
-    resets: bool,
+    resets: Resets,
     /// Names of statements that the unit deallocates in SQL, in order.
     deallocates: Vec<String>,
     ran_ddl: bool,

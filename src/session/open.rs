@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::baseline::Resets;
 use super::greeting::{self, Greeting, GreetingKey};
 use super::process::OwnPast;
 use super::registry::{Identity, Origin};
@@ -17,7 +18,7 @@ use super::{Database, Scope, Session, Shared};
 use crate::catalog::{Effects, NameScope};
 use crate::client::Login;
 use crate::config::{Config, PoolMode};
-use crate::upstream::{Pool, Settings};
+use crate::upstream::{Lease, Pool, Settings};
 use crate::wire::{self, ErrorReport, SqlState, TransactionStatus};
 
 /// How a session ended.
@@ -59,13 +60,14 @@ struct Prepared {
     database: Arc<Database>,
     greeting: Arc<Greeting>,
     startup: Vec<(String, String)>,
+    /// The session's own connection, where the startup packet asks for what only a connection can begin with.
+    alone: Option<Lease>,
 }
 
 async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorReport> {
     let config = shared.config.load_full();
     let ignored = &config.listen.ignore_startup_parameters;
-    let mut startup = state::startup_settings(&login.parameters)
-        .map_err(|message| ErrorReport::fatal(SqlState::SYNTAX_ERROR, message))?;
+    let mut startup = state::startup_settings(&login.parameters)?;
     startup.retain(|(name, _)| {
         !ignored
             .iter()
@@ -94,11 +96,24 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
     };
     let generation = *database.authority.generation().borrow();
     let known = shared.greetings.get(&key);
+    let mut alone = None;
     let greeting = match known.filter(|greeting| greeting.generation == generation) {
         Some(greeting) => greeting,
         None => {
             let deadline = Instant::now() + config.listen.client_login_timeout;
-            match greeting::ask(&pool, &database.authority, 0, &startup, deadline).await {
+            let authority = &database.authority;
+            let mut asked = greeting::ask(&pool, authority, 0, &startup, deadline).await;
+            if let Err(report) = &asked
+                && report.code == SqlState::CANNOT_CHANGE_PARAMETER
+            {
+                let on_own = greeting::ask_alone(&pool, authority, &startup, deadline).await;
+                asked = on_own.map(|(greeting, lease)| {
+                    alone = Some(lease);
+                    greeting
+                });
+            }
+            match asked {
+                Ok(greeting) if alone.is_some() => Arc::new(greeting),
                 Ok(greeting) => {
                     let greeting = Arc::new(greeting);
                     shared.greetings.insert(key, greeting.clone());
@@ -117,6 +132,7 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
         database,
         greeting,
         startup,
+        alone,
     })
 }
 
@@ -126,10 +142,11 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         database,
         greeting,
         startup,
+        alone,
     } = prepared;
     let application_name = startup
         .iter()
-        .find(|(name, _)| name == "application_name")
+        .rfind(|(name, _)| name == "application_name")
         .map(|(_, value)| value.clone())
         .unwrap_or_default();
     let identity = Identity {
@@ -181,7 +198,10 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         tx: Transaction::none(),
         writer: None,
         settings: Settings::default(),
-        baseline: greeting.settings.clone(),
+        baseline: match alone {
+            Some(_) => Settings::none(),
+            None => greeting.settings.clone(),
+        },
         refused: Settings::none(),
         defaults: greeting.defaults.clone(),
         generation: greeting.generation,
@@ -213,7 +233,7 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         single_control: false,
         executes_sent: 0,
         texts_uncertain: false,
-        resets: false,
+        resets: Resets::default(),
         deallocates: Vec::new(),
         ran_ddl: false,
         prepared_gids: Vec::new(),
@@ -228,6 +248,10 @@ fn build(shared: Arc<Shared>, login: Login, prepared: Prepared) -> Result<Sessio
         shared,
     };
     session.adopt_settings(greeting.settings.clone());
+    if let Some(lease) = alone {
+        session.pins.insert(Pin::ConnectionStart);
+        session.hand_on(lease);
+    }
     session.greet();
     Ok(session)
 }

@@ -8,8 +8,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::statements::upstream_id;
+use super::switches;
 use crate::catalog::Temporaries;
 use crate::upstream::Settings;
+use crate::wire::ErrorReport;
 
 /// Why a session keeps its upstream connection. Also a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +36,8 @@ pub enum Pin {
     Sequence,
     /// State of the process that cannot be asked for, or an answer that depends on who it has served.
     OwnProcess,
+    /// A setting of the startup packet that only a connection can begin with.
+    ConnectionStart,
     /// `pool_mode = session`.
     SessionPooling,
     /// A replication connection.
@@ -52,6 +56,7 @@ impl Pin {
         Pin::Load,
         Pin::Sequence,
         Pin::OwnProcess,
+        Pin::ConnectionStart,
         Pin::SessionPooling,
         Pin::Replication,
     ];
@@ -68,6 +73,7 @@ impl Pin {
             Pin::Load => "load",
             Pin::Sequence => "sequence",
             Pin::OwnProcess => "own_process",
+            Pin::ConnectionStart => "connection_start",
             Pin::SessionPooling => "session_pooling",
             Pin::Replication => "replication",
         }
@@ -81,6 +87,7 @@ impl Pin {
                 | Pin::Load
                 | Pin::Sequence
                 | Pin::OwnProcess
+                | Pin::ConnectionStart
                 | Pin::SessionPooling
                 | Pin::Replication
         )
@@ -165,7 +172,7 @@ pub fn read_back_sql(custom: &CustomNames, prepared: bool) -> String {
     sql
 }
 
-/// Names those of these settings that have no value of the session's own.
+/// Names those of these settings, which are in lower case, that have no value of the session's own.
 pub fn reset_sql<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(quote_literal).collect();
     format!(
@@ -287,49 +294,27 @@ pub fn quote_literal(text: &str) -> String {
     quoted
 }
 
-/// The settings that a StartupMessage asks for, in order: its own parameters
-/// and what stands in `options` (`-c name=value`, `--name=value`).
+/// The settings that a StartupMessage asks for, in the order in which PostgreSQL sets them: those of `options`, then its own
+/// parameters, which win.
 ///
 /// # Errors
-/// An option that PostgreSQL's own command line would refuse; the text says which.
-pub fn startup_settings(parameters: &[(String, String)]) -> Result<Vec<(String, String)>, String> {
+/// An option that PostgreSQL's own command line would refuse; what the client is told of it.
+pub fn startup_settings(
+    parameters: &[(String, String)],
+) -> Result<Vec<(String, String)>, ErrorReport> {
     let mut settings = Vec::new();
+    let options = parameters.iter().rev().find(|(name, _)| name == "options");
+    if let Some((_, options)) = options {
+        switches::read(split_options(options), &mut settings)?;
+    }
     for (name, value) in parameters {
         match name.as_str() {
-            "user" | "database" => {}
-            "options" => parse_options(value, &mut settings)?,
+            "user" | "database" | "options" => {}
             name if name.starts_with("_pq_.") => {}
             _ => settings.push((name.to_ascii_lowercase(), value.clone())),
         }
     }
     Ok(settings)
-}
-
-fn parse_options(options: &str, settings: &mut Vec<(String, String)>) -> Result<(), String> {
-    let mut words = split_options(options).into_iter();
-    while let Some(word) = words.next() {
-        let assignment = if word == "-c" {
-            words
-                .next()
-                .ok_or("invalid command-line argument for server process: -c")?
-        } else if let Some(rest) = word.strip_prefix("--") {
-            rest.to_owned()
-        } else if let Some(rest) = word.strip_prefix("-c") {
-            rest.to_owned()
-        } else {
-            return Err(format!(
-                "invalid command-line argument for server process: {word}"
-            ));
-        };
-        let Some((name, value)) = assignment.split_once('=') else {
-            return Err(format!("-c {assignment} requires a value"));
-        };
-        settings.push((
-            name.replace('-', "_").to_ascii_lowercase(),
-            value.to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 /// Words separated by blanks; a backslash takes the next character as it is.
@@ -369,10 +354,10 @@ mod tests {
         assert_eq!(
             settings,
             vec![
-                pair("datestyle", "ISO"),
                 pair("geqo", "off"),
                 pair("search_path", "a b"),
                 pair("work_mem", "4MB"),
+                pair("datestyle", "ISO"),
             ]
         );
         assert!(startup_settings(&[pair("options", "-x")]).is_err());

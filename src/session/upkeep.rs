@@ -11,7 +11,7 @@ use super::{Session, decide};
 use crate::authority::Still;
 use crate::catalog::{Effects, REFINT, SETTING_CODE, SettingNames, Temporaries, runs_text};
 use crate::sql::{Facts, Kind, Stillness, runs_text_from_elsewhere};
-use crate::upstream::{Lease, Settings, UpstreamError, restore_sql};
+use crate::upstream::{Lease, UpstreamError, restore_sql};
 use crate::wire::{ErrorReport, SqlState, TransactionStatus, frontend, tag};
 
 /// How long control statements of our own may take.
@@ -43,7 +43,7 @@ impl Session {
         let pinned = self
             .pins
             .iter()
-            .any(|pin| !matches!(pin, Pin::SessionPooling));
+            .any(|pin| !matches!(pin, Pin::SessionPooling | Pin::ConnectionStart));
         let may_have_ended = pinned && self.ran_ddl;
         if !(effects.intersects(relevant) || may_have_ended) {
             self.effects = Effects::NONE;
@@ -74,14 +74,7 @@ impl Session {
             Err(_) => return false,
         };
         // RESET goes back to what the client asked for at login, not to the server's default.
-        let mut wanted = found.settings.clone();
-        for (name, value) in self.baseline.iter() {
-            if found.settings.get(name).is_none()
-                && let Ok(with) = wanted.with(name, value)
-            {
-                wanted = with;
-            }
-        }
+        let wanted = self.with_baseline(&found.settings, undone);
         if let Some(sql) = restore_sql(&found.settings, &wanted) {
             if uncancelled(lease, &sql, deadline).await.is_err() {
                 return false;
@@ -119,40 +112,6 @@ impl Session {
         }
         self.adopt_settings(settings);
         self.effects = Effects::NONE;
-        true
-    }
-
-    /// RESET within a transaction goes back to what the client asked for at login, too.
-    /// False when the server gave no answer.
-    pub(super) async fn return_to_baseline(&mut self, lease: &mut Lease) -> bool {
-        let deadline = Instant::now() + CONTROL_TIMEOUT;
-        let sql = state::reset_sql(self.baseline.iter().map(|(name, _)| name));
-        let own = OWN.as_bytes();
-        let Ok(rows) = lease.beside(&sql, own, deadline.into()).await else {
-            return false;
-        };
-        // Each is restored by one statement.
-        let mut rest = Settings::default();
-        let (mut authorization, mut role) = (rest.clone(), rest.clone());
-        for name in rows.iter().filter_map(|row| row.first()?.as_deref()) {
-            let wanted = match name {
-                "session_authorization" => &mut authorization,
-                "role" => &mut role,
-                _ => &mut rest,
-            };
-            if let Some(value) = self.baseline.get(name)
-                && let Ok(with) = wanted.with(name, value)
-            {
-                *wanted = with;
-            }
-        }
-        for wanted in [rest, authorization, role] {
-            if let Some(sql) = restore_sql(&Settings::default(), &wanted)
-                && lease.beside(&sql, own, deadline.into()).await.is_err()
-            {
-                return false;
-            }
-        }
         true
     }
 
@@ -385,6 +344,7 @@ impl Session {
             self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
             self.texts_uncertain |= self.may_read_texts_anew(facts);
             self.note_past(facts);
+            self.note_resets(facts);
             self.note_freed(&facts.frees_roles);
             self.tx.changed_defaults |= facts.changes_defaults;
             if self.makes_temporary_schema(facts) {
@@ -399,25 +359,14 @@ impl Session {
                     self.tx.takes_settings_back();
                 }
                 Kind::Set { name, local } => {
-                    // It may be SET … TO DEFAULT.
-                    self.resets |= self.baseline.get(name).is_some();
                     match analysis.local_custom().filter(|_| *local) {
                         Some(value) => self.tx.sets_custom(name.clone(), value),
                         None => self.tx.loses_settings(),
                     }
                     self.note_custom_name(&cut_parts(name));
                 }
-                Kind::Reset { name } => {
-                    self.resets |= match name {
-                        Some(name) => self.baseline.get(name).is_some(),
-                        None => !self.baseline.is_none(),
-                    };
-                    self.tx.loses_settings();
-                }
-                Kind::DiscardAll => {
-                    self.resets |= !self.baseline.is_none();
-                    self.ran_ddl = true;
-                }
+                Kind::Reset { .. } => self.tx.loses_settings(),
+                Kind::DiscardAll => self.ran_ddl = true,
                 Kind::Deallocate { name: None } => self.ran_ddl = true,
                 Kind::Deallocate { name: Some(name) } => self.deallocates.push(name.clone()),
                 Kind::PrepareTransaction { gid } => {

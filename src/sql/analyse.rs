@@ -7,6 +7,7 @@ use sqlparser::tokenizer::{Token as Grammar, TokenWithSpan};
 
 use super::Bypass;
 use super::blocks::Derived;
+use super::control;
 use super::cursor::Cursor;
 use super::facts::{Access, Facts, Kind, Stillness};
 use super::kind::{self, classify};
@@ -63,6 +64,7 @@ pub fn definition(statement: &str) -> Facts {
     facts.executes = executed(&facts.kind, statement);
     facts.vacates = vacated(&facts.kind, statement);
     facts.frees_roles = freed(&facts.kind, statement);
+    facts.to_default = control::sets_to_default(&facts.kind, statement);
     facts.changes_defaults = changes_defaults(&facts.kind, statement);
     if facts.hazard != Some(Bypass::DatetimeText) {
         facts.datetime_columns = None;
@@ -256,6 +258,7 @@ fn facts(kind: Kind, prepared: Prepared, mut walker: Walker) -> Facts {
         vacates: None,
         frees_roles: Vec::new(),
         changes_defaults: false,
+        to_default: false,
         complete: true,
         literal_dependent: walker.literal_dependent,
         blocks,

@@ -177,6 +177,23 @@ fn set(cursor: &mut Cursor<'_>) -> Option<Kind> {
     assigned.then_some(Kind::Set { name, local })
 }
 
+/// SET … TO DEFAULT, `= DEFAULT`, and what says the same of what SET calls by another name (`TIME ZONE LOCAL`).
+pub(super) fn sets_to_default(kind: &Kind, statement: &str) -> bool {
+    let Kind::Set { name, .. } = kind else {
+        return false;
+    };
+    let mut cursor = Cursor::new(statement);
+    let mut is_default = false;
+    while !cursor.at_end() {
+        is_default = cursor.is(0, "default")
+            || name == "timezone"
+                && cursor.is(0, "local")
+                && cursor.peek(1).is_none_or(|_| cursor.is_symbol(1, b';'));
+        cursor.next();
+    }
+    is_default
+}
+
 /// The value that SET LOCAL gives to a setting whose name has a dot, where it is one string; `None` of any other statement.
 /// The names of pgditto's own are none of these.
 pub fn local_custom_value(statement: &str) -> Option<String> {

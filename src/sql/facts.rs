@@ -234,6 +234,8 @@ pub struct Facts {
     pub frees_roles: Vec<String>,
     /// Sessions that begin when it has run begin with other settings.
     pub changes_defaults: bool,
+    /// Of `Set`: to DEFAULT.
+    pub to_default: bool,
     /// Everything above is known; when false the statement may do anything.
     pub complete: bool,
     /// The facts hold for this text only, not for every text of its shape.
@@ -278,6 +280,7 @@ impl Facts {
             vacates: None,
             frees_roles: Vec::new(),
             changes_defaults: false,
+            to_default: false,
             complete: false,
             literal_dependent: false,
             blocks: Vec::new(),

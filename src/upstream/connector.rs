@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::brake::{Brake, Braked};
 use super::connection::Connection;
 use super::error::UpstreamError;
+use super::past::Beginning;
 use super::search;
 use super::standing::{PoolRoom, ServerInfo, ServerRecord, ServerState, Slot, Standing};
 use super::target::{ConnectOptions, Target};
@@ -87,7 +88,19 @@ impl Blueprint {
     async fn connect(&self) -> Result<Connection, UpstreamError> {
         // Without a place it is bb8 that wants one more on its own account.
         let slot = self.reserved.lock().pop().ok_or(UpstreamError::NoPlace)?;
-        let plan = self.plan.load_full();
+        self.open(slot, None).await
+    }
+
+    /// Opens a connection at this place; with a beginning of its own, if one is given.
+    pub async fn open(
+        &self,
+        slot: Slot,
+        beginning: Option<&Beginning>,
+    ) -> Result<Connection, UpstreamError> {
+        let mut plan = self.plan.load_full();
+        if let Some(beginning) = beginning {
+            Arc::make_mut(&mut plan).options.begin(beginning.options());
+        }
         let generation = self.generation.load(Ordering::Relaxed);
         let mut connection = self.log_in(&plan).await?;
         let record = Arc::new(ServerRecord::new(
@@ -191,7 +204,7 @@ impl bb8::ManageConnection for Connector {
     }
 
     fn has_broken(&self, connection: &mut Box<Connection>) -> bool {
-        !self.0.is_fit(connection)
+        !self.0.is_fit(connection) || connection.is_spent
     }
 }
 

@@ -68,7 +68,8 @@ impl Pool {
         } = idle;
         let unseen =
             now.saturating_duration_since(since) < LOOK_AFTER_IDLE && !connection.has_news();
-        if self.blueprint.is_fit(&connection) && (unseen || connection.is_still_good()) {
+        let is_free = self.blueprint.is_fit(&connection) && !connection.is_spent;
+        if is_free && (unseen || connection.is_still_good()) {
             return Some(connection);
         }
         worn.0.push(connection);
@@ -102,7 +103,7 @@ impl Pool {
     }
 
     /// One connection that bb8 has idle. Never waits.
-    fn fetch_spare(&self) -> Option<Held> {
+    pub(super) fn fetch_spare(&self) -> Option<Held> {
         let bb8 = self.bb8.lock().clone();
         if bb8.state().idle_connections == 0 {
             return None;
@@ -135,7 +136,7 @@ impl Pool {
             standing.record.set_state(ServerState::Idle);
         }
         let mut desk = self.desk.lock();
-        if !self.blueprint.is_fit(&held) || self.is_surplus(&desk) {
+        if !self.blueprint.is_fit(&held) || held.is_spent || self.is_surplus(&desk) {
             drop(desk);
             close(held);
             return;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::config::TargetSessionAttrs;
 use crate::hosts::none_fits;
-use crate::wire::{ErrorReport, Frame, SqlState, WireError, backend};
+use crate::wire::{ErrorReport, Frame, HEADER_LEN, SqlState, WireError, backend};
 
 /// Upstream failed, or said no. Cheap to clone: one failure may be the answer
 /// to several who waited for it.
@@ -195,8 +195,23 @@ impl UpstreamError {
     /// address and no internal text.
     pub fn report(&self) -> ErrorReport {
         let message = match self {
-            Self::Refused { message, .. } | Self::Server { message, .. } => {
-                return ErrorReport::fatal(self.sqlstate(), message.clone());
+            Self::Refused {
+                message, report, ..
+            }
+            | Self::Server {
+                message, report, ..
+            } => {
+                let mut told = ErrorReport::fatal(self.sqlstate(), message.clone());
+                let fields = report.get(HEADER_LEN..).unwrap_or_default();
+                if let Ok(fields) = backend::Fields::read(fields) {
+                    let text = |field| {
+                        let text = String::from_utf8_lossy(fields.get(field)?);
+                        Some(text.into_owned().into())
+                    };
+                    told.detail = text(b'D');
+                    told.hint = text(b'H');
+                }
+                return told;
             }
             Self::Connect { .. } => "the upstream server cannot be reached",
             Self::ConnectTimeout(_) => "the upstream server did not complete the login in time",

@@ -10,9 +10,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::counter::Worn;
+use super::counter::{Worn, idle_since};
 use super::error::UpstreamError;
 use super::limits::Limits;
+use super::past::Beginning;
 use super::pool::{Condition, Desk, Held, Pool, Waiter};
 use super::preference::PATIENCE;
 use super::standing::{PoolRoom, Slot};
@@ -222,9 +223,40 @@ pub(super) async fn open_one(pool: Arc<Pool>) -> Result<Option<Held>, UpstreamEr
     let bb8 = pool.bb8.lock().clone();
     let connection = bb8.dedicated_connection().await?;
     pool.connected();
-    // Into bb8 and out again at once, so that it ages there from now on.
+    // Into bb8 and out again at once, so that it ages there from now on. Under the lock, lest it meets one
+    // that is another's.
+    let _desk = pool.desk.lock();
     match bb8.add(connection) {
         Ok(()) => Ok(bb8.get_owned().now_or_never().and_then(Result::ok)),
         Err(_) => Ok(None),
     }
+}
+
+/// Opens one connection that begins in its own way, at this place: nobody else may get it.
+pub(super) async fn open_own(
+    pool: Arc<Pool>,
+    place: Slot,
+    beginning: Beginning,
+) -> Result<Option<Held>, UpstreamError> {
+    let connection = pool.blueprint.open(place, Some(&beginning)).await?;
+    pool.connected();
+    let gate = Arc::clone(&connection.gate);
+    // All that take something from bb8 have the lock.
+    let mut desk = pool.desk.lock();
+    let bb8 = pool.bb8.lock().clone();
+    if bb8.add(Box::new(connection)).is_err() {
+        return Ok(None);
+    }
+    while let Some(mut held) = pool.fetch_spare() {
+        if Arc::ptr_eq(&held.gate, &gate) {
+            held.is_spent = true;
+            return Ok(Some(held));
+        }
+        let since = idle_since(&held);
+        desk.shelf.lay_down(held, since);
+    }
+    drop(desk);
+    // Should it still be there, nobody may have it.
+    pool.reconnect();
+    Ok(None)
 }

@@ -42,11 +42,44 @@ impl Past {
     }
 }
 
+/// What goes into the startup packet of a connection that one session alone gets: `options` as PostgreSQL reads them.
+#[derive(Clone)]
+pub struct Beginning(Arc<str>);
+
+impl Beginning {
+    /// Connections that begin with these settings.
+    pub fn with<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut options = String::new();
+        for (name, value) in settings {
+            options.push_str(" -c ");
+            for character in name.chars().chain(['=']).chain(value.chars()) {
+                if character.is_ascii_whitespace() || matches!(character, '\x0b' | '\\') {
+                    options.push('\\');
+                }
+                options.push(character);
+            }
+        }
+        Self(options.into())
+    }
+
+    pub(super) fn options(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Without the values: they may be secrets of the application.
+impl std::fmt::Debug for Beginning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Beginning").finish_non_exhaustive()
+    }
+}
+
 impl Pool {
     /// Leases a connection: at once if one is idle, else in the order of asking.
     /// Waits until `deadline` or for `query_wait_timeout`, whichever is shorter.
     ///
-    /// Its settings are as [`Connection::applied`] says, not as wished; its past is as wished.
+    /// Its settings are as [`Connection::applied`] says, not as wished; its past is as wished. One that
+    /// [begins](Wish::beginning) in its own way takes the place of another, and is closed when the lease is over.
     ///
     /// Cancel safe: a waiter that goes away loses its place and nothing else; a
     /// connection that was already handed to it goes to the next.
@@ -61,10 +94,11 @@ impl Pool {
     ) -> Result<Lease, LeaseError> {
         loop {
             let lease = self.lease_any(wish, deadline).await?;
-            if wish.past.admitted(&lease) {
+            let beginning = wish.beginning.as_ref();
+            if beginning.is_none() && wish.past.admitted(&lease) {
                 return Ok(lease);
             }
-            if let Some(lease) = self.replace(lease, deadline).await?
+            if let Some(lease) = self.replace(lease, beginning, deadline).await?
                 && wish.past.admitted(&lease)
             {
                 return Ok(lease);
@@ -76,6 +110,7 @@ impl Pool {
     async fn replace(
         self: &Arc<Self>,
         lease: Lease,
+        beginning: Option<&Beginning>,
         deadline: Instant,
     ) -> Result<Option<Lease>, LeaseError> {
         let asked = Instant::now();
@@ -92,9 +127,16 @@ impl Pool {
         let Some(place) = place else {
             return Ok(None);
         };
-        self.blueprint.reserve(place);
         // Once begun it comes to its end: what nobody waits for any more goes to the pool.
-        let opened = tokio::spawn(keeper::open_one(Arc::clone(self)));
+        let opened = match beginning {
+            Some(beginning) => {
+                tokio::spawn(keeper::open_own(Arc::clone(self), place, beginning.clone()))
+            }
+            None => {
+                self.blueprint.reserve(place);
+                tokio::spawn(keeper::open_one(Arc::clone(self)))
+            }
+        };
         match timeout_at(deadline, opened).await {
             Ok(Ok(Ok(Some(held)))) => {
                 let mut desk = self.desk.lock();

@@ -27,7 +27,7 @@ use super::error::{Failure, LeaseError, UpstreamError};
 use super::keeper;
 use super::lease::Lease;
 use super::limits::Limits;
-use super::past::Past;
+use super::past::{Beginning, Past};
 use super::pools::Pools;
 use super::settings::Settings;
 use super::shelf::{Place, Shelf};
@@ -68,6 +68,8 @@ pub struct Wish {
     pub defaults: Option<u64>,
     /// No preference, but a condition.
     pub past: Past,
+    /// A condition, too: a connection of its own that begins so.
+    pub beginning: Option<Beginning>,
 }
 
 /// Whether a pool leases.

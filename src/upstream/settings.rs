@@ -169,22 +169,9 @@ pub fn restore_sql(from: &Settings, to: &Settings) -> Option<String> {
             sql.push(';');
         }
     }
-    let mut separator = "SELECT ";
-    for (name, value) in to.iter().filter(|(name, _)| !changes_user(name)) {
-        if from.get(name) != Some(value) {
-            sql.push_str(separator);
-            sql.push_str("pg_catalog.set_config(");
-            push_literal(&mut sql, name);
-            sql.push_str(", ");
-            push_literal(&mut sql, value);
-            // The value itself would come back in the client's encoding.
-            sql.push_str(", false) IS NULL");
-            separator = ", ";
-        }
-    }
-    if separator == ", " {
-        sql.push(';');
-    }
+    let others = to.iter().filter(|(name, _)| !changes_user(name));
+    let new = others.filter(|(name, value)| from.get(name) != Some(*value));
+    push_set(&mut sql, new.map(|(name, value)| (name, value, false)));
     if let Some(user) = to.get(SESSION_AUTHORIZATION) {
         sql.push_str("SET SESSION AUTHORIZATION ");
         push_literal(&mut sql, user);
@@ -215,6 +202,30 @@ fn push_reset_of_user(sql: &mut String, from: &Settings) {
     }
     if from.get(SESSION_AUTHORIZATION).is_some() {
         sql.push_str("RESET SESSION AUTHORIZATION;");
+    }
+}
+
+/// One simple-query string that sets all of these: names, values, and whether for the transaction only.
+pub fn set_sql<'a>(settings: impl Iterator<Item = (&'a str, &'a str, bool)>) -> String {
+    let mut sql = String::new();
+    push_set(&mut sql, settings);
+    sql
+}
+
+fn push_set<'a>(sql: &mut String, settings: impl Iterator<Item = (&'a str, &'a str, bool)>) {
+    let mut separator = "SELECT ";
+    for (name, value, local) in settings {
+        sql.push_str(separator);
+        sql.push_str("pg_catalog.set_config(");
+        push_literal(sql, name);
+        sql.push_str(", ");
+        push_literal(sql, value);
+        // The value itself would come back in the client's encoding.
+        let _ = write!(sql, ", {local}) IS NULL");
+        separator = ", ";
+    }
+    if separator == ", " {
+        sql.push(';');
     }
 }
 

@@ -125,6 +125,19 @@ pub struct ConnectOptions {
     pub prepared_statements_max: usize,
 }
 
+impl ConnectOptions {
+    /// Adds these to the `options` that are sent.
+    pub(super) fn begin(&mut self, options: &str) {
+        let known = self.parameters.iter_mut();
+        match known.rev().find(|(name, _)| name == "options") {
+            Some((_, known)) => known.push_str(options),
+            None => self
+                .parameters
+                .push(("options".to_owned(), options.to_owned())),
+        }
+    }
+}
+
 impl Default for ConnectOptions {
     fn default() -> Self {
         Self {

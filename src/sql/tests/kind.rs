@@ -480,6 +480,27 @@ fn statements_after_which_no_role_has_the_name() {
 }
 
 #[test]
+fn settings_that_go_back_to_their_default() {
+    use crate::sql::analyse;
+    for (sql, wanted) in [
+        ("SET x TO DEFAULT", true),
+        ("set local app.x = default;", true),
+        ("SET TIME ZONE DEFAULT", true),
+        ("SET TIME ZONE LOCAL", true),
+        ("SET LOCAL TIME ZONE LOCAL ; ", true),
+        ("SET LOCAL TIME ZONE 'UTC'", false),
+        ("SET TIME ZONE UTC", false),
+        ("SET SESSION AUTHORIZATION DEFAULT", true),
+        ("SET x TO 'default'", false),
+        ("SET x TO \"default\"", false),
+        ("SET default_tablespace TO x", false),
+        ("RESET x", false),
+    ] {
+        assert_eq!(analyse(sql).to_default, wanted, "{sql}");
+    }
+}
+
+#[test]
 fn statements_that_change_what_sessions_begin_with() {
     use crate::sql::analyse;
     for (sql, wanted) in [
