@@ -146,6 +146,8 @@ pub static KEYS: &[Key<Config>] = keys! { Config;
         "For how long they are counted, and no more are tried.";
     upstream.query_timeout => upstream.query_timeout, TIME_OR_ZERO, Reload,
         "Statements that run longer are cancelled with SQLSTATE 57014. 0 is never.";
+    upstream.abandoned_timeout => upstream.abandoned_timeout, TIME_OR_ZERO, Reload,
+        "How long a statement goes on whose client has closed the connection, as the server would bring it to its end. One that is known only to read goes on for a minute at most. 0 is no limit for the others.";
     upstream.cancel_wait_timeout => upstream.cancel_wait_timeout, TIME, Reload,
         "How long an upstream connection is held back until the server has taken note of a cancel request for it.";
     upstream.state_dir => upstream.state_dir, Maybe("", Path), Restart,

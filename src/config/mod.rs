@@ -315,6 +315,8 @@ pub struct UpstreamConfig {
     pub login_failures_window: Duration,
     /// `query_timeout`: zero is never.
     pub query_timeout: Duration,
+    /// `abandoned_timeout`: how long a statement goes on without its client; zero is for ever.
+    pub abandoned_timeout: Duration,
     /// `cancel_wait_timeout`: how long a lease waits for a cancel connection to be closed by the server.
     pub cancel_wait_timeout: Duration,
     /// `state_dir`: where open upstream connections are written down.
@@ -339,6 +341,7 @@ impl Default for UpstreamConfig {
             login_failures_max: 5,
             login_failures_window: Duration::from_secs(60),
             query_timeout: Duration::ZERO,
+            abandoned_timeout: Duration::from_secs(3600),
             cancel_wait_timeout: Duration::from_secs(10),
             state_dir: None,
             lazy_begin: true,

@@ -66,6 +66,7 @@ pub struct Metrics {
     logins: IntCounter,
     failed_logins: Vec<IntCounter>,
     stalls: IntCounter,
+    abandoned: IntCounter,
     errors: IntCounterVec,
     slow: SlowCounters,
     /// Filled and read under one lock, so that two scrapes do not mix.
@@ -146,6 +147,11 @@ impl Metrics {
                 "pgditto_client_stalls_total",
                 "Clients that were disconnected since they took nothing of their answer.",
             )?,
+            abandoned: counter(
+                &registry,
+                "pgditto_abandoned_statements_total",
+                "Statements that were given up: their clients had gone, and they took longer than `upstream.abandoned_timeout`.",
+            )?,
             logins: counter(
                 &registry,
                 "pgditto_client_logins_total",
@@ -207,6 +213,11 @@ impl Metrics {
     /// A client was given up that took nothing of its answer.
     pub fn stalled(&self) {
         self.stalls.inc();
+    }
+
+    /// A statement was given up whose client had gone.
+    pub fn abandoned(&self) {
+        self.abandoned.inc();
     }
 
     pub fn logged_in(&self) {

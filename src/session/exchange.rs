@@ -27,6 +27,8 @@ pub struct Outcome {
     pub error_is_bare: bool,
     /// The server ended the session.
     pub fatal: bool,
+    /// It has sent what the client need not ask for, and with it all that it had to say.
+    pub pushed: bool,
     /// The transaction could not be begun, and nothing of the unit has run.
     pub begin_failed: bool,
     /// DISCARD ALL or DEALLOCATE ALL that was not known as such when it was sent: no prepared statement is left.
@@ -484,6 +486,7 @@ impl Exchange {
                 }
             }
             tag::COPY_IN | tag::COPY_BOTH => {
+                self.outcome.pushed = true;
                 self.spoil_fill();
                 self.enter_copy_in();
             }
@@ -491,7 +494,10 @@ impl Exchange {
                 self.spoil_fill();
             }
             tag::ERROR => visible = self.failed(frame, out)?,
-            tag::NOTICE => self.spoil_fill(),
+            tag::NOTICE => {
+                self.outcome.pushed = true;
+                self.spoil_fill();
+            }
             tag::PARAMETER_STATUS => {
                 self.spoil_fill();
                 let (name, value) = backend::parameter_status(body)?;
@@ -694,6 +700,7 @@ impl Exchange {
     /// An ErrorResponse came; true if the client is to see it as it is.
     fn failed(&mut self, frame: &[u8], out: &mut BytesMut) -> Result<bool, WireError> {
         let body = &frame[wire::HEADER_LEN..];
+        self.outcome.pushed = true;
         self.spoil_fill();
         self.copy_in = false;
         let fields = backend::Fields::read(body)?;

@@ -38,8 +38,10 @@ pub(super) enum Work<'a> {
 const OUTGOING_MAX: usize = 256 * 1024;
 /// The client is sent what has come once it is this much.
 const OUTPUT_MAX: usize = 64 * 1024;
-/// How long a statement of a client that has gone may take to say what became of it.
+/// How long a read of a client that has gone may take, and a statement on a replication connection.
 pub(super) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the server says before it writes, and so learns that its client has gone: the size of its own buffer.
+const UNHEARD_MAX: usize = 8 * 1024;
 
 /// What has become of a unit.
 #[derive(PartialEq, Eq)]
@@ -55,12 +57,35 @@ enum Attempt {
 enum Broken {
     /// The upstream connection was lost or makes no sense.
     Upstream(String),
-    /// The client has gone and what it asked for is not worth waiting for.
+    /// The client has gone, and nothing of what it sent is under way that the server would bring to its end.
     Client,
+    /// The client has gone, and what it asked for has taken too long.
+    Abandoned,
     /// The client's bytes make no sense.
     Protocol(wire::WireError),
     QueryTimeout,
     Killed,
+}
+
+/// What is left of a client while its unit is relayed.
+#[derive(Default)]
+struct Parting {
+    /// Nothing more comes from it. What it had sent is run, and it may still be reading.
+    ended: bool,
+    /// It takes nothing any more.
+    deaf: bool,
+    /// How much it was not told since.
+    unheard: usize,
+    /// All that the server has done is asked for, although the client has not asked.
+    flushed: bool,
+    /// When the unit is given up.
+    deadline: Option<Instant>,
+}
+
+impl Parting {
+    fn has_begun(&self) -> bool {
+        self.ended || self.deaf
+    }
 }
 
 impl Session {
@@ -160,7 +185,7 @@ impl Session {
         let sent = Instant::now();
         self.begin_work();
         self.upstream_since.get_or_insert(sent);
-        let relayed = self.relay(&mut lease, &mut exchange).await;
+        let relayed = self.relay(&mut lease, &mut exchange, !notified).await;
         drop(still);
         report.upstream += sent.elapsed();
         report.rows += exchange.outcome.rows;
@@ -279,16 +304,18 @@ impl Session {
         names
     }
 
-    /// Moves bytes both ways until the unit's last ReadyForQuery.
+    /// Moves bytes both ways until the unit's last ReadyForQuery. `reads`: it is known to do nothing else.
     async fn relay(
         &mut self,
         lease: &mut Lease,
         exchange: &mut Exchange,
+        reads: bool,
     ) -> Result<TransactionStatus, Broken> {
         let handle = self.registration.handle.clone();
-        let mut deadline = (!self.config.upstream.query_timeout.is_zero())
+        let deadline = (!self.config.upstream.query_timeout.is_zero())
             .then(|| Instant::now() + self.config.upstream.query_timeout);
-        let mut client_gone = false;
+        let mut parting = Parting::default();
+        let mut has_heard = false;
         loop {
             let connection = &mut **lease;
             let mut sides = Sides {
@@ -303,33 +330,49 @@ impl Session {
             if let Progress::Done(status) = progress {
                 return Ok(status);
             }
-            if exchange.open && !(client_gone && exchange.awaits_client()) {
-                self.take_open(lease, exchange)?;
+            let mut is_over = false;
+            if exchange.open {
+                let before = exchange.outgoing.len();
+                parting.ended |= self.take_open(lease, exchange)?;
+                parting.flushed &= exchange.outgoing.len() == before;
                 if self.writer.is_some() {
                     self.database.announce_writes().await;
                 }
+                if parting.ended && exchange.awaits_client() {
+                    is_over = finish_open(exchange, &mut parting);
+                }
             }
-            if client_gone {
-                self.client.output.clear();
-            } else if !self.client.output.is_empty()
+            // What was answered here goes along with what the server says.
+            let may_send = !self.client.output.is_empty()
                 && exchange.may_be_taken_back.is_none()
-                && (exchange.outgoing.is_empty() || self.client.output.len() > OUTPUT_MAX)
-            {
-                match self.send(deadline).await {
+                && (has_heard || exchange.expects.is_empty())
+                && (!parting.flushed || exchange.outcome.pushed)
+                && (exchange.outgoing.is_empty() || self.client.output.len() > OUTPUT_MAX);
+            if may_send && !parting.deaf {
+                match self.send(parting.deadline.or(deadline)).await {
                     Ok(()) => {}
-                    Err(Unsent::Gone) => {
-                        client_gone = true;
-                        deadline = Some(Instant::now() + ORPHAN_TIMEOUT);
-                    }
+                    Err(Unsent::Gone) => parting.deaf = true,
                     Err(Unsent::Killed) => return Err(Broken::Killed),
+                    Err(Unsent::Late) if parting.has_begun() => return Err(Broken::Abandoned),
                     Err(Unsent::Late) => return Err(Broken::QueryTimeout),
                     Err(Unsent::Stalled) => return Err(Broken::Client),
                 }
             }
-            if client_gone && self.writer.is_none() && !exchange.copy_in {
+            if parting.deaf {
+                parting.unheard += self.client.output.len();
+                self.client.output.clear();
+                let notices = reads || parting.unheard > UNHEARD_MAX;
+                is_over |= notices && self.writer.is_none() && !exchange.copy_in;
+            }
+            if is_over {
                 return Err(Broken::Client);
             }
-            let may_read_client = !client_gone
+            if parting.has_begun() && parting.deadline.is_none() {
+                parting.deadline = self
+                    .patience(reads)
+                    .map(|patience| Instant::now() + patience);
+            }
+            let may_read_client = !parting.ended
                 && if exchange.awaits_client() && !exchange.holds() {
                     exchange.outgoing.len() < OUTGOING_MAX
                 } else {
@@ -338,34 +381,39 @@ impl Session {
             tokio::select! {
                 pumped = lease.pump(&mut exchange.outgoing) => match pumped {
                     Ok(Pumped::Read(0)) => return Err(Broken::Upstream("the server closed the connection".into())),
+                    Ok(Pumped::Read(_)) => has_heard = true,
                     Ok(_) => {}
                     Err(error) => return Err(Broken::Upstream(error.to_string())),
                 },
-                read = self.client.fill(), if may_read_client => {
-                    if let Ok(length @ 1..) = read {
-                        self.metrics.received(length as u64);
-                    } else {
-                        client_gone = true;
-                        if exchange.awaits_client() {
-                            // What was begun can never be finished.
-                            return Err(Broken::Client);
-                        }
-                        deadline = Some(Instant::now() + ORPHAN_TIMEOUT);
-                    }
-                }
-                () = sleep_until(deadline), if deadline.is_some() => {
-                    return Err(if client_gone { Broken::Client } else { Broken::QueryTimeout });
+                read = self.client.fill(), if may_read_client => match read {
+                    Ok(length @ 1..) => self.metrics.received(length as u64),
+                    _ => parting.ended = true,
+                },
+                () = sleep_until(deadline), if deadline.is_some() => return Err(Broken::QueryTimeout),
+                () = sleep_until(parting.deadline), if parting.deadline.is_some() => {
+                    return Err(Broken::Abandoned);
                 }
                 () = handle.kill.notified() => return Err(Broken::Killed),
             }
         }
     }
 
-    /// Takes what the client has sent since for a unit that is still open.
-    fn take_open(&mut self, lease: &mut Lease, exchange: &mut Exchange) -> Result<(), Broken> {
+    /// How long a unit goes on whose client has gone; `reads` as of [`relay`](Self::relay).
+    fn patience(&self, reads: bool) -> Option<Duration> {
+        let patience = self.config.upstream.abandoned_timeout;
+        match (patience.is_zero(), reads) {
+            (true, true) => Some(ORPHAN_TIMEOUT),
+            (true, false) => None,
+            (false, true) => Some(patience.min(ORPHAN_TIMEOUT)),
+            (false, false) => Some(patience),
+        }
+    }
+
+    /// Takes what the client has sent since for a unit that is still open; true if it said goodbye.
+    fn take_open(&mut self, lease: &mut Lease, exchange: &mut Exchange) -> Result<bool, Broken> {
         if exchange.hold.in_block() {
             self.end_block(exchange);
-            return Ok(());
+            return Ok(false);
         }
         let mut nothing = Miss::default();
         while let Some(frame) = exchange.release() {
@@ -379,12 +427,14 @@ impl Session {
                 self.client.input.advance(n);
                 exchange.client_passing -= n;
                 if n == 0 {
-                    return Ok(());
+                    return Ok(false);
                 }
                 continue;
             }
             let header = wire::frame_header(&self.client.input).map_err(Broken::Protocol)?;
-            let Some(header) = header else { return Ok(()) };
+            let Some(header) = header else {
+                return Ok(false);
+            };
             if header.tag == tag::frontend::COPY_DATA && header.frame_len > self.client.input.len()
             {
                 if header.frame_len > self.limits.frame_len_max {
@@ -399,14 +449,18 @@ impl Session {
             }
             let frame = wire::take_frame(&mut self.client.input, self.limits.frame_len_max)
                 .map_err(Broken::Protocol)?;
-            let Some(frame) = frame else { return Ok(()) };
+            let Some(frame) = frame else {
+                return Ok(false);
+            };
             if frame.tag() == tag::frontend::TERMINATE {
-                return Err(Broken::Client);
+                // Nobody is to read what comes behind it.
+                self.client.input.clear();
+                return Ok(true);
             }
             self.translate(&frame, lease, exchange, &mut nothing)
                 .map_err(Broken::Protocol)?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// After the last ReadyForQuery: settle, read back, hand the connection on, tell the client.
@@ -585,6 +639,10 @@ impl Session {
         }
         match broken {
             Broken::Client => Err(Ending::ClientGone),
+            Broken::Abandoned => {
+                self.shared.metrics.abandoned();
+                Err(Ending::Fatal(abandoned()))
+            }
             Broken::Protocol(error) => Err(Ending::Protocol(error)),
             Broken::QueryTimeout => Err(Ending::Fatal(ErrorReport::fatal(
                 SqlState::QUERY_CANCELED,
@@ -653,6 +711,22 @@ impl Session {
     }
 }
 
+/// Brings what a client has sent of an open unit to its end: it has gone, and the rest will never come. True when
+/// all of it is done.
+fn finish_open(exchange: &mut Exchange, parting: &mut Parting) -> bool {
+    if exchange.holds() || !exchange.outgoing.is_empty() {
+        return false;
+    }
+    if exchange.copy_in || exchange.expects.is_empty() {
+        return true;
+    }
+    if !parting.flushed {
+        frontend::flush(&mut exchange.outgoing);
+        parting.flushed = true;
+    }
+    false
+}
+
 /// The failure of one statement: the session lives on.
 pub(super) fn statement_error(report: ErrorReport) -> ErrorReport {
     ErrorReport {
@@ -673,6 +747,14 @@ pub(super) fn timed_out() -> ErrorReport {
     ErrorReport::error(
         SqlState::QUERY_CANCELED,
         "canceling statement due to statement timeout",
+    )
+}
+
+/// To a client that may still be reading.
+fn abandoned() -> ErrorReport {
+    ErrorReport::fatal(
+        SqlState::QUERY_CANCELED,
+        "abandoned_timeout: the connection was closed, and the statement took longer than pgditto allows then",
     )
 }
 

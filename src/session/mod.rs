@@ -392,7 +392,8 @@ impl Session {
             tokio::select! {
                 read = self.client.fill() => match read {
                     Ok(length @ 1..) => self.metrics.received(length as u64),
-                    _ => return Err(Ending::ClientGone),
+                    // What it has sent is run, as far as it goes.
+                    _ => return self.assembler.take_open().ok_or(Ending::ClientGone),
                 },
                 read = fill_lease(&mut self.lease), if holds => self.overhear(read).await?,
                 () = self.listening.arrived(), if self.tx.status == TransactionStatus::Idle => {

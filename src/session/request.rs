@@ -1,7 +1,8 @@
 //! Frames from the client → units of work.
 //!
 //! A unit is what is decided upon as a whole: one Query, one FunctionCall, or
-//! the messages of the extended protocol up to Sync, Flush or the byte limit.
+//! the messages of the extended protocol up to Sync, Flush, the byte limit, or
+//! a pause in which nothing more comes.
 
 use bytes::BytesMut;
 
@@ -14,7 +15,7 @@ pub enum End {
     Sync,
     /// The client waits for replies but has not synced; Flush is the last frame.
     Flush,
-    /// `listen.unit_buffer_size` was reached: the rest streams.
+    /// `listen.unit_buffer_size` was reached, or nothing more has come: the rest streams.
     Full,
 }
 
@@ -42,6 +43,16 @@ impl Assembler {
         self.discarding = true;
     }
 
+    /// Messages have come whose Sync or Flush has not.
+    pub fn is_open(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// What has come of a unit that is not complete; `None` if nothing has.
+    pub fn take_open(&mut self) -> Option<Unit> {
+        self.is_open().then(|| self.end(End::Full))
+    }
+
     /// The next unit in `input`, or `None` when more bytes are needed.
     ///
     /// # Errors
@@ -51,7 +62,14 @@ impl Assembler {
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Unit>, WireError> {
-        while let Some(frame) = wire::take_frame(input, limits.frame_len_max)? {
+        loop {
+            if self.is_open() && input.first() == Some(&tag::TERMINATE) {
+                // What came before it is run; it stays for those who do that.
+                return Ok(self.take_open());
+            }
+            let Some(frame) = wire::take_frame(input, limits.frame_len_max)? else {
+                return Ok(None);
+            };
             if self.discarding && frame.tag() != tag::SYNC && frame.tag() != tag::TERMINATE {
                 continue;
             }
@@ -87,7 +105,6 @@ impl Assembler {
                 other => return Err(WireError::FrontendTag(other)),
             }
         }
-        Ok(None)
     }
 
     fn push(&mut self, frame: Frame) {

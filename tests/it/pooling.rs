@@ -141,7 +141,9 @@ fn a_client_that_vanishes_in_a_read_frees_its_connection() {
         "CREATE TABLE t AS SELECT generate_series(1, 2000) AS x",
     );
     let pgditto = Pgditto::start(&postgres, |options| {
-        options.set("pool.default_pool_size", 1);
+        options
+            .set("pool.default_pool_size", 1)
+            .set("upstream.abandoned_timeout", "100ms");
     });
     // Until the catalogue is known any statement may be a write.
     let mut reader = Wire::connect(pgditto.port);

@@ -5,6 +5,7 @@ mod cancel;
 mod copy;
 mod extended;
 mod names;
+mod parting;
 mod pipelines;
 mod simple;
 mod startup;
