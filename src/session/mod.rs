@@ -389,6 +389,8 @@ impl Session {
             }
             let deadline = self.idle_deadline(idle_since);
             let holds = self.lease.is_some();
+            // In the middle of a message the client is still sending.
+            let pauses = self.assembler.is_open() && self.client.input.is_empty();
             tokio::select! {
                 read = self.client.fill() => match read {
                     Ok(length @ 1..) => self.metrics.received(length as u64),
@@ -400,6 +402,10 @@ impl Session {
                     self.deliver().await?;
                 }
                 _ = phase.changed() => {}
+                () = tokio::time::sleep(PAUSE), if pauses => {
+                    // It may wait for what the server says unasked: an error, or that it takes the rows of a COPY.
+                    return self.assembler.take_open().ok_or(Ending::ClientGone);
+                }
                 () = handle.kill.notified() => return Err(Ending::Fatal(shut_down())),
                 () = tokio::time::sleep_until(deadline.0.into()), if deadline.1.is_some() => {
                     return Err(Ending::Fatal(deadline.1.unwrap_or_else(|| {
@@ -706,6 +712,10 @@ fn idle_in_transaction() -> ErrorReport {
     let message = "terminating connection due to idle-in-transaction timeout";
     ErrorReport::fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, message)
 }
+
+/// A client that sends nothing for so long in the middle of a unit may wait for an answer. What comes in several pieces
+/// comes sooner.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

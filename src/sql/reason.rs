@@ -59,7 +59,7 @@ reasons! {
     CustomSetting = "custom_setting", "It reads a custom setting whose name is not a constant, or that the session has not set.";
     RowLimit = "row_limit", "Execute with a row limit, in a transaction or with more behind it, leaves a portal open on the server.";
     OpenPortal = "open_portal", "The portal was bound in an earlier unit, so its snapshot is older.";
-    Streamed = "streamed", "The client flushes without Sync or sends more than `listen.unit_buffer_size` before it.";
+    Streamed = "streamed", "The client flushes without Sync, sends more than `listen.unit_buffer_size` before it, or pauses in the middle of a batch.";
     FunctionCall = "function_call", "A FunctionCall message may do anything.";
     Hint = "hint", "A comment in the statement asks not to cache it.";
     Rule = "rule", "A rule of `[[cache.rules]]` keeps it out.";

@@ -100,6 +100,41 @@ fn flush_asks_for_what_there_is() {
 }
 
 #[test]
+fn what_the_server_says_unasked_needs_no_flush() {
+    let copy = |sql: &str| frames().parse("", sql).bind("", "", &[]).execute("", 0);
+    let script = Script::new()
+        .send(frames().parse("s", "SELEC"))
+        .until(b'E')
+        .send(frames().parse("s", "SELECT 1"))
+        .ask(frames().sync())
+        .send(frames().prepared("SELECT shout('a')", &[]))
+        .until(b'N')
+        .ask(frames().sync())
+        .send(frames().bind("", "absent", &[]))
+        .until(b'E')
+        .ask(frames().sync())
+        .send(insert(10))
+        .send(frames().prepared("SELECT 1/0", &[]))
+        .until(b'E')
+        .ask(insert(11).sync())
+        .send(copy("COPY item FROM STDIN"))
+        .until(b'G')
+        .send(frames().copy_data(b"12\tx\t1\n").copy_done())
+        .ask(frames().sync())
+        .send(copy("COPY (SELECT generate_series(1, 3000)) TO STDOUT"))
+        .until(b'd')
+        .ask(frames().sync())
+        .queries(&["BEGIN"])
+        .send(frames().prepared("SELECT shout('b')", &[]))
+        .until(b'N')
+        .send(frames().parse("t", "SELEC"))
+        .until(b'E')
+        .ask(frames().sync())
+        .queries(&["COMMIT", "SELECT id FROM item ORDER BY id"]);
+    same(SETUP, script);
+}
+
+#[test]
 fn error_before_flush_waits_for_sync() {
     let script = Script::new()
         .send(frames().parse("s", "SELEC").flush())
