@@ -4,6 +4,8 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::wire;
+
 /// Why a session hears nothing more; it ends, so that its driver connects and listens again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -73,6 +75,16 @@ impl Mailbox {
         waiting.trouble.map_or(Ok(()), Err)
     }
 
+    /// Drops what waits of such channels and senders.
+    pub fn forget(&self, is_such: impl Fn(&[u8], u32) -> bool) {
+        let mut waiting = self.waiting.lock();
+        waiting.frames.retain(|frame| {
+            let origin = origin(frame);
+            !origin.is_some_and(|(channel, sender)| is_such(channel, sender))
+        });
+        waiting.bytes = waiting.frames.iter().map(Bytes::len).sum();
+    }
+
     /// Returns once something has come that [`take`](Self::take) would tell. Cancel safe.
     pub async fn arrived(&self) {
         loop {
@@ -86,6 +98,13 @@ impl Mailbox {
             arrived.await;
         }
     }
+}
+
+/// Channel and sender of a NotificationResponse.
+fn origin(frame: &[u8]) -> Option<(&[u8], u32)> {
+    let (sender, names) = frame.get(wire::HEADER_LEN..)?.split_first_chunk()?;
+    let channel = names.split(|&byte| byte == 0).next()?;
+    Some((channel, u32::from_be_bytes(*sender)))
 }
 
 #[cfg(test)]
@@ -104,6 +123,26 @@ mod tests {
         mailbox.put(&Bytes::from("y"));
         assert_eq!(mailbox.take(&mut out), Err(Trouble::Full));
         assert_eq!(&out[..], b"1234567890");
+    }
+
+    #[test]
+    fn what_is_forgotten_makes_room_too() {
+        let frame = |channel: &str| {
+            let mut frame = BytesMut::new();
+            wire::backend::notification(&mut frame, 7, channel.as_bytes(), b"x");
+            frame.freeze()
+        };
+        let len = frame("c").len();
+        let mailbox = Mailbox::new(1, 2 * len);
+        for channel in ["c", "d"] {
+            mailbox.put(&frame(channel));
+        }
+        mailbox.forget(|channel, sender| channel == b"c" && sender == 7);
+        mailbox.forget(|channel, sender| channel == b"d" && sender == 8);
+        mailbox.put(&frame("e"));
+        let mut out = BytesMut::new();
+        assert_eq!(mailbox.take(&mut out), Ok(()));
+        assert_eq!(out, [frame("d"), frame("e")].concat());
     }
 
     #[test]

@@ -93,11 +93,11 @@ impl Session {
                 Some("LISTEN")
             }
             (Kind::Unlisten, Channel::Named { name, .. }) => {
-                self.end_listening(Some(&name)).await;
+                self.unlisten(Some(&name)).await;
                 Some("UNLISTEN")
             }
             (Kind::Unlisten, Channel::All) => {
-                self.end_listening(None).await;
+                self.unlisten(None).await;
                 Some("UNLISTEN")
             }
             _ => None,
@@ -207,6 +207,16 @@ impl Session {
         }
     }
 
+    /// UNLISTEN has been committed: of the channel (`None` is every channel) the client is told nothing more, not even
+    /// what was notified before.
+    async fn unlisten(&mut self, name: Option<&str>) {
+        let heard = name.is_none_or(|name| self.listening.channels.contains(name));
+        self.end_listening(name).await;
+        if heard && let Some(mailbox) = &self.listening.mailbox {
+            mailbox.forget(|channel, _| name.is_none_or(|name| name.as_bytes() == channel));
+        }
+    }
+
     /// Hears the channel no more; `None` is every channel.
     async fn end_listening(&mut self, name: Option<&str>) {
         if self.listening.is_empty() {
@@ -257,10 +267,10 @@ impl Session {
     pub(super) async fn settle_listening(&mut self, committed: bool, discarded_all: bool) {
         let ending = std::mem::take(&mut self.listening.ending);
         if discarded_all {
-            self.end_listening(None).await;
+            self.unlisten(None).await;
         } else if committed {
             for name in ending {
-                self.end_listening(name.as_deref()).await;
+                self.unlisten(name.as_deref()).await;
             }
         }
     }
@@ -270,8 +280,21 @@ impl Session {
         if !channels.is_empty() {
             self.database.hub.speakers.want();
         }
-        for channel in channels {
+        let moves = |channel: &&String| self.listening.channels.contains(*channel);
+        let moved: Vec<&String> = channels.iter().filter(moves).collect();
+        if moved.is_empty() {
+            return;
+        }
+        // What was notified before that connection listened is heard here; a lost connection is told by the mailbox.
+        let _ = self.database.hub.catch_up().await;
+        for channel in &moved {
             self.end_listening(Some(channel)).await;
+        }
+        if let Some(mailbox) = &self.listening.mailbox {
+            // The transaction that listens hears its own, too.
+            mailbox.forget(|channel, sender| {
+                sender == mailbox.number && moved.iter().any(|name| name.as_bytes() == channel)
+            });
         }
     }
 

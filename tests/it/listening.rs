@@ -1,6 +1,6 @@
 //! LISTEN through pgditto: what PostgreSQL's own delivery promises, without an upstream connection for each listener.
 
-use crate::fixture::{Frames, Message, Pgditto, Postgres, Wire, eventually};
+use crate::fixture::{Frames, Message, Pgditto, Postgres, Script, Wire, eventually, same};
 
 /// A server, and a pgditto with a single pooled connection before it.
 fn servers() -> (Postgres, Pgditto) {
@@ -183,6 +183,54 @@ fn the_extended_protocol_listens_too_byte_for_byte() {
         assert_eq!(ours, theirs, "unit {at}");
     }
     assert_eq!(shared_connections(&postgres), "0");
+}
+
+#[test]
+fn who_unlistens_in_a_transaction_hears_nothing_of_it() {
+    let unlisten = |sql: &str| Frames::new().prepared(sql, &[]).sync();
+    let script = Script::new()
+        .queries(&["LISTEN c", "LISTEN d"])
+        .queries(&["BEGIN", "UNLISTEN c", "NOTIFY c, '1'", "COMMIT"])
+        .queries(&["NOTIFY c, '2'", "NOTIFY d, '3'", "LISTEN c"])
+        .queries(&["BEGIN", "NOTIFY c, '4'", "NOTIFY d, '5'", "UNLISTEN c"])
+        .queries(&["COMMIT", "NOTIFY c, '6'", "LISTEN c"])
+        .queries(&["UNLISTEN c; NOTIFY c, '7'; NOTIFY d, '8'", "LISTEN c"])
+        .queries(&["BEGIN; UNLISTEN c; NOTIFY c, '9'; ROLLBACK"])
+        .queries(&["NOTIFY c, '10'"])
+        .queries(&["BEGIN; SAVEPOINT s; UNLISTEN c; RELEASE s; NOTIFY c, '11'"])
+        .queries(&["COMMIT", "LISTEN c", "BEGIN; SAVEPOINT s"])
+        .queries(&["UNLISTEN c; ROLLBACK TO s", "NOTIFY c, '12'; COMMIT"])
+        .queries(&["BEGIN"])
+        .ask(unlisten("UNLISTEN c"))
+        .ask(unlisten("NOTIFY c, '13'"))
+        .ask(unlisten("COMMIT"))
+        .queries(&["LISTEN c", "NOTIFY c, '14'"])
+        .queries(&["BEGIN", "UNLISTEN *", "NOTIFY c, '15'", "NOTIFY d, '16'"])
+        .queries(&["COMMIT", "NOTIFY c, '17'", "LISTEN c"])
+        .queries(&["BEGIN; UNLISTEN c; LISTEN c; NOTIFY c, '18'; COMMIT"])
+        .queries(&["NOTIFY c, '19'", "UNLISTEN c", "NOTIFY c, '20'"])
+        .queries(&["BEGIN; LISTEN c; NOTIFY c, '21'; COMMIT", "UNLISTEN c"])
+        .queries(&["NOTIFY c, '22'", "LISTEN c"])
+        .queries(&["BEGIN; NOTIFY c, '23'; LISTEN c; COMMIT", "SELECT 1"]);
+    same("", script);
+}
+
+#[test]
+fn what_others_notify_is_not_heard_once_unlisten_is_committed() {
+    let postgres = Postgres::start(&[]);
+    let pgditto = Pgditto::start(&postgres, |_| {});
+    for port in [postgres.port, pgditto.port] {
+        let mut listener = Wire::connect(port);
+        let mut writer = Wire::connect(port);
+        for sql in ["LISTEN c", "LISTEN d", "BEGIN", "SELECT txid_current()"] {
+            listener.query(sql);
+        }
+        writer.query("NOTIFY c, 'not heard'; NOTIFY d, 'heard'");
+        listener.query("UNLISTEN c");
+        assert_eq!(payloads(&listener.query("COMMIT")), ["heard"]);
+        writer.query("NOTIFY c, 'not heard'");
+        assert_eq!(payloads(&listener.query("NOTIFY d, 'last'")), ["last"]);
+    }
 }
 
 #[test]
