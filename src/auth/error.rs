@@ -81,7 +81,8 @@ impl AuthError {
             | AuthError::Verifier => ErrorReport::fatal(
                 SqlState::INVALID_PASSWORD,
                 format!("password authentication failed for user \"{user}\""),
-            ),
+            )
+            .in_routine("auth_failed"),
         }
     }
 }

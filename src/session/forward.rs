@@ -13,7 +13,7 @@ use super::registry::Activity;
 use super::send::{Unsent, sleep_until};
 use super::serve::Miss;
 use super::state::Pin;
-use super::{Ending, Session, UnitReport, shut_down};
+use super::{Ending, INTERRUPTS, Session, UnitReport, shut_down};
 use crate::catalog::{Effects, Temporaries};
 use crate::metrics::ErrorOrigin;
 use crate::sql::Kind;
@@ -32,6 +32,22 @@ pub(super) enum Work<'a> {
         frames: &'a [Frame],
         open: bool,
     },
+}
+
+impl Work<'_> {
+    /// PostgreSQL's function that refuses it in a transaction that has failed.
+    fn refuser(&self) -> &'static str {
+        match self {
+            Work::Query { .. } => "exec_simple_query",
+            Work::FunctionCall(_) => "HandleFunctionRequest",
+            Work::Extended { frames, .. } => match frames.first().map(Frame::tag) {
+                Some(tag::frontend::BIND) => "exec_bind_message",
+                Some(tag::frontend::EXECUTE) => "exec_execute_message",
+                Some(tag::frontend::DESCRIBE) => "exec_describe_statement_message",
+                _ => "exec_parse_message",
+            },
+        }
+    }
 }
 
 /// While the client has not taken what it was sent, no more of the unit is read from it.
@@ -105,7 +121,7 @@ impl Session {
             return self.fail_here(&error, open).await;
         }
         if self.tx.failed_here {
-            return self.fail_here(&aborted(), open).await;
+            return self.fail_here(&aborted(work.refuser()), open).await;
         }
         let past = self.wanted_past(&work);
         let again = match self.attempt(&work, miss, past, report).await? {
@@ -740,6 +756,7 @@ pub(super) fn cancelled() -> ErrorReport {
         SqlState::QUERY_CANCELED,
         "canceling statement due to user request",
     )
+    .in_routine(INTERRUPTS)
 }
 
 /// `statement_timeout`.
@@ -748,6 +765,7 @@ pub(super) fn timed_out() -> ErrorReport {
         SqlState::QUERY_CANCELED,
         "canceling statement due to statement timeout",
     )
+    .in_routine(INTERRUPTS)
 }
 
 /// To a client that may still be reading.
@@ -758,9 +776,10 @@ fn abandoned() -> ErrorReport {
     )
 }
 
-pub(super) fn aborted() -> ErrorReport {
+pub(super) fn aborted(routine: &'static str) -> ErrorReport {
     ErrorReport::error(
         SqlState::IN_FAILED_SQL_TRANSACTION,
         "current transaction is aborted, commands ignored until end of transaction block",
     )
+    .in_routine(routine)
 }

@@ -695,22 +695,25 @@ impl Session {
     }
 }
 
+/// PostgreSQL's function that ends statements and sessions from outside.
+const INTERRUPTS: &str = "ProcessInterrupts";
+
 /// As PostgreSQL says it.
 fn shut_down() -> ErrorReport {
     let message = "terminating connection due to administrator command";
-    ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message)
+    ErrorReport::fatal(SqlState::ADMIN_SHUTDOWN, message).in_routine(INTERRUPTS)
 }
 
 /// As PostgreSQL says it.
 fn idle_session() -> ErrorReport {
     let message = "terminating connection due to idle-session timeout";
-    ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, message)
+    ErrorReport::fatal(SqlState::IDLE_SESSION_TIMEOUT, message).in_routine(INTERRUPTS)
 }
 
 /// As PostgreSQL says it.
 fn idle_in_transaction() -> ErrorReport {
     let message = "terminating connection due to idle-in-transaction timeout";
-    ErrorReport::fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, message)
+    ErrorReport::fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, message).in_routine(INTERRUPTS)
 }
 
 /// A client that sends nothing for so long in the middle of a unit may wait for an answer. What comes in several pieces

@@ -470,12 +470,15 @@ pub(super) fn unreadable() -> ErrorReport {
     )
 }
 
-pub(super) fn no_statement(name: &[u8]) -> ErrorReport {
-    let message = if name.is_empty() {
-        "unnamed prepared statement does not exist".to_owned()
+/// `routine`: what looks for the unnamed one.
+pub(super) fn no_statement(name: &[u8], routine: &'static str) -> ErrorReport {
+    let (message, routine) = if name.is_empty() {
+        let message = "unnamed prepared statement does not exist".to_owned();
+        (message, routine)
     } else {
         let name = String::from_utf8_lossy(name);
-        format!("prepared statement \"{name}\" does not exist")
+        let message = format!("prepared statement \"{name}\" does not exist");
+        (message, "FetchPreparedStatement")
     };
-    ErrorReport::error(SqlState::INVALID_STATEMENT_NAME, message)
+    ErrorReport::error(SqlState::INVALID_STATEMENT_NAME, message).in_routine(routine)
 }

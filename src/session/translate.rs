@@ -301,7 +301,7 @@ impl Session {
                 self.portals.insert(portal, None);
             }
             None => {
-                exchange.fail(&no_statement(bind.statement));
+                exchange.fail(&no_statement(bind.statement, "exec_bind_message"));
                 return Ok(());
             }
         }
@@ -353,7 +353,8 @@ impl Session {
                         None
                     }
                     None => {
-                        exchange.fail(&no_statement(describe.name));
+                        let routine = "exec_describe_statement_message";
+                        exchange.fail(&no_statement(describe.name, routine));
                         return Ok(());
                     }
                 };

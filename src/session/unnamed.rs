@@ -70,15 +70,16 @@ impl Session {
         let mut out = BytesMut::new();
         match &self.unnamed_portal {
             UnnamedPortal::Upstream | UnnamedPortal::Added(_) => return false,
-            UnnamedPortal::Gone => exchange.fail(&no_portal()),
+            UnnamedPortal::Gone => exchange.fail(&no_portal(EXECUTE)),
             UnnamedPortal::Finished(Finished::Empty) => backend::empty_query(&mut out),
             UnnamedPortal::Finished(_) if self.tx.status == TransactionStatus::Failed => {
-                exchange.fail(&super::forward::aborted());
+                exchange.fail(&super::forward::aborted(EXECUTE));
             }
             UnnamedPortal::Finished(Finished::Command) => {
                 let message = "portal \"\" cannot be run";
                 let code = SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE;
-                exchange.fail(&ErrorReport::error(code, message));
+                let report = ErrorReport::error(code, message);
+                exchange.fail(&report.in_routine("MarkPortalActive"));
             }
             UnnamedPortal::Finished(Finished::Rows { .. }) => {
                 backend::command_complete(&mut out, "SELECT 0");
@@ -97,14 +98,14 @@ impl Session {
                 backend::no_data(&mut out);
             }
             UnnamedPortal::Upstream | UnnamedPortal::Added(_) => return false,
-            UnnamedPortal::Gone => exchange.fail(&no_portal()),
+            UnnamedPortal::Gone => exchange.fail(&no_portal(DESCRIBE)),
             UnnamedPortal::Finished(Finished::Command | Finished::Empty) => {
                 backend::no_data(&mut out);
             }
             UnnamedPortal::Finished(Finished::Rows { .. })
                 if self.tx.status == TransactionStatus::Failed =>
             {
-                exchange.fail(&super::forward::aborted());
+                exchange.fail(&super::forward::aborted(DESCRIBE));
             }
             UnnamedPortal::Finished(Finished::Rows {
                 description,
@@ -183,8 +184,13 @@ fn give(bytes: BytesMut, exchange: &mut Exchange) {
     }
 }
 
-fn no_portal() -> ErrorReport {
+/// PostgreSQL's functions.
+const EXECUTE: &str = "exec_execute_message";
+const DESCRIBE: &str = "exec_describe_portal_message";
+
+fn no_portal(routine: &'static str) -> ErrorReport {
     ErrorReport::error(SqlState::INVALID_CURSOR_NAME, "portal \"\" does not exist")
+        .in_routine(routine)
 }
 
 /// The RowDescription of a statement as that of a portal which `bind` made.

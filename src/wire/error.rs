@@ -68,6 +68,21 @@ impl WireError {
         }
     }
 
+    /// PostgreSQL's function that finds it, where it is the same one always.
+    fn routine(&self) -> Option<&'static str> {
+        match self {
+            WireError::FrontendTag(_) => Some("SocketBackend"),
+            WireError::UnterminatedString => Some("pq_getmsgstring"),
+            WireError::TrailingData => Some("pq_getmsgend"),
+            WireError::StartupLayout
+            | WireError::UnsupportedProtocol { .. }
+            | WireError::NoUser
+            | WireError::Replication(_) => Some("ProcessStartupPacket"),
+            WireError::Encoding => Some("report_invalid_encoding"),
+            _ => None,
+        }
+    }
+
     /// What PostgreSQL would say to the client that sent it.
     pub fn report(&self) -> ErrorReport {
         let code = match self {
@@ -77,11 +92,12 @@ impl WireError {
             WireError::Encoding => SqlState::CHARACTER_NOT_IN_REPERTOIRE,
             _ => SqlState::PROTOCOL_VIOLATION,
         };
-        let report = if self.is_fatal() {
+        let mut report = if self.is_fatal() {
             ErrorReport::fatal(code, self.to_string())
         } else {
             ErrorReport::error(code, self.to_string())
         };
+        report.routine = self.routine();
         match self {
             WireError::TooLong { len, limit } => report.with_detail(format!(
                 "The message has {len} bytes, the limit is {limit}."

@@ -1,7 +1,7 @@
 //! The extended query protocol: statements and portals over several units.
 
 use super::SETUP;
-use crate::fixture::{Frames, Script, same};
+use crate::fixture::{Frames, Pgditto, Postgres, Script, Wire, same};
 
 fn frames() -> Frames {
     Frames::new()
@@ -371,4 +371,42 @@ fn transactions_in_the_extended_protocol() {
     .into_iter()
     .fold(Script::new(), |script, sql| script.ask(one(sql)));
     same(SETUP, script);
+}
+
+/// Drivers go by it, and psql shows it (`\errverbose`).
+#[test]
+fn errors_name_the_routine_that_postgres_names() {
+    let postgres = Postgres::start(&[]);
+    let pgditto = Pgditto::start(&postgres, |_| {});
+    let asked = [
+        frames().bind("", "absent", &[]).sync(),
+        frames().bind("", "", &[]).sync(),
+        frames().describe_statement("absent").sync(),
+        frames().describe_statement("").sync(),
+        frames().describe_portal("").sync(),
+        frames().execute("", 0).sync(),
+        frames().query("SELECT 1").execute("", 0).sync(),
+        frames().query("BEGIN; SELECT 1/0").query("SELECT 1"),
+        frames()
+            .query("BEGIN; SELECT 1/0")
+            .prepared("SELECT 1", &[])
+            .sync(),
+        frames().raw(b'?', b""),
+    ];
+    let routines = |port: u16| -> Vec<String> {
+        let mut refused = Wire::try_login(port, 0, &[("user", "app")], "wrong").err();
+        let mut named = vec![refused.take().expect("a refusal").field(b'R')];
+        for frames in &asked {
+            let mut wire = Wire::connect(port);
+            wire.send(frames.bytes());
+            wire.hang_up();
+            let errors = wire.read_until(&[]);
+            let errors = errors.iter().filter(|message| message.tag == b'E');
+            named.extend(errors.map(|error| error.field(b'R')));
+        }
+        named
+    };
+    let direct = routines(postgres.port);
+    assert_eq!(direct.len(), asked.len() + 3, "{direct:?}");
+    assert_eq!(routines(pgditto.port), direct);
 }
