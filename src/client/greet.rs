@@ -349,7 +349,12 @@ fn is_ignored(cfg: &ListenConfig, name: &str) -> bool {
 /// Tells the client, if it can be told, and says good-bye.
 async fn refuse(connection: &mut Connection, error: ClientError) -> ClientError {
     if let Some(report) = error.report() {
-        backend::error(&mut connection.output, &report);
+        match error {
+            ClientError::Wire(WireError::UnsupportedProtocol { major: 1 | 2, .. }) => {
+                backend::error_before_3(&mut connection.output, &report);
+            }
+            _ => backend::error(&mut connection.output, &report),
+        }
         // It may be gone by now; the error says more than its absence.
         let _ = connection.flush().await;
         let _ = connection.stream.shutdown().await;

@@ -88,12 +88,16 @@ enum Broken {
 struct Parting {
     /// Nothing more comes from it. What it had sent is run, and it may still be reading.
     ended: bool,
+    /// It has said so.
+    goodbye: bool,
     /// It takes nothing any more.
     deaf: bool,
     /// How much it was not told since.
     unheard: usize,
     /// All that the server has done is asked for, although the client has not asked.
     flushed: bool,
+    /// The server knows as well that nothing more comes, and is to end the connection.
+    told: bool,
     /// When the unit is given up.
     deadline: Option<Instant>,
 }
@@ -349,13 +353,14 @@ impl Session {
             let mut is_over = false;
             if exchange.open {
                 let before = exchange.outgoing.len();
-                parting.ended |= self.take_open(lease, exchange)?;
+                parting.goodbye |= self.take_open(lease, exchange)?;
+                parting.ended |= parting.goodbye;
                 parting.flushed &= exchange.outgoing.len() == before;
                 if self.writer.is_some() {
                     self.database.announce_writes().await;
                 }
-                if parting.ended && exchange.awaits_client() {
-                    is_over = finish_open(exchange, &mut parting);
+                if parting.ended && exchange.awaits_client() && !parting.told {
+                    is_over = finish_open(lease, exchange, &mut parting).await;
                 }
             }
             // What was answered here goes along with what the server says.
@@ -396,6 +401,7 @@ impl Session {
                 };
             tokio::select! {
                 pumped = lease.pump(&mut exchange.outgoing) => match pumped {
+                    Ok(Pumped::Read(0)) | Err(_) if parting.told => return Err(Broken::Client),
                     Ok(Pumped::Read(0)) => return Err(Broken::Upstream("the server closed the connection".into())),
                     Ok(Pumped::Read(_)) => has_heard = true,
                     Ok(_) => {}
@@ -729,11 +735,22 @@ impl Session {
 
 /// Brings what a client has sent of an open unit to its end: it has gone, and the rest will never come. True when
 /// all of it is done.
-fn finish_open(exchange: &mut Exchange, parting: &mut Parting) -> bool {
+async fn finish_open(lease: &mut Lease, exchange: &mut Exchange, parting: &mut Parting) -> bool {
     if exchange.holds() || !exchange.outgoing.is_empty() {
         return false;
     }
-    if exchange.copy_in || exchange.expects.is_empty() {
+    if exchange.copy_in || exchange.client_passing > 0 {
+        // The server has something to say about that, and ends the connection.
+        parting.told = true;
+        if parting.goodbye {
+            frontend::terminate(&mut exchange.outgoing);
+            lease.break_it();
+            return false;
+        }
+        let ended = tokio::time::timeout(super::CLOSE_TIMEOUT, lease.end()).await;
+        return !matches!(ended, Ok(Ok(())));
+    }
+    if exchange.expects.is_empty() {
         return true;
     }
     if !parting.flushed {

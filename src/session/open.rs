@@ -260,7 +260,10 @@ impl Session {
     /// Queues what follows AuthenticationOk.
     fn greet(&mut self) {
         let out = &mut self.client.output;
-        for (name, value) in &self.reported {
+        // The server's order, as long as it sorts them (PostgreSQL 15).
+        let mut reported: Vec<_> = self.reported.iter().collect();
+        reported.sort_by_cached_key(|(name, _)| name.to_ascii_lowercase());
+        for (name, value) in reported {
             wire::backend::parameter_status_message(out, name.as_bytes(), value.as_bytes());
         }
         let handle = &self.registration.handle;

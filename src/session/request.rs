@@ -86,6 +86,11 @@ impl Assembler {
                     return Ok(Some(self.end(End::Sync)));
                 }
                 tag::FLUSH => {
+                    if !frame.body().is_empty() {
+                        // The server says what is wrong with it.
+                        self.push(frame);
+                        return Ok(Some(self.end(End::Full)));
+                    }
                     // A Flush with nothing before it asks for nothing.
                     if !self.frames.is_empty() {
                         self.push(frame);

@@ -217,6 +217,7 @@ impl Session {
                 exchange.outgoing.extend_from_slice(frame.bytes());
                 exchange.expects.push_back(Expect::CopyEnd);
             }
+            tag::FLUSH if !frame.body().is_empty() => return Err(WireError::TrailingData),
             _ => exchange.outgoing.extend_from_slice(frame.bytes()),
         }
         Ok(())

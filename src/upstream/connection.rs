@@ -206,6 +206,15 @@ impl Connection {
         Ok(())
     }
 
+    /// Tells the server that nothing more will come, as it learns it of a client that goes away. Broken from then on.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn end(&mut self) -> io::Result<()> {
+        self.broken = true;
+        self.stream.shutdown().await
+    }
+
     /// Writes some of `outgoing` or reads something into `input`, whichever is
     /// possible first, so that neither side can block the other for ever. With
     /// nothing to write it only reads.

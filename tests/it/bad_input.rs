@@ -66,7 +66,7 @@ fn garbage_on_the_port() {
     assert_eq!(code(&[0, 0, 0, 3]), "08P01");
     assert_eq!(code(&[0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 0]), "08P01");
     // Protocol 2.0.
-    assert_eq!(code(&[0, 0, 0, 8, 0, 2, 0, 0]), "0A000");
+    assert_eq!(code(&[0, 0, 0, 8, 0, 4, 0, 0]), "0A000");
     // No terminator, no user, half a pair.
     assert_eq!(code(&[0, 0, 0, 9, 0, 3, 0, 0, b'x']), "08P01");
     assert_eq!(code(&[0, 0, 0, 9, 0, 3, 0, 0, 0]), "28000");

@@ -98,6 +98,14 @@ pub fn error(out: &mut BytesMut, report: &ErrorReport) {
     append(out, &ErrorResponse::new(fields(report)));
 }
 
+/// ErrorResponse as clients of protocol 2 and 1 read it.
+pub fn error_before_3(out: &mut BytesMut, report: &ErrorReport) {
+    let severity = report.severity.as_str();
+    out.put_u8(tag::ERROR);
+    out.extend_from_slice(format!("{severity}:  {}\n", text(&report.message)).as_bytes());
+    out.put_u8(0);
+}
+
 /// NoticeResponse.
 pub fn notice(out: &mut BytesMut, report: &ErrorReport) {
     append(out, &NoticeResponse::new(fields(report)));

@@ -7,7 +7,7 @@ mod fields;
 pub use encode::{
     Column, authentication_cleartext, authentication_md5, authentication_ok, authentication_sasl,
     authentication_sasl_continue, authentication_sasl_final, backend_key_data, bind_complete,
-    close_complete, command_complete, data_row_message, empty_query, error,
+    close_complete, command_complete, data_row_message, empty_query, error, error_before_3,
     negotiate_protocol_version, no_data, notice, notification, parameter_status_message,
     parse_complete, portal_suspended, ready_for_query, row_description_message,
 };

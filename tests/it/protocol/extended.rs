@@ -373,6 +373,21 @@ fn transactions_in_the_extended_protocol() {
     same(SETUP, script);
 }
 
+#[test]
+fn a_flush_with_a_body_is_an_error() {
+    let script = Script::new()
+        .send(frames().raw(b'H', b"x"))
+        .until(b'E')
+        .send(frames().query("SELECT 'skipped'"))
+        .ask(frames().sync())
+        .ask(frames().parse("s", "SELECT 1").sync())
+        .send(frames().parse("", "SELECT 1").raw(b'H', b"x"))
+        .until(b'E')
+        .ask(frames().sync())
+        .queries(&["SELECT 1"]);
+    same(SETUP, script);
+}
+
 /// Drivers go by it, and psql shows it (`\errverbose`).
 #[test]
 fn errors_name_the_routine_that_postgres_names() {

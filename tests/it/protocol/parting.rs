@@ -2,7 +2,7 @@
 
 use super::SETUP;
 use crate::fixture::{
-    Frames, Options, Pgditto, Postgres, Script, Wire, error_code, eventually, same,
+    Frames, Options, Pgditto, Postgres, Script, Stage, Wire, error_code, eventually, same,
 };
 
 fn frames() -> Frames {
@@ -81,6 +81,28 @@ fn an_error_among_what_was_sent_last_is_told() {
         .hang_up()
         .end();
     same(COUNTED, script);
+}
+
+#[test]
+fn a_copy_that_is_broken_off_is_undone_and_says_so() {
+    let copy = || frames().query("COPY done FROM STDIN").copy_data(b"1\n");
+    let extended = || {
+        let copy = frames().parse("", "COPY done FROM STDIN").bind("", "", &[]);
+        copy.execute("", 0).flush().copy_data(b"1\n")
+    };
+    let mut stage = Stage::new(COUNTED);
+    for broken_off in [
+        copy(),
+        copy().terminate(),
+        copy().query("SELECT 1"),
+        copy().bytes_as_they_are(b"d\0\0"),
+        copy().copy_done().query("SELECT * FROM done").terminate(),
+        extended(),
+        extended().terminate(),
+        extended().parse("", "SELECT 1").sync(),
+    ] {
+        stage.play(&Script::new().send(broken_off).hang_up().end());
+    }
 }
 
 /// Plays on PostgreSQL itself and through pgditto, in a table and a sequence that are made anew for each.
@@ -170,7 +192,9 @@ fn a_transaction_that_a_client_left_open_is_rolled_back_at_once() {
         let mut next = Wire::connect(port);
         eventually("the table is free", || {
             next.error("LOCK TABLE done IN EXCLUSIVE MODE NOWAIT") == "25P01"
-                && next.error("BEGIN; LOCK TABLE done IN EXCLUSIVE MODE NOWAIT; COMMIT") == ""
+                && next
+                    .error("BEGIN; LOCK TABLE done IN EXCLUSIVE MODE NOWAIT; COMMIT")
+                    .is_empty()
                 || {
                     next.query("ROLLBACK");
                     false

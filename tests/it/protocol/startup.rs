@@ -60,6 +60,44 @@ fn newer_protocols_are_negotiated() {
 }
 
 #[test]
+fn clients_of_old_protocols_are_told_so_in_theirs() {
+    let (_postgres, pgditto) = servers();
+    let mut wire = Wire::open(pgditto.port);
+    wire.send(&[0, 0, 0, 8, 0, 2, 0, 0]);
+    let told: Vec<u8> = std::iter::repeat_with(|| wire.read_byte())
+        .take_while(|&byte| byte != 0)
+        .collect();
+    assert_eq!(
+        String::from_utf8_lossy(&told),
+        "EFATAL:  unsupported frontend protocol 2.0: server supports 3.0 to 3.2\n"
+    );
+}
+
+#[test]
+fn parameters_are_told_in_the_order_of_the_server() {
+    let (postgres, pgditto) = servers();
+    if postgres.major() > 15 {
+        // It has none since.
+        return;
+    }
+    let names = |port: u16| -> Vec<Vec<u8>> {
+        let greeting = Wire::connect(port).greeting;
+        let parameters = greeting.iter().filter(|message| message.tag == b'S');
+        let name = |message: &Message| {
+            message
+                .body
+                .split(|&byte| byte == 0)
+                .next()
+                .map(<[u8]>::to_vec)
+        };
+        parameters.filter_map(name).collect()
+    };
+    let direct = names(postgres.port);
+    assert!(direct.len() > 10);
+    assert_eq!(names(pgditto.port), direct);
+}
+
+#[test]
 fn encryption_is_declined_where_there_is_none() {
     let (_postgres, pgditto) = servers();
     let mut wire = Wire::open(pgditto.port);
