@@ -267,13 +267,14 @@ impl Session {
                 let mut names = Vec::new();
                 self.named_in_sql(analysis, &mut names);
                 self.lend_names(&names, lease, exchange);
-                self.close_named(analysis, lease, exchange);
+                exchange.lent_names = names;
+                self.prepare_names(analysis, lease, exchange);
                 self.note_work(analysis, &meaning);
                 let unsynced = self.begin_upstream(exchange) || self.hold_query(exchange);
                 self.replace_unnamed(analysis.kind());
                 let meaning = &mut meaning;
                 self.translate_query((frame, analysis), meaning, unsynced, lease, exchange, miss);
-                self.take_names_back(&names, exchange);
+                self.end_loan(exchange);
                 self.before_commit(exchange);
             }
             Work::FunctionCall(frame) => {

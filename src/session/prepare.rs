@@ -51,9 +51,42 @@ impl Session {
         }
     }
 
-    /// The end of [`Session::lend_names`].
-    pub(super) fn take_names_back(&self, names: &[String], exchange: &mut Exchange) {
+    /// The same where the unit goes on without a Sync.
+    fn lend_amid(
+        &self,
+        analysis: &Analysis,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+    ) {
+        let mut names = Vec::new();
+        if !matches!(analysis.kind(), Some(Kind::Deallocate { .. })) {
+            self.named_in_sql(analysis, &mut names);
+        }
+        names.retain(|name| !exchange.lent_names.contains(name));
         for name in names {
+            if let Some(statement) = self.statements.get(name.as_bytes()) {
+                close_ours(&name, connection, exchange);
+                frontend::parse(
+                    &mut exchange.outgoing,
+                    name.as_bytes(),
+                    &statement.sql,
+                    &statement.parameter_types,
+                );
+                exchange.expects.push_back(Expect::Parse {
+                    statement: None,
+                    visible: false,
+                    change: None,
+                });
+                exchange.lent = true;
+                exchange.lent_names.push(name);
+            }
+        }
+    }
+
+    /// The end of [`Session::lend_names`], once the unit has had its Sync, or what ends it instead.
+    pub(super) fn end_loan(&self, exchange: &mut Exchange) {
+        let names = std::mem::take(&mut exchange.lent_names);
+        for name in &names {
             frontend::close(
                 &mut exchange.outgoing,
                 frontend::Target::Statement,
@@ -66,12 +99,6 @@ impl Session {
         }
     }
 
-    /// [`Session::take_names_back`], once the unit has had its Sync, or what ends it instead.
-    pub(super) fn end_loan(&self, exchange: &mut Exchange) {
-        let names = std::mem::take(&mut exchange.lent_names);
-        self.take_names_back(&names, exchange);
-    }
-
     /// The statements of the protocol that this SQL names.
     pub(super) fn named_in_sql(&self, analysis: &Analysis, names: &mut Vec<String>) {
         for name in names_in(analysis) {
@@ -81,15 +108,16 @@ impl Session {
         }
     }
 
-    /// A name in this SQL must not lead to what pgditto has prepared under it, for whatever session.
-    pub(super) fn close_named(
+    /// What names in this SQL lead to on the connection: the client's own statements, and nothing that pgditto has prepared
+    /// under such a name, for whatever session.
+    pub(super) fn prepare_names(
         &self,
         analysis: &Analysis,
         connection: &mut Connection,
         exchange: &mut Exchange,
     ) {
+        self.lend_amid(analysis, connection, exchange);
         for name in names_in(analysis) {
-            // The client's own has been lent.
             if self.statements.get(name.as_bytes()).is_none() {
                 close_ours(name, connection, exchange);
             }
@@ -111,7 +139,7 @@ impl Session {
         } else {
             self.private_statement(parse.sql, &parse.parameter_types)
         };
-        self.close_named(&statement.analysis, connection, exchange);
+        self.prepare_names(&statement.analysis, connection, exchange);
         let mut prepared = self.as_prepared_now(statement);
         let name = Bytes::copy_from_slice(parse.name);
         let change = NameChange {
@@ -292,7 +320,7 @@ impl Session {
             return Some(Copy::Unreadable);
         };
         let statement = &prepared.statement;
-        self.close_named(&statement.analysis, connection, exchange);
+        self.prepare_names(&statement.analysis, connection, exchange);
         if name.is_empty() {
             match &self.unnamed_upstream {
                 Some((id, told)) if *id == statement.id => {

@@ -190,7 +190,7 @@ impl Session {
                 let mut meaning = self.meaning(&analysis);
                 self.narrow(&mut meaning, &analysis, None);
                 self.commit_inside |= meaning.may_commit_inside;
-                self.close_named(&analysis, connection, exchange);
+                self.prepare_names(&analysis, connection, exchange);
                 self.replace_unnamed(analysis.kind());
                 let mut miss = Miss::default();
                 let (meaning, miss) = (&mut meaning, &mut miss);
