@@ -76,10 +76,8 @@ impl Session {
                 Some(_) if facts.to_default => self.resets.note(name, *local),
                 _ => self.resets.forget(name),
             },
-            Kind::Reset { name: Some(name) } => {
-                if self.baseline.get(name).is_some() {
-                    self.resets.note(name, false);
-                }
+            Kind::Reset { name: Some(name) } if self.baseline.get(name).is_some() => {
+                self.resets.note(name, false);
             }
             Kind::Reset { name: None } | Kind::DiscardAll => {
                 for (name, _) in self.baseline.iter() {

@@ -89,6 +89,7 @@ impl Session {
 
     /// Brings the session's settings onto the connection, and what it reports to the client.
     pub(super) async fn restore(&mut self, lease: &mut Lease) -> Result<(), UpstreamError> {
+        self.refused = Settings::none();
         let me = u64::from(self.registration.handle.number);
         let deadline = Instant::now() + CONTROL_TIMEOUT;
         // Where only a part of it took effect, nobody else gets the connection.
