@@ -8,6 +8,7 @@ use super::analysis::Analysis;
 use super::baseline::Resets;
 use super::exchange::{Exchange, Progress, Sides};
 use super::hold::Wish;
+use super::prepare::hide_ours;
 use super::process::{self, INVALID_NAME};
 use super::registry::Activity;
 use super::send::{Unsent, sleep_until};
@@ -269,6 +270,7 @@ impl Session {
                 self.lend_names(&names, lease, exchange);
                 exchange.lent_names = names;
                 self.prepare_names(analysis, lease, exchange);
+                hide_ours(analysis, lease, exchange);
                 self.note_work(analysis, &meaning);
                 let unsynced = self.begin_upstream(exchange) || self.hold_query(exchange);
                 self.replace_unnamed(analysis.kind());

@@ -52,12 +52,7 @@ impl Session {
     }
 
     /// The same where the unit goes on without a Sync.
-    fn lend_amid(
-        &self,
-        analysis: &Analysis,
-        connection: &mut Connection,
-        exchange: &mut Exchange,
-    ) {
+    fn lend_amid(&self, analysis: &Analysis, connection: &mut Connection, exchange: &mut Exchange) {
         let mut names = Vec::new();
         if !matches!(analysis.kind(), Some(Kind::Deallocate { .. })) {
             self.named_in_sql(analysis, &mut names);
@@ -99,8 +94,11 @@ impl Session {
         }
     }
 
-    /// The statements of the protocol that this SQL names.
+    /// The statements of the protocol that this SQL names, or lists.
     pub(super) fn named_in_sql(&self, analysis: &Analysis, names: &mut Vec<String>) {
+        if lists_statements(analysis) {
+            names.extend(self.statements.names());
+        }
         for name in names_in(analysis) {
             if self.statements.get(name.as_bytes()).is_some() && !names.contains(name) {
                 names.push(name.clone());
@@ -430,6 +428,33 @@ fn names_in(analysis: &Analysis) -> impl Iterator<Item = &String> {
             Kind::Prepare { name } | Kind::Deallocate { name: Some(name) } => Some(name),
             _ => facts.executes.as_ref(),
         })
+}
+
+/// It shows `pg_prepared_statements`.
+fn lists_statements(analysis: &Analysis) -> bool {
+    analysis.statements.iter().any(|facts| {
+        let relations = facts.relations.iter().map(|used| &used.name.name);
+        let functions = facts.functions.iter().map(|used| &used.name.name);
+        relations
+            .chain(functions)
+            .any(|name| name.starts_with("pg_prepared_statement"))
+    })
+}
+
+/// What lists the statements of its session meets the client's own, which have been lent, and none of ours: those that
+/// are on the connection go. To be called when the portal of such a statement stands.
+pub(super) fn hide_ours(analysis: &Analysis, connection: &mut Connection, exchange: &mut Exchange) {
+    if !lists_statements(analysis) {
+        return;
+    }
+    for (id, copy) in connection.prepared.take() {
+        let target = frontend::Target::Statement;
+        frontend::close(&mut exchange.outgoing, target, upstream_name(id).as_bytes());
+        exchange.expects.push_back(Expect::Close {
+            visible: false,
+            evicted: Some((id, copy)),
+        });
+    }
 }
 
 /// Frees the name on the connection, if it is one of ours.

@@ -306,6 +306,16 @@ impl ClientStatements {
         named.collect()
     }
 
+    /// Those that SQL can say, in order.
+    pub fn names(&self) -> Vec<String> {
+        let named = self.by_name.keys().filter(|name| !name.is_empty());
+        let mut names: Vec<String> = named
+            .filter_map(|name| String::from_utf8(name.to_vec()).ok())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
     /// What DEALLOCATE ALL leaves: the unnamed one, and those that have been prepared since.
     pub fn deallocate_all_but(&mut self, kept: impl Fn(u64) -> bool) {
         self.by_name

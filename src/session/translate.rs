@@ -8,7 +8,7 @@ use super::analysis::Analysis;
 use super::decide::Meaning;
 use super::exchange::Exchange;
 use super::expect::{Alias, Expect, NameChange};
-use super::prepare::{Copy, changed, no_statement, statement_of, unreadable};
+use super::prepare::{Copy, changed, hide_ours, no_statement, statement_of, unreadable};
 use super::serve::Miss;
 use super::statements::{Bound, told_apart};
 use super::touch::{begins_or_ends_nothing, leaves_reads_alone};
@@ -191,6 +191,7 @@ impl Session {
                 self.narrow(&mut meaning, &analysis, None);
                 self.commit_inside |= meaning.may_commit_inside;
                 self.prepare_names(&analysis, connection, exchange);
+                hide_ours(&analysis, connection, exchange);
                 self.replace_unnamed(analysis.kind());
                 let mut miss = Miss::default();
                 let (meaning, miss) = (&mut meaning, &mut miss);
@@ -307,6 +308,9 @@ impl Session {
             }
         }
         exchange.expects.push_back(Expect::Bind { alias, added });
+        if let Some(statement) = self.statements.get(bind.statement) {
+            hide_ours(&statement.analysis, connection, exchange);
+        }
         Ok(())
     }
 

@@ -61,6 +61,11 @@ impl PreparedSet {
         gone.fold(false, |_, id| self.remove(id))
     }
 
+    /// Forgets all; those that were there.
+    pub fn take(&mut self) -> Vec<(u64, Prepared)> {
+        std::iter::from_fn(|| self.ids.pop_lru()).collect()
+    }
+
     /// Forgets all, as after DISCARD ALL or DEALLOCATE ALL.
     pub fn clear(&mut self) {
         self.ids.clear();

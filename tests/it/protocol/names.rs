@@ -1,5 +1,7 @@
 //! Names of statements and portals: taken, unknown, closed, dropped.
 
+use pgditto::wire::tag::backend as tag;
+
 use super::SETUP;
 use crate::fixture::{Frames, Script, same};
 
@@ -519,5 +521,72 @@ fn a_statement_prepared_after_a_change_of_the_table_sees_it() {
         .queries(&["DROP TABLE item"])
         .ask(frames().parse("gone", query).sync())
         .ask(frames().bind("", "after", &[]).execute("", 0).sync());
+    same(SETUP, script);
+}
+
+#[test]
+fn sql_finds_what_was_prepared_before_it_without_a_sync() {
+    let execute = |name: &str| frames().parse(name, "EXECUTE s").describe_statement(name);
+    let run = |name: &str| frames().bind("", name, &[]).execute("", 0);
+    let script = Script::new()
+        // As asyncpg does.
+        .send(
+            frames()
+                .parse("s", "SELECT 1 AS one")
+                .describe_statement("s")
+                .flush(),
+        )
+        .until(tag::ROW_DESCRIPTION)
+        .send(execute("e").flush())
+        .until(tag::ROW_DESCRIPTION)
+        .ask(run("e").sync())
+        .ask(frames().close_statement("s").sync())
+        .ask(run("e").sync())
+        // All in one.
+        .ask(
+            frames()
+                .parse("s", "SELECT 2 AS two")
+                .bytes_as_they_are(execute("f").bytes())
+                .bytes_as_they_are(run("f").bytes())
+                .prepared("EXPLAIN (COSTS off) EXECUTE s", &[])
+                .sync(),
+        )
+        .send(frames().parse("t", "SELECT 3").flush())
+        .send(frames().query("EXECUTE t"))
+        .ready(1);
+    same(SETUP, script);
+}
+
+#[test]
+fn a_session_is_shown_its_own_statements_under_their_own_names() {
+    let list = "SELECT name, statement, parameter_types, from_sql FROM pg_prepared_statements ORDER BY name";
+    let count = "SELECT count(*) FROM pg_catalog.pg_prepared_statement()";
+    let ask = |sql: &str| frames().prepared(sql, &[]).sync();
+    let script = Script::new()
+        .queries(&[list, count])
+        .ask(frames().parse("b", "SELECT $1::int").sync())
+        .ask(frames().parse_typed("A", "SELECT $1", &[25]).sync())
+        .ask(frames().prepared("SELECT 7", &[]).sync())
+        .queries(&[list, count])
+        .ask(ask(list))
+        .ask(
+            frames()
+                .parse("list", list)
+                .bind("", "list", &[])
+                .execute("", 0)
+                .sync(),
+        )
+        .ask(frames().bind("", "list", &[]).execute("", 1).sync())
+        .queries(&[
+            "BEGIN",
+            "PREPARE c AS SELECT 9",
+            list,
+            "EXECUTE c",
+            "COMMIT",
+        ])
+        .ask(ask(list))
+        .ask(frames().close_statement("b").sync())
+        .queries(&[list, "DEALLOCATE ALL", count])
+        .ask(frames().bind("", "A", &["x"]).execute("", 0).sync());
     same(SETUP, script);
 }
