@@ -364,11 +364,12 @@ impl Session {
         for pin in &self.pins {
             match pin {
                 Pin::AdvisoryLocks => return Err(Bypass::InTransactionAfterLock),
-                Pin::Setting => return Err(Bypass::SettingsUnknown),
                 Pin::TemporaryObjects => return Err(Bypass::TemporaryRelation),
                 // What was notified before its connection answers comes before the answer.
                 Pin::SessionAuthorization | Pin::Load | Pin::Listen => return Err(Bypass::Pinned),
-                Pin::HoldCursor
+                // Whatever reads a custom setting that is not known is told apart by its name.
+                Pin::Setting
+                | Pin::HoldCursor
                 | Pin::SqlPrepare
                 | Pin::Sequence
                 | Pin::OwnProcess

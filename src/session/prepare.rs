@@ -132,11 +132,11 @@ impl Session {
         if !self.is_text(parse.name) {
             return Err(WireError::Truncated);
         }
-        let statement = if self.is_shareable() {
-            self.intern(parse.sql, &parse.parameter_types)
-        } else {
-            self.private_statement(parse.sql, &parse.parameter_types)
-        };
+        let mut statement = self.intern(parse.sql, &parse.parameter_types);
+        // What a name in SQL means is the session's own, and settled when the statement is prepared.
+        if !self.is_shareable() || names_in(&statement.analysis).next().is_some() {
+            statement = self.private_statement(parse.sql, &parse.parameter_types);
+        }
         self.prepare_names(&statement.analysis, connection, exchange);
         let mut prepared = self.as_prepared_now(statement);
         let name = Bytes::copy_from_slice(parse.name);

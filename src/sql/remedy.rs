@@ -55,9 +55,7 @@ impl Bypass {
             Bypass::InTransactionAfterLock => "Read before the lock; release advisory locks.",
             Bypass::Isolation => "Use READ COMMITTED where it is enough.",
             Bypass::FailedTransaction => "ROLLBACK.",
-            Bypass::SettingsUnknown => {
-                "It passes at the end of the transaction. For the pin see docs/pins.md."
-            }
+            Bypass::SettingsUnknown => "It passes at the end of the transaction.",
             Bypass::LocalSettings => {
                 "SET outside of the transaction; SET LOCAL of a custom setting to one string is followed."
             }
