@@ -436,16 +436,14 @@ fn idle_sessions_may_be_ended() {
 
 #[test]
 fn the_sessions_own_time_limits_for_being_idle_hold() {
-    let (postgres, pgditto) = servers(|_| {});
+    let (_postgres, pgditto) = servers(|_| {});
+    let mut operator = Wire::connect(pgditto.port);
     let mut idle = Wire::connect(pgditto.port);
     idle.rows("SET idle_session_timeout = '200ms'");
     assert_eq!(error_code(&idle.read_until(&[])), "57P05");
     // As the default of its role they hold, too.
-    postgres.psql("ALTER ROLE app SET idle_session_timeout = '200ms'");
-    postgres.psql("ALTER ROLE app SET idle_in_transaction_session_timeout = '200ms'");
-    eventually("a login has the new defaults", || {
-        Wire::connect(pgditto.port).value("SHOW idle_session_timeout") == "200ms"
-    });
+    operator.rows("ALTER ROLE app SET idle_in_transaction_session_timeout = '200ms'");
+    operator.rows("ALTER ROLE app SET idle_session_timeout = '200ms'");
     let mut idle = Wire::connect(pgditto.port);
     assert_eq!(error_code(&idle.read_until(&[])), "57P05");
     let mut lazy = Wire::connect(pgditto.port);
