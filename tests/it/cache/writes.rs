@@ -800,30 +800,31 @@ fn types_that_write_when_their_values_are_made_or_compared() {
             )
         })
         .concat();
+    // Qualified: from PostgreSQL 17 on ANALYZE, CREATE INDEX and their like run code with a path of their own.
     let house = House::new("CREATE TABLE log (n bigint); GRANT ALL ON log TO app");
     house.superuser_seen(&format!(
-        "CREATE FUNCTION w(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES ($1); RETURN true; END';
+        "CREATE FUNCTION w(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.log VALUES ($1); RETURN true; END';
          CREATE DOMAIN d1 AS int CHECK (w(VALUE));
          CREATE DOMAIN d2 AS int CHECK ((VALUE::d1) IS NOT NULL); CREATE TABLE checked (id int PRIMARY KEY, v d2);
          CREATE DOMAIN d3 AS int DEFAULT (7::d1); CREATE TABLE filled (id int, v d3);
-         CREATE FUNCTION wi(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES ($1); RETURN 1; END';
+         CREATE FUNCTION wi(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.log VALUES ($1); RETURN 1; END';
          CREATE OPERATOR @@@ (leftarg = int, rightarg = int, function = wi);
          CREATE DOMAIN d4 AS int DEFAULT (1 @@@ 2); CREATE TABLE by_operator (id int, v d4);
          CREATE FUNCTION icmp(int, int) RETURNS int LANGUAGE plpgsql AS
-             'BEGIN INSERT INTO log VALUES (1); RETURN btint4cmp($1, $2); END';
+             'BEGIN INSERT INTO public.log VALUES (1); RETURN btint4cmp($1, $2); END';
          CREATE OPERATOR CLASS iops FOR TYPE int4 USING btree AS FUNCTION 1 icmp(int, int),
              OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
          CREATE TYPE spans AS RANGE (subtype = int4, subtype_opclass = iops); CREATE TABLE ranges (id int, v spans);
          CREATE TYPE c AS (a int);
          CREATE FUNCTION ccmp(c, c) RETURNS int LANGUAGE plpgsql AS
-             'BEGIN INSERT INTO log VALUES (1); RETURN btint4cmp($1.a, $2.a); END';
+             'BEGIN INSERT INTO public.log VALUES (1); RETURN btint4cmp($1.a, $2.a); END';
          {operators}
          CREATE OPERATOR CLASS cops DEFAULT FOR TYPE c USING btree AS FUNCTION 1 ccmp(c, c),
              OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
          CREATE TABLE sorted (id int, v c); INSERT INTO sorted SELECT g, row(10 - g)::c FROM generate_series(1, 3) g;
          CREATE FUNCTION sd2(int, int) RETURNS float8 LANGUAGE plpgsql AS
-             'BEGIN INSERT INTO log VALUES (1); RETURN $1 - $2; END';
-         CREATE FUNCTION sd(int, int) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN sd2($1, $2); END';
+             'BEGIN INSERT INTO public.log VALUES (1); RETURN $1 - $2; END';
+         CREATE FUNCTION sd(int, int) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN public.sd2($1, $2); END';
          CREATE TYPE near AS RANGE (subtype = int4, subtype_diff = sd);
          CREATE TABLE analysed (id int, v near); INSERT INTO analysed SELECT g, near(g, g + 3) FROM generate_series(1, 20) g;
          GRANT ALL ON ALL TABLES IN SCHEMA public TO app; ALTER TABLE sorted OWNER TO app; ALTER TABLE analysed OWNER TO app"
