@@ -12,6 +12,10 @@ pub enum Step {
     MarksDropped,
     /// The versions of an answer are read when it is complete.
     LateVersions,
+    /// The versions of an answer are read when its portal is executed, and not when it is bound.
+    VersionsAtExecute,
+    /// An answer is served whenever nothing that it depends on is marked, whatever its versions.
+    VersionsIgnored,
     /// ReadyForQuery `T` settles a transaction.
     SettledAtT,
     /// Versions move before a commit is forwarded, and not after it.
@@ -20,14 +24,28 @@ pub enum Step {
     AfterAcknowledgement,
     /// Hits begin without a look at what an earlier process left.
     NoStartBarrier,
+    /// Transactions that are prepared when a process starts are not looked for.
+    PreparedOverlooked,
+    /// PREPARE TRANSACTION settles, and not the end of what was prepared.
+    SettledAtPrepare,
+    /// A backend that waits for a synchronous standby is ended like any other.
+    StandbyWaitEnded,
     /// The cache outlives its guard.
     GuardLossIgnored,
+    /// Hits need no fresh proof of the guard.
+    LeaseIgnored,
+    /// A connection is used whichever server it leads to.
+    UnprovenConnections,
+    /// Another pgditto on the same database changes nothing.
+    OthersIgnored,
     /// Writes in flight mean what they meant before definitions changed.
     NotWidened,
     /// What a write touches is told by the classes that there were when it was sent, and not when it commits.
     EarlyFootprints,
     /// Whoever holds a connection waits for another's answer, too.
     FollowerWithLease,
+    /// Whoever came after another's query was sent takes its answer, too.
+    LateFollower,
 }
 
 /// Whether this step is left out.

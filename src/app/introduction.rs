@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::authority::Unproven;
 use crate::config::Host;
+use crate::planted::{Step, planted};
 use crate::session::{Database, Shared};
 use crate::upstream::{Admission, Connection, Introduction, ServerInfo, Target, UpstreamError};
 
@@ -74,6 +75,7 @@ impl Introduction for Doorman {
             Ok(backend) => backend.started_us,
             // Then nothing is served from the cache, and any connection will do.
             Err(Unproven::PoolerUpstream) => 0,
+            Err(Unproven::OtherServer) if planted(Step::UnprovenConnections) => 0,
             Err(unproven) => return Err(UpstreamError::Unproven(unproven.to_string())),
         };
         connection.admission = Admission {

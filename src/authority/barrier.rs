@@ -150,11 +150,15 @@ impl Core {
                     let Backend {
                         pid, started_us, ..
                     } = backend;
+                    let may_be_ended = match planted(Step::StandbyWaitEnded) {
+                        true => "true",
+                        false => "wait_event IS DISTINCT FROM 'SyncRep'",
+                    };
                     // Looked at again in the same statement: pids are used again, and it may have
                     // begun to wait for a standby.
                     let terminate = format!(
                         "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                         WHERE pid = {pid} AND wait_event IS DISTINCT FROM 'SyncRep' \
+                         WHERE pid = {pid} AND {may_be_ended} \
                          AND (pg_catalog.date_part('epoch', backend_start) * 1000000)::pg_catalog.int8 = {started_us}"
                     );
                     rows(&client, &terminate).await?;
@@ -238,7 +242,7 @@ async fn fate_of(client: &tokio_postgres::Client, backend: &Backend) -> Result<F
         Some(_) => {}
     }
     Ok(match row.get(1).and_then(Option::as_deref) {
-        Some("SyncRep") => Fate::WaitsForStandby,
+        Some("SyncRep") if !planted(Step::StandbyWaitEnded) => Fate::WaitsForStandby,
         _ => Fate::Lives,
     })
 }

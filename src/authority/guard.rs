@@ -291,7 +291,7 @@ impl Core {
 
     /// Acts on who else is there: before the lease is extended on the same look.
     fn see_others(self: &Arc<Self>, guard: &Guard, look: &Look) {
-        let alone = look.others.is_empty();
+        let alone = look.others.is_empty() || planted(Step::OthersIgnored);
         let was_alone = !self.standing.is_blocked(Block::NotAlone);
         let first = self.writes_from.borrow().is_none();
         if first {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::cache::Moment;
+use crate::planted::{Step, planted};
 use crate::sql::Bypass;
 
 /// A reason to serve nothing, until it is taken away.
@@ -62,7 +63,7 @@ impl Standing {
         if blocks != 0 {
             return Err(Self::first(blocks));
         }
-        if now.as_nanos() < self.until.load(Ordering::Acquire) {
+        if now.as_nanos() < self.until.load(Ordering::Acquire) || planted(Step::LeaseIgnored) {
             Ok(())
         } else {
             Err(Bypass::Guard)

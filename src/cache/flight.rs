@@ -23,6 +23,7 @@ use super::key::Key;
 use super::memory::HashedKeys;
 use super::moment::Moment;
 use super::tags::{Fit, Stamp, Tags};
+use crate::planted::{Step, planted};
 
 const SHARDS: usize = 64;
 
@@ -123,7 +124,7 @@ impl Flights {
         let prospect = flight
             .sent
             .get()
-            .is_none_or(|stamp| tags.fit(stamp) == Fit::Fresh);
+            .is_none_or(|stamp| tags.fit(stamp) == Fit::Fresh || planted(Step::LateFollower));
         if flight.key != key.bytes()
             || !prospect
             || flight.outcome.receiver_count() >= self.waiters_max.load(Ordering::Relaxed)
@@ -135,7 +136,7 @@ impl Flights {
         Flight::Follow(Follower {
             cache: Arc::clone(cache),
             // Decided under the lock under which the leader says that it sends.
-            in_time: flight.sent.get().is_none(),
+            in_time: flight.sent.get().is_none() || planted(Step::LateFollower),
             outcome: flight.outcome.subscribe(),
         })
     }

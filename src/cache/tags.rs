@@ -365,6 +365,8 @@ impl Tags {
             Fit::Fresh
         } else if now.version() == then.version() {
             Fit::Marked
+        } else if planted(Step::VersionsIgnored) && now.writers() == 0 {
+            Fit::Fresh
         } else {
             Fit::Stale
         }

@@ -14,6 +14,7 @@ use super::serve::Miss;
 use super::statements::{Statement, told_apart};
 use crate::cache::{Answer, Entry, Key, Leader, Moment, Stamp, StoreOptions};
 use crate::catalog::Order;
+use crate::planted::{Step, planted};
 use crate::sql::Kind;
 use crate::upstream::Connection;
 use crate::wire::frontend::Bind;
@@ -105,6 +106,10 @@ impl Session {
         let mut planned = exchange.planned.swap_remove(at);
         if exchange.more_than_reads || self.tx.wrote {
             return None;
+        }
+        if planted(Step::VersionsAtExecute) {
+            let tags = &self.database.tags;
+            planned.stamp = tags.stamp_whole(&planned.plan.options.relations, tags.picture());
         }
         planned.plan = self.limited(planned.plan, max_rows);
         Some(self.collect_into(planned, exchange))

@@ -48,7 +48,7 @@ impl Session {
         }
         // What else was in the unit may have failed, or ended another transaction.
         let refused = self.single_control && (failed || rolled_back);
-        if !prepared.is_empty() && !refused {
+        if !prepared.is_empty() && !refused && !planted(Step::SettledAtPrepare) {
             // Whoever decides it, and when: the marks stay until it is decided.
             authority.follow_prepared(writer.keep(), prepared);
             return;

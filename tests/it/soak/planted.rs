@@ -11,17 +11,26 @@ const STEPS: &[(Step, &[Anomaly])] = &[
     (Step::NoMark, STALE),
     (Step::MarksDropped, STALE),
     (Step::LateVersions, STALE),
+    (Step::VersionsAtExecute, STALE),
+    (Step::VersionsIgnored, STALE),
     (Step::SettledAtT, STALE),
     (Step::BeforeOnly, STALE),
     (Step::AfterAcknowledgement, STALE),
     (Step::NoStartBarrier, STALE),
+    (Step::PreparedOverlooked, STALE),
+    (Step::SettledAtPrepare, STALE),
+    (Step::StandbyWaitEnded, &[Anomaly::PublishedEarly]),
     (
         Step::GuardLossIgnored,
         &[Anomaly::Unhappened, Anomaly::Torn, Anomaly::WrongInTheEnd],
     ),
+    (Step::LeaseIgnored, STALE),
+    (Step::UnprovenConnections, STALE),
+    (Step::OthersIgnored, STALE),
     (Step::NotWidened, STALE),
     (Step::EarlyFootprints, STALE),
     (Step::FollowerWithLease, &[Anomaly::Deadlocked]),
+    (Step::LateFollower, STALE),
 ];
 
 /// An answer that was true once: as a whole, so it is not torn.
@@ -36,7 +45,17 @@ fn focus(step: Step) -> Focus {
     match step {
         Step::NoStartBarrier => Focus::Kills,
         Step::GuardLossIgnored => Focus::Crashes,
-        Step::NotWidened | Step::EarlyFootprints | Step::FollowerWithLease => Focus::Nothing,
+        Step::PreparedOverlooked => Focus::Prepared,
+        Step::StandbyWaitEnded => Focus::Standby,
+        Step::LeaseIgnored => Focus::Silence,
+        Step::UnprovenConnections => Focus::Elsewhere,
+        Step::OthersIgnored => Focus::Others,
+        Step::VersionsAtExecute
+        | Step::SettledAtPrepare
+        | Step::NotWidened
+        | Step::EarlyFootprints
+        | Step::FollowerWithLease
+        | Step::LateFollower => Focus::Nothing,
         _ => Focus::Everything,
     }
 }
@@ -79,4 +98,20 @@ fn the_soak_finds_what_each_step_of_the_protocol_prevents() {
     }
     println!("{table}");
     assert!(missed.is_empty(), "not found: {missed:?}\n{table}");
+}
+
+/// What steps are left out under, by itself, against a pgditto that leaves out none.
+#[test]
+fn a_whole_protocol_withstands_each_strike_by_itself() {
+    let lasts = Duration::from_secs(asked("SECONDS_OF_SOAK", 120) / 4);
+    for focus in Focus::ALL {
+        let report = soak(&Plan {
+            seed: fresh_seed(),
+            lasts,
+            focus,
+            planted: None,
+        });
+        println!("{focus:?}: {}", report.text);
+        assert!(report.anomalies.is_empty(), "{focus:?}: {}", report.text);
+    }
 }

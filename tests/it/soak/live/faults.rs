@@ -32,6 +32,9 @@ pub struct Stage<'a> {
 const PROXIED: &str =
     "usename = 'app' AND datname = current_database() AND pid <> pg_backend_pid()";
 
+/// What the name of a guard's connection ends with.
+const GUARD: &str = " [0-9a-f]{32}/[0-9]+$";
+
 impl Stage<'_> {
     /// Strikes until the time is over.
     pub fn strike(&mut self, random: &mut Random, until: Instant, focus: Focus) {
@@ -66,6 +69,11 @@ impl Stage<'_> {
                 Focus::Everything | Focus::Nothing => self.strike_any(random, round, long),
                 Focus::Kills => self.kill_pgditto(Duration::from_secs(8)),
                 Focus::Crashes => self.crash(random),
+                Focus::Prepared => self.prepare_and_kill(random),
+                Focus::Standby => self.wait_for_standby(random),
+                Focus::Silence => self.fall_silent(random, Duration::from_secs(4)),
+                Focus::Elsewhere => self.lead_elsewhere(),
+                Focus::Others => self.another_comes(random),
             }
             self.history.strikes.fetch_add(1, Ordering::SeqCst);
             self.sweep();
@@ -182,6 +190,18 @@ impl Stage<'_> {
         self.direct.lead_to(self.postgres.port);
         let lagged = self.settle_history();
         self.tally().fault(Fault::LaggingPromoted, lagged);
+    }
+
+    /// Whoever connects anew comes to a standby that lags, while older connections, the guard's too, stay where they are.
+    fn lead_elsewhere(&self) {
+        let standby = self.postgres.standby(SETTINGS);
+        standby.cut_off();
+        self.proxy.turn_to(standby.port);
+        self.ask(&format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {PROXIED} AND application_name !~ '{GUARD}'"
+        ));
+        thread::sleep(Duration::from_secs(3));
+        self.proxy.turn_to(self.postgres.port);
     }
 
     /// A second pgditto serves the database for a while, and knows nothing of the first one's writes.

@@ -56,8 +56,33 @@ pub enum Focus {
     Kills,
     /// PostgreSQL crashes.
     Crashes,
+    /// What was prepared through a pgditto that is killed is committed by somebody else.
+    Prepared,
+    /// The link is cut while a commit waits for a synchronous standby.
+    Standby,
+    /// The network falls silent, and a second pgditto writes meanwhile.
+    Silence,
+    /// New connections lead to a standby that lags.
+    Elsewhere,
+    /// A second pgditto comes and goes.
+    Others,
     /// Nothing fails.
     Nothing,
+}
+
+#[cfg(feature = "planted-faults")]
+impl Focus {
+    pub const ALL: [Focus; 9] = [
+        Focus::Everything,
+        Focus::Kills,
+        Focus::Crashes,
+        Focus::Prepared,
+        Focus::Standby,
+        Focus::Silence,
+        Focus::Elsewhere,
+        Focus::Others,
+        Focus::Nothing,
+    ];
 }
 
 /// How one run is done.

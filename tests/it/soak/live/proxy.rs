@@ -59,9 +59,14 @@ impl Proxy {
         Self { port, shared }
     }
 
+    /// Leads who comes from here on to another server.
+    pub fn turn_to(&self, server: u16) {
+        self.shared.server.store(server, Ordering::SeqCst);
+    }
+
     /// Leads to another server from here on.
     pub fn lead_to(&self, server: u16) {
-        self.shared.server.store(server, Ordering::SeqCst);
+        self.turn_to(server);
         for pair in self.shared.open().drain(..) {
             end(&pair);
         }
