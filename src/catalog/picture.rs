@@ -231,7 +231,8 @@ pub(crate) struct UserType {
     /// The composite's relation.
     pub relation: RelationOid,
     /// Its input and output functions are compiled code and not volatile (often stable, as the
-    /// encoding, which is part of every key, matters to them).
+    /// encoding, which is part of every key, matters to them), and no CHECK of a domain follows the clock or a setting by
+    /// what PostgreSQL brings along.
     pub plain_io: bool,
     /// A domain with CHECK constraints.
     pub checked: bool,

@@ -270,7 +270,12 @@ SELECT t.oid, n.nspname::text, t.typname::text,
        COALESCE(NULLIF(t.typbasetype, 0), g.rngsubtype, t.typelem), t.typrelid,
        NOT EXISTS (SELECT FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_language l ON l.oid = f.prolang
                    WHERE f.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend) AND f.oid >= 16384
-                     AND (f.provolatile = 'v' OR l.lanname NOT IN ('c', 'internal'))),
+                     AND (f.provolatile = 'v' OR l.lanname NOT IN ('c', 'internal')))
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'
+                       AND (c.conbin::text ~ 'SQLVALUEFUNCTION| :resulttype (1082|1083|1114|1184|1266) '
+                            OR EXISTS (SELECT FROM pg_catalog.regexp_matches(c.conbin::text, ':(?:op)?funcid (\d+) ', 'g') called
+                                       JOIN pg_catalog.pg_proc f ON f.oid = called[1]::pg_catalog.oid
+                                       WHERE f.oid < 16384 AND f.provolatile <> 'i'))),
        EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'),
        (SELECT pg_catalog.hashtextextended(pg_catalog.string_agg(
             pg_catalog.concat(e.oid, ' ', e.enumlabel), ',' ORDER BY e.oid), 0)

@@ -502,3 +502,37 @@ fn foreign_tables() {
     pair.write("INSERT INTO near VALUES (2)");
     assert_eq!(pair.via.query("SELECT count(*) FROM near").text(), "2");
 }
+
+#[test]
+fn a_text_beside_an_array_of_a_domain_may_be_checked_by_the_clock() {
+    let domains = [
+        ("date", "VALUE > CURRENT_DATE - 100000", "2026-11-22"),
+        (
+            "timestamptz",
+            "VALUE < now() + interval '999 years'",
+            "2026-11-22",
+        ),
+        ("timestamptz", "VALUE > date '1000-01-01'", "2026-11-22"),
+        ("text", "VALUE::date > '1000-01-01'", "2026-11-22"),
+        (
+            "int",
+            "current_setting('app.least', true) IS DISTINCT FROM 'x' || VALUE",
+            "7",
+        ),
+    ];
+    let pure = ("int", "VALUE > 0 AND VALUE % 7 <> 3", "7");
+    let mut schema = String::new();
+    for (n, (base, check, _)) in domains.iter().chain([&pure]).enumerate() {
+        schema += &format!(
+            "CREATE DOMAIN d{n} AS {base} CHECK ({check}); CREATE TABLE t{n} (ds d{n}[]);"
+        );
+    }
+    let house = House::new(&schema);
+    let mut pair = house.pair();
+    let read =
+        |n: usize, value: &str| format!("SELECT count(*) FROM t{n} WHERE ds = '{{{value}}}'");
+    for (n, (_, _, value)) in domains.iter().enumerate() {
+        pair.never_hits(&read(n, value));
+    }
+    pair.becomes_hit(&read(domains.len(), pure.2));
+}
