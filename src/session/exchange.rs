@@ -43,6 +43,8 @@ pub struct Outcome {
     pub descriptions: Vec<(Arc<Statement>, Bytes, Bytes)>,
     /// Statements whose Parse the server took.
     pub parsed: Vec<u64>,
+    /// The server had something to say of a text that was prepared, and will each time.
+    pub noticed_text: bool,
     /// Statements whose copy on the connection the server no longer has, or no longer runs.
     pub suspects: Vec<Arc<Statement>>,
 }
@@ -495,7 +497,12 @@ impl Exchange {
             }
             tag::ERROR => visible = self.failed(frame, out)?,
             tag::NOTICE => {
-                self.outcome.pushed = true;
+                if let Some(Expect::Parse { visible: shown, .. }) = self.expects.front() {
+                    // Of a copy: the client was told when it prepared the text.
+                    visible &= *shown;
+                    self.outcome.noticed_text = true;
+                }
+                self.outcome.pushed |= visible;
                 self.spoil_fill();
             }
             tag::PARAMETER_STATUS => {

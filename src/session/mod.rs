@@ -550,7 +550,9 @@ impl Session {
     /// The bytes mean what they seem to: in another encoding they are other
     /// characters, and with old string rules quotes end elsewhere.
     fn is_readable(&self, sql: &[u8]) -> bool {
-        (self.is_utf8() || sql.is_ascii()) && self.standard_strings()
+        let plain =
+            || !sql.contains(&b'\\') && !sql.windows(2).any(|pair| matches!(pair, b"U&" | b"u&"));
+        (self.is_utf8() || sql.is_ascii()) && (self.standard_strings() || plain())
     }
 
     fn standard_strings(&self) -> bool {

@@ -73,7 +73,8 @@ impl Session {
     pub(super) fn keep_descriptions(&mut self, exchange: &mut Exchange) {
         let descriptions = std::mem::take(&mut exchange.outcome.descriptions);
         let parsed = std::mem::take(&mut exchange.outcome.parsed);
-        if (descriptions.is_empty() && parsed.is_empty()) || !self.may_use_descriptions() {
+        let nothing_new = descriptions.is_empty() && parsed.is_empty();
+        if nothing_new || exchange.outcome.noticed_text || !self.may_use_descriptions() {
             return;
         }
         let Some(catalog) = self.database.authority.catalog() else {

@@ -239,3 +239,65 @@ fn a_statement_whose_columns_have_changed_since_is_refused_also_after_a_hit_of_o
         pair.look_batch(&run("u", &[])) == super::Served::Hit
     });
 }
+
+/// Without a backslash a text means the same whatever the rules of strings are.
+#[test]
+fn what_was_prepared_under_other_rules_of_strings_runs_on() {
+    let house =
+        House::new("CREATE TABLE k (id int PRIMARY KEY, t text); INSERT INTO k VALUES (7, 'x')");
+    let mut pair = house.pair();
+    for (name, sql) in [
+        ("read", "SELECT t FROM k WHERE id = '7'::text::int"),
+        ("write", "UPDATE k SET t = 'y' WHERE id = 7"),
+    ] {
+        pair.both("SET standard_conforming_strings = on");
+        for wire in [&mut pair.via, &mut pair.direct] {
+            prepare(wire, name, sql);
+        }
+        pair.look_batch(&run(name, &[]));
+        pair.both("SET standard_conforming_strings = off");
+        // On a connection that has no copy of it.
+        let mut other = house.via();
+        set(&mut other, "BEGIN; SELECT random()");
+        for _ in 0..2 {
+            pair.look_batch(&run(name, &[]));
+        }
+    }
+}
+
+#[test]
+fn what_the_server_notices_of_a_text_is_told_once() {
+    let house =
+        House::new("CREATE TABLE k (id int PRIMARY KEY, t text); INSERT INTO k VALUES (7, 'x')");
+    let told = |wire: &mut Wire| {
+        let mut told = Vec::new();
+        set(wire, "SET standard_conforming_strings = off");
+        for before in [
+            &[][..],
+            &["BEGIN"],
+            &["BEGIN", "UPDATE k SET t = 'z' WHERE id = 7"],
+        ] {
+            for sql in [
+                r"UPDATE k SET t = '\x61' WHERE id = 7",
+                r"SELECT t = '\x61' FROM k",
+            ] {
+                before.iter().for_each(|sql| set(wire, sql));
+                for _ in 0..2 {
+                    let name = format!("{}{sql}", before.len());
+                    let mut batch = Batch::default();
+                    batch.parse(&name, sql, &[]).bind("", &name, &[], &[], &[]);
+                    batch.describe(b'P', "").execute("", 0).sync();
+                    let first = wire.batch(&batch).kinds();
+                    let again = wire.batch(&run(&name, &[])).kinds();
+                    wire.batch(Batch::default().close(b'S', &name).sync());
+                    told.push(format!("{before:?} {sql}: {first} {again}"));
+                }
+                if !before.is_empty() {
+                    set(wire, "ROLLBACK");
+                }
+            }
+        }
+        told
+    };
+    assert_eq!(told(&mut house.via()), told(&mut house.direct()));
+}
