@@ -50,6 +50,9 @@ impl Session {
         }
         let wanted = Cell::new(Past::Anything);
         self.any_statement(work, |analysis| {
+            if drops_temporary(analysis) && !self.own_past.temporary_schema {
+                wanted.set(Past::NoTemporarySchema);
+            }
             for function in analysis
                 .statements
                 .iter()
@@ -205,6 +208,20 @@ pub(super) fn take_back(output: &mut BytesMut, from: usize) {
             output.extend_from_slice(&frame);
         }
     }
+}
+
+/// DROP TABLE pg_temp.x: where there is no such schema, the server says that, and not that it holds no such thing.
+fn drops_temporary(analysis: &Analysis) -> bool {
+    let holds = |word: &[u8]| {
+        let mut windows = analysis.key_text.windows(word.len());
+        windows.any(|bytes| bytes.eq_ignore_ascii_case(word))
+    };
+    analysis
+        .statements
+        .iter()
+        .any(|facts| facts.kind == Kind::Ddl)
+        && holds(b"drop")
+        && holds(b"pg_temp")
 }
 
 #[cfg(test)]

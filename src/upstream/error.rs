@@ -153,7 +153,10 @@ impl UpstreamError {
             Self::Lost(_) => true,
             Self::Server { sqlstate, .. } => matches!(
                 *sqlstate,
-                SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN
+                SqlState::ADMIN_SHUTDOWN
+                    | SqlState::CRASH_SHUTDOWN
+                    // Of the role or the database; a session's own stays with pgditto.
+                    | SqlState::IDLE_SESSION_TIMEOUT
             ),
             _ => false,
         }

@@ -281,6 +281,9 @@ fn others_temporary_schema_is_not_seen() {
         trio.same("SELECT current_schemas(true)");
         assert_eq!(trio.own_processes(), 0.0);
         trio.run_by_others_everywhere(TEMPORARY, size);
+        trio.same("DROP TABLE pg_temp.k");
+        trio.same("DROP FUNCTION IF EXISTS pg_temp.k(int)");
+        trio.run_by_others_everywhere(TEMPORARY, size);
         trio.same("SET search_path TO 'pg_temp'");
         trio.same("BEGIN");
         trio.same("SELECT current_schema() ~ 'pg_temp'");
