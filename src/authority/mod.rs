@@ -290,6 +290,11 @@ impl Authority {
         self.core.proof.borrow().clone()
     }
 
+    /// A guard has stood at some time: there is such a database.
+    pub fn has_stood(&self) -> bool {
+        self.core.server.lock().is_some()
+    }
+
     /// A new connection has answered [`Proof::sql`]; on success it is on record and may be used as long
     /// as [`Proof::generation`] is the current one.
     ///

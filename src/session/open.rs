@@ -121,7 +121,7 @@ async fn prepare(shared: &Arc<Shared>, login: &Login) -> Result<Prepared, ErrorR
                 }
                 Err(report) => {
                     drop(database);
-                    shared.databases.forget(&target);
+                    shared.databases.forget_unknown(&target, report.code);
                     return Err(report);
                 }
             }

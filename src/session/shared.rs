@@ -29,6 +29,7 @@ use crate::metrics::{Invalidation, Metrics};
 use crate::notify::Hub;
 use crate::sql::ShapeId;
 use crate::upstream::{Pools, Target};
+use crate::wire::SqlState;
 use bytes::Bytes;
 
 /// Whether new work is taken.
@@ -224,13 +225,16 @@ impl Databases {
         there.map(|(_, database)| Arc::clone(database)).collect()
     }
 
-    /// Forgets a database that the server does not know, unless somebody uses it:
-    /// nobody fills the map with names that he made up.
-    pub fn forget(&self, target: &Target) {
+    /// After a login that failed: forgets a database that the server does not know, or has never been seen to know, unless
+    /// somebody uses it. Nobody fills the map with names that he made up.
+    pub fn forget_unknown(&self, target: &Target, error: SqlState) {
         let mut open = self.open.lock();
+        let unknown = |known: &Arc<Database>| {
+            error == SqlState::NO_SUCH_DATABASE || !known.authority.has_stood()
+        };
         if open
             .get(&place(target))
-            .is_some_and(|known| Arc::strong_count(known) == 1)
+            .is_some_and(|known| Arc::strong_count(known) == 1 && unknown(known))
         {
             open.remove(&place(target));
         }

@@ -138,8 +138,9 @@ async fn open(
             }
             Err(error) => {
                 drop(database);
-                shared.databases.forget(&target);
-                return Err(error.report());
+                let report = error.report();
+                shared.databases.forget_unknown(&target, report.code);
+                return Err(report);
             }
         }
     }

@@ -504,3 +504,16 @@ fn a_row_of_any_length_is_kept_where_the_entry_has_room() {
     pair.bypass(long, "too_large");
     pair.bypass(long, "too_large");
 }
+
+#[test]
+fn a_login_that_is_refused_while_nobody_else_is_there_takes_no_answer_away() {
+    let house = House::new("CREATE TABLE t (id int); INSERT INTO t VALUES (1)");
+    let read = "SELECT id FROM t";
+    house.pair().becomes_hit(read);
+    eventually("nobody is there", || {
+        house.pgditto.metrics().sum("pgditto_clients", &[]) == 0.0
+    });
+    assert!(Wire::try_open(house.pgditto.port, "no_such_role", &house.database).is_none());
+    house.before.take();
+    house.pair().hit(read);
+}
