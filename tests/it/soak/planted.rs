@@ -100,11 +100,16 @@ fn the_soak_finds_what_each_step_of_the_protocol_prevents() {
     assert!(missed.is_empty(), "not found: {missed:?}\n{table}");
 }
 
-/// What steps are left out under, by itself, against a pgditto that leaves out none.
+/// `make soak-planted`, too: what steps are left out under, by itself, against a pgditto that leaves out none. `STRIKE` for
+/// one of them.
 #[test]
 fn a_whole_protocol_withstands_each_strike_by_itself() {
     let lasts = Duration::from_secs(asked("SECONDS_OF_SOAK", 120) / 4);
+    let only = std::env::var("STRIKE").unwrap_or_default();
     for focus in Focus::ALL {
+        if !only.is_empty() && only != format!("{focus:?}") {
+            continue;
+        }
         let report = soak(&Plan {
             seed: fresh_seed(),
             lasts,

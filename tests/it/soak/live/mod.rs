@@ -212,6 +212,9 @@ pub fn soak(plan: &Plan) -> Report {
         stage.served
     });
     served += served_now(&pgditto);
+    if std::env::var_os("SOAK_LOG").is_some() {
+        pgditto.log().iter().for_each(|line| println!("{line}"));
+    }
     if std::env::var_os("SOAK_METRICS").is_some() {
         for (series, value) in &pgditto.metrics().0 {
             println!("{series} {value}");
