@@ -43,6 +43,7 @@ const STALE: &[Anomaly] = &[
 
 fn focus(step: Step) -> Focus {
     match step {
+        Step::MarksDropped => Focus::Cuts,
         Step::NoStartBarrier => Focus::Kills,
         Step::GuardLossIgnored => Focus::Crashes,
         Step::PreparedOverlooked => Focus::Prepared,

@@ -111,7 +111,7 @@ impl<'a> Client<'a> {
     pub fn run_slow(mut self, focus: Focus) {
         while !self.history.is_over() {
             let at = self.history.place("v0", self.random.below(3) as i64);
-            let pause = *self.random.pick(if focus == Focus::Kills {
+            let pause = *self.random.pick(if focus.is_about_slow_commits() {
                 &["2.5"]
             } else {
                 &["0.2", "0.2", "0.4", "0.4", "0.4", "2.0", "4.0"] as &[&str]
@@ -123,7 +123,11 @@ impl<'a> Client<'a> {
                 }
             }
             // Hits need a while in which nothing is marked.
-            let rest = if focus == Focus::Kills { 4_000 } else { 2_000 };
+            let rest = if focus.is_about_slow_commits() {
+                4_000
+            } else {
+                2_000
+            };
             thread::sleep(Duration::from_millis(
                 rest + self.random.below(1_000) as u64,
             ));

@@ -68,6 +68,7 @@ impl Stage<'_> {
             match focus {
                 Focus::Everything | Focus::Nothing => self.strike_any(random, round, long),
                 Focus::Kills => self.kill_pgditto(Duration::from_secs(8)),
+                Focus::Cuts => self.proxy.cut_next_commit(true),
                 Focus::Crashes => self.crash(random),
                 Focus::Prepared => self.prepare_and_kill(random),
                 Focus::Standby => self.wait_for_standby(random),

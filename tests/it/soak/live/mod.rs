@@ -54,6 +54,8 @@ pub enum Focus {
     Everything,
     /// pgditto is killed while a slow commit is on its way.
     Kills,
+    /// A connection is cut while a slow commit is on its way.
+    Cuts,
     /// PostgreSQL crashes.
     Crashes,
     /// What was prepared through a pgditto that is killed is committed by somebody else.
@@ -70,11 +72,17 @@ pub enum Focus {
     Nothing,
 }
 
-#[cfg(feature = "planted-faults")]
 impl Focus {
-    pub const ALL: [Focus; 9] = [
+    /// Nobody writes but the one whose commits are slow.
+    fn is_about_slow_commits(self) -> bool {
+        matches!(self, Focus::Kills | Focus::Cuts)
+    }
+
+    #[cfg(feature = "planted-faults")]
+    pub const ALL: [Focus; 10] = [
         Focus::Everything,
         Focus::Kills,
+        Focus::Cuts,
         Focus::Crashes,
         Focus::Prepared,
         Focus::Standby,
@@ -169,14 +177,14 @@ pub fn soak(plan: &Plan) -> Report {
         for n in 0..WRITERS + DIRECT_READERS {
             let direct = n >= WRITERS;
             let client = Client::new(&history, address, random.branch(100 + n), direct, n);
-            scope.spawn(move || client.run(direct || focus == Focus::Kills, focus));
+            scope.spawn(move || client.run(direct || focus.is_about_slow_commits(), focus));
         }
         for n in 200..200 + HOT_READERS {
             let client = Client::new(&history, address, random.branch(n), false, n);
             scope.spawn(move || client.run_hot());
         }
         let slow = Client::new(&history, address, random.branch(60), false, 60);
-        if matches!(focus, Focus::Everything | Focus::Kills) {
+        if focus == Focus::Everything || focus.is_about_slow_commits() {
             scope.spawn(move || slow.run_slow(focus));
         }
         let history = &history;
