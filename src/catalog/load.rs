@@ -11,7 +11,7 @@ use super::picture::{
 };
 use super::region::{ColumnNumber, Columns};
 use super::roles::Role;
-use super::settings::EXPRESSIONS_THAT_SET;
+use super::settings::SETTING_EXPRESSIONS;
 use super::{Catalog, CatalogVersion, queries};
 use crate::sql;
 
@@ -146,7 +146,7 @@ async fn read_picture(client: &Client) -> Result<Picture, tokio_postgres::Error>
         client.batch_execute("COMMIT"),
         client.batch_execute(queries::BEGIN_DEFINITIONS),
         query(queries::DEFINITIONS),
-        query(EXPRESSIONS_THAT_SET),
+        query(SETTING_EXPRESSIONS),
         client.batch_execute("COMMIT"),
     );
     begun?;

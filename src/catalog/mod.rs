@@ -153,7 +153,7 @@ impl Catalog {
         catalog
     }
 
-    /// The custom settings that functions of users may set for their session.
+    /// The custom settings that code of users may set for its session, or read.
     pub fn setting_names(&self) -> &SettingNames {
         &self.settings
     }

@@ -312,7 +312,7 @@ pub(crate) struct Picture {
     pub references: Vec<Reference>,
     /// PostgreSQL's own functions, which `pg_depend` leaves out: names of those that expressions of the owner call.
     pub hidden_calls: Vec<(Owner, String)>,
-    /// Expressions that set settings.
+    /// Expressions that set or read settings.
     pub setting_code: Vec<String>,
     /// Types with a user's `=` on either side.
     pub compared_by_users: Vec<TypeOid>,

@@ -1,11 +1,11 @@
-//! The custom settings (`app.tenant`) that code may set for its session.
+//! The custom settings (`app.tenant`) that code may set for its session, or read.
 //!
 //! The server does not list them, so whoever wants to know what a connection holds has to
 //! ask for each by name; code that runs out of sight has to be searched for the names.
 
 use std::collections::BTreeSet;
 
-use crate::sql::custom_settings;
+use crate::sql::{custom_settings, settings_read};
 
 /// What some code sets for longer than its transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,28 +14,30 @@ pub struct SettingNames {
     pub names: BTreeSet<String>,
     /// Some name is put together at run time.
     pub unnamed: bool,
+    /// Of those that some code reads, and perhaps of other things; lower case.
+    pub read: BTreeSet<String>,
 }
 
-/// The expressions that call `set_config` (2078), as text; every name is qualified.
-macro_rules! expressions_that_set {
+/// The expressions that call `set_config` (2078) or `current_setting` (2077, 3294), as text; every name is qualified.
+macro_rules! setting_expressions {
     () => {
         "SELECT pg_catalog.pg_get_expr(adbin, adrelid) FROM pg_catalog.pg_attrdef \
-            WHERE adbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+            WHERE adbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2077|2078|3294) ' \
         UNION ALL SELECT pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint \
-            WHERE conbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+            WHERE conbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2077|2078|3294) ' \
         UNION ALL SELECT pg_catalog.pg_get_triggerdef(oid) FROM pg_catalog.pg_trigger \
-            WHERE tgqual::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+            WHERE tgqual::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2077|2078|3294) ' \
         UNION ALL SELECT pg_catalog.pg_get_function_arguments(oid) FROM pg_catalog.pg_proc \
-            WHERE proargdefaults::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+            WHERE proargdefaults::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2077|2078|3294) ' \
         UNION ALL SELECT typdefault FROM pg_catalog.pg_type \
-            WHERE typdefaultbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
+            WHERE typdefaultbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2077|2078|3294) ' \
         UNION ALL SELECT pg_catalog.concat(pg_catalog.pg_get_expr(polqual, polrelid), ' ', pg_catalog.pg_get_expr(polwithcheck, polrelid)) \
             FROM pg_catalog.pg_policy \
-            WHERE pg_catalog.concat(polqual::pg_catalog.text, polwithcheck::pg_catalog.text) OPERATOR(pg_catalog.~) ':funcid 2078 '"
+            WHERE pg_catalog.concat(polqual::pg_catalog.text, polwithcheck::pg_catalog.text) OPERATOR(pg_catalog.~) ':funcid (2077|2078|3294) '"
     };
 }
 
-pub(super) const EXPRESSIONS_THAT_SET: &str = expressions_that_set!();
+pub(super) const SETTING_EXPRESSIONS: &str = setting_expressions!();
 
 /// All code of users, from the server itself. It waits for whoever has locked what a rule or view names.
 pub const SETTING_CODE: &str = concat!(
@@ -47,7 +49,7 @@ pub const SETTING_CODE: &str = concat!(
     UNION ALL SELECT pg_catalog.pg_get_ruledef(oid) FROM pg_catalog.pg_rewrite \
         WHERE oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND ev_action::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid 2078 ' \
     UNION ALL ",
-    expressions_that_set!()
+    setting_expressions!()
 );
 
 impl SettingNames {
@@ -59,6 +61,9 @@ impl SettingNames {
                 self.names.insert(name);
             }
             None => self.unnamed = true,
+        });
+        settings_read(code, &mut |name| {
+            self.read.insert(name);
         });
     }
 }

@@ -48,7 +48,7 @@ fn is_unlisted(name: &str) -> bool {
 }
 
 /// Whether what a statement of this kind does may depend on settings.
-fn sees_settings(facts: &Facts) -> bool {
+pub(super) fn sees_settings(facts: &Facts) -> bool {
     !matches!(
         facts.kind,
         Kind::Empty

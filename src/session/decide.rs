@@ -397,7 +397,7 @@ impl Session {
     }
 
     /// The value that a custom setting has at present.
-    fn custom_setting(&self, name: &str) -> Option<&str> {
+    pub(super) fn custom_setting(&self, name: &str) -> Option<&str> {
         self.tx.custom(name).or_else(|| self.settings.get(name))
     }
 

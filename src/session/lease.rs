@@ -29,6 +29,7 @@ impl Session {
         let started = Instant::now();
         let deadline = started + self.config.pool.query_wait_timeout;
         let beginning = self.wanted_beginning(work);
+        let unset = self.unset_names(work);
         let lease = loop {
             let wish = Wish {
                 beginning: beginning.clone(),
@@ -36,6 +37,7 @@ impl Session {
                 draw: self.draws,
                 settings: self.settings.clone(),
                 past,
+                unheard: !unset.is_empty(),
                 ..Wish::default()
             };
             let lease = tokio::select! {
@@ -51,7 +53,15 @@ impl Session {
                 continue;
             }
             match self.restore(&mut lease).await {
-                Ok(()) => break lease,
+                Ok(()) if unset.is_empty() => break lease,
+                Ok(()) => match self.has_heard(&mut lease, &unset).await {
+                    Ok(false) => break lease,
+                    heard => {
+                        lease.has_heard = true;
+                        lease.finish(heard.is_ok());
+                        past = Past::Nothing;
+                    }
+                },
                 Err(error @ UpstreamError::Server { .. }) if !error.is_departure() => {
                     if error.sqlstate().0 == INVALID_NAME && past != Past::Nothing {
                         lease.finish(false);
@@ -96,6 +106,7 @@ impl Session {
         lease
             .bring(&self.settings, Some(me), deadline.into())
             .await?;
+        lease.has_heard |= !self.custom.is_empty();
         self.report_parameters(lease);
         let cancel = lease.cancel_handle();
         self.registration.handle.set_cancel_target(Some(cancel));

@@ -41,6 +41,7 @@ mod switches;
 mod touch;
 mod transaction;
 mod translate;
+mod unheard;
 mod unnamed;
 mod upkeep;
 mod vacate;

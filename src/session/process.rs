@@ -2,6 +2,7 @@
 //! a process that has served nobody.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 
@@ -9,7 +10,7 @@ use super::Session;
 use super::analysis::Analysis;
 use super::forward::Work;
 use super::state::Pin;
-use crate::sql::{Facts, FunctionUse, Kind};
+use crate::sql::{Facts, FunctionUse, Kind, is_custom_name};
 use crate::upstream::{Lease, Past};
 use crate::wire::{self, TransactionStatus, frontend, tag};
 
@@ -27,6 +28,8 @@ pub(super) struct OwnPast {
     /// Something was run that may have loaded a library.
     pub may_have_loaded: bool,
     pub temporary_schema: bool,
+    /// Custom settings that are empty where nobody has set them, by the server's own files.
+    pub empty_anyway: BTreeSet<String>,
     /// A process of its own did not help before.
     in_vain: bool,
 }
@@ -182,18 +185,6 @@ fn sets_custom_setting(analysis: &Analysis) -> bool {
     }
 }
 
-/// A name that PostgreSQL takes for a custom setting, unless its prefix is reserved.
-fn is_custom_name(name: &str) -> bool {
-    let is_start = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
-    let is_identifier = |part: &str| {
-        part.starts_with(is_start)
-            && part
-                .chars()
-                .all(|c| is_start(c) || c.is_ascii_digit() || c == '$')
-    };
-    name.contains('.') && name.split('.').all(is_identifier)
-}
-
 /// Takes back what the client was to see of a unit since `from`, but for what came between by chance.
 pub(super) fn take_back(output: &mut BytesMut, from: usize) {
     let mut replies = output.split_off(from.min(output.len()));
@@ -228,21 +219,6 @@ fn drops_temporary(analysis: &Analysis) -> bool {
 mod tests {
     use super::*;
     use crate::wire::backend;
-
-    #[test]
-    fn custom_names_are_told_as_postgres_does() {
-        for (name, custom) in [
-            ("app.tenant", true),
-            ("a.b_1.c$", true),
-            ("work_mem", false),
-            ("custom.bad-guc", false),
-            ("special.weird name", false),
-            ("a.", false),
-            ("a.1b", false),
-        ] {
-            assert_eq!(is_custom_name(name), custom, "{name}");
-        }
-    }
 
     #[test]
     fn only_replies_are_taken_back() {

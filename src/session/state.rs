@@ -129,6 +129,10 @@ impl CustomNames {
         self.0.insert(name.to_owned())
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }

@@ -90,6 +90,7 @@ impl Session {
         // What was made before was another session's.
         self.own_past.temporary_schema |= found.pins.contains(&Pin::TemporaryObjects)
             || found.temporary_schema && !lease.has_temporary_schema;
+        lease.has_heard |= !self.custom.is_empty();
         lease.has_temporary_schema = found.temporary_schema;
         self.listens_by_itself(&found.channels).await;
         self.pins = state::pins_after(&self.pins, &found.pins);
@@ -365,7 +366,13 @@ impl Session {
                     }
                     self.note_custom_name(&cut_parts(name));
                 }
-                Kind::Reset { .. } => self.tx.loses_settings(),
+                Kind::Reset { name } => {
+                    self.tx.loses_settings();
+                    // From then on it is empty where it was not there.
+                    if let Some(name) = name {
+                        self.note_custom_name(&cut_parts(name));
+                    }
+                }
                 Kind::DiscardAll => self.ran_ddl = true,
                 Kind::Deallocate { name: None } => self.ran_ddl = true,
                 Kind::Deallocate { name: Some(name) } => self.deallocates.push(name.clone()),
@@ -474,7 +481,7 @@ async fn ask_setting_names(lease: &mut Lease) -> Result<SettingNames, UpstreamEr
 }
 
 /// Runs a control statement again if a cancel that was meant for the client's strikes it.
-async fn uncancelled(
+pub(super) async fn uncancelled(
     lease: &mut Lease,
     sql: &str,
     deadline: Instant,

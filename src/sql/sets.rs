@@ -1,5 +1,5 @@
 //! Which custom settings (`app.tenant`) a piece of code sets for its session: searched for in the tokens of its text, and
-//! in those of its constants, which may be code that is run by EXECUTE.
+//! in those of its constants, which may be code that is run by EXECUTE. And which it reads, where one too many does no harm.
 
 use super::cursor::Cursor;
 use super::lexer::{Lexer, Quoting, Token, TokenKind, unquote};
@@ -22,6 +22,38 @@ pub fn custom_settings(code: &str, tell: &mut impl FnMut(Option<String>)) {
         },
         tell,
     );
+}
+
+/// Tells the names of the custom settings that `code` reads by `current_setting`, in lower case; not those that are put
+/// together at run time, but perhaps names of other things.
+pub fn settings_read(code: &str, tell: &mut impl FnMut(String)) {
+    const CALL: &str = "current_setting";
+    let code = code.to_ascii_lowercase();
+    for (at, _) in code.match_indices(CALL) {
+        let rest = &code[at + CALL.len()..];
+        let argument = rest.split([',', ')']).next().unwrap_or_default();
+        let words = argument.split(|c: char| !is_part_of_name(c));
+        let mut words = words.map(|word| word.trim_matches('$'));
+        if let Some(name) = words.find(|word| is_custom_name(word)) {
+            tell(name.to_owned());
+        }
+    }
+}
+
+/// A name that PostgreSQL takes for a custom setting, unless its prefix is reserved.
+pub fn is_custom_name(name: &str) -> bool {
+    let is_start = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+    let is_identifier = |part: &str| {
+        part.starts_with(is_start)
+            && part
+                .chars()
+                .all(|c| is_start(c) || c.is_ascii_digit() || c == '$')
+    };
+    name.contains('.') && name.split('.').all(is_identifier)
+}
+
+fn is_part_of_name(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '$' | '.')
 }
 
 #[derive(Clone, Copy)]
@@ -133,8 +165,7 @@ impl Setting {
 
 /// A name that is written out: the server's own have no point in them.
 fn named(name: &str) -> Setting {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.');
-    if !name.chars().all(plain) || name.ends_with('.') {
+    if !name.chars().all(is_part_of_name) || name.ends_with('.') {
         Setting::Doubtful
     } else if name.contains('.') {
         Setting::Custom(name.to_ascii_lowercase())
@@ -255,5 +286,50 @@ fn constant_name(token: Token, written: &str) -> Setting {
             }
         }
         _ => Setting::Doubtful,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_custom_name, settings_read};
+
+    #[test]
+    fn custom_names_are_told_as_postgres_does() {
+        for (name, custom) in [
+            ("app.tenant", true),
+            ("a.b_1.c$", true),
+            ("work_mem", false),
+            ("custom.bad-guc", false),
+            ("special.weird name", false),
+            ("a.", false),
+            ("a.1b", false),
+        ] {
+            assert_eq!(is_custom_name(name), custom, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_code_reads_is_found_however_it_is_written() {
+        let found = |code: &str| {
+            let mut names = Vec::new();
+            settings_read(code, &mut |name| names.push(name));
+            names.join(" ")
+        };
+        for code in [
+            "(tenant = current_setting('app.tenant'::text, true))",
+            "RETURN pg_catalog.\"current_setting\" ( E'App.Tenant')",
+            "EXECUTE 'SELECT current_setting(''app.tenant'', true)'",
+            "CURRENT_SETTING($$app.tenant$$, missing_ok => true)",
+            "current_setting(setting_name => 'app.tenant')",
+        ] {
+            assert_eq!(found(code), "app.tenant", "{code}");
+        }
+        for code in [
+            "current_setting('app.' || x, true)",
+            "current_setting('work_mem'), 'app.tenant'",
+            "current_setting",
+        ] {
+            assert_eq!(found(code), "", "{code}");
+        }
     }
 }

@@ -58,6 +58,8 @@ pub struct Connection {
     pub has_served: bool,
     /// Its backend has made a temporary schema, which stays when it is empty.
     pub has_temporary_schema: bool,
+    /// Its backend may have heard of custom settings, which it never forgets.
+    pub has_heard: bool,
     /// A session has left on it what nobody else may meet: it is closed when the lease is over.
     pub is_spent: bool,
     /// A digest of the login defaults, if somebody has asked for them.
@@ -102,6 +104,7 @@ impl Connection {
             preferred_by: PreferredBy::default(),
             has_served: false,
             has_temporary_schema: false,
+            has_heard: false,
             is_spent: false,
             defaults: None,
             admission: Admission::default(),

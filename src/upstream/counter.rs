@@ -305,12 +305,14 @@ fn rank(wish: &Wish, connection: &Connection) -> u8 {
         connection.applied == wish.settings && !connection.hides_settings_from(Some(wish.session))
     };
     let outdated = |session: &u64| *session == wish.session && connection.draw < wish.draw;
-    match connection
+    let rank = match connection
         .holds_state_of
         .filter(|session| !outdated(session))
     {
         // It would be closed and another opened in its place.
-        state if !wish.past.admits(connection) => 6 + u8::from(state.is_some()),
+        state if !wish.past.admits(connection) || wish.unheard && connection.has_heard => {
+            6 + u8::from(state.is_some())
+        }
         Some(session) if session == wish.session => 0,
         _ if preferred == Some(wish.session) => 1,
         // That session may get another number with this choice.
@@ -322,5 +324,6 @@ fn rank(wish: &Wish, connection: &Connection) -> u8 {
         Some(_) if preferred.is_some() => 8,
         Some(_) if defaults => 6,
         Some(_) => 7,
-    }
+    };
+    2 * rank + u8::from(connection.has_heard == wish.unheard)
 }

@@ -68,6 +68,8 @@ pub struct Wish {
     pub defaults: Option<u64>,
     /// No preference, but a condition.
     pub past: Past,
+    /// Rather one that has not heard of custom settings.
+    pub unheard: bool,
     /// A condition, too: a connection of its own that begins so.
     pub beginning: Option<Beginning>,
 }

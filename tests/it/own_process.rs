@@ -307,3 +307,109 @@ fn a_session_that_reports_its_statistics_is_counted() {
     assert!(after > before, "{before} {after}");
     assert_eq!(trio.own_processes(), 1.0);
 }
+
+/// Everybody else has set `app.tenant`, and nobody has it any more.
+const TENANT: &str = "SET LOCAL app.tenant = '7'";
+
+#[test]
+fn others_custom_settings_have_never_been_heard_of() {
+    for size in [1, 2] {
+        let mut trio = trio(size);
+        for sql in [
+            "SELECT current_setting('app.tenant', true) IS NULL",
+            "SELECT current_setting('app.tenant')",
+            "SHOW app.tenant",
+            "DO $$BEGIN IF current_setting('app.tenant', true) = '' THEN RAISE 'heard'; END IF; END$$",
+            "SELECT current_setting('app.tenant', true); SET app.tenant = '1'; RESET app.tenant",
+        ] {
+            trio.run_by_others_everywhere(TENANT, size);
+            trio.same(sql);
+        }
+        // From then on it is empty for the session itself, wherever it is.
+        trio.run_by_others_everywhere("SELECT 1", size);
+        trio.same("SHOW app.tenant");
+        trio.same("SHOW app.other");
+        trio.same("RESET app.other");
+        trio.run_by_others_everywhere("SELECT pg_backend_pid()", size);
+        trio.same("SHOW app.other");
+        assert_eq!(trio.own_processes(), 0.0);
+    }
+}
+
+#[test]
+fn code_that_reads_a_custom_setting_has_never_heard_of_it() {
+    let mut trio = trio(2);
+    trio.two.rows(
+        "CREATE TABLE doc (id int, tenant int); INSERT INTO doc VALUES (1, 7);
+         CREATE ROLE tenant; GRANT ALL ON doc TO tenant;
+         ALTER TABLE doc ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY own ON doc USING (tenant = current_setting('app.tenant', true)::int);
+         CREATE TABLE log (who text DEFAULT current_setting('app.who', true));
+         CREATE FUNCTION asks() RETURNS text VOLATILE LANGUAGE plpgsql AS
+           $$BEGIN RETURN coalesce(current_setting('app.asked', true), 'unheard'); END$$",
+    );
+    trio.await_catalogue();
+    for (setting, sql) in [
+        ("tenant", "SELECT * FROM doc"),
+        ("tenant", "UPDATE doc SET id = 2"),
+        ("who", "INSERT INTO log DEFAULT VALUES RETURNING who"),
+        ("asked", "SELECT asks()"),
+    ] {
+        let others = format!("SET LOCAL app.{setting} = '7'");
+        trio.same("SET ROLE tenant");
+        if setting == "who" || setting == "asked" {
+            trio.same("RESET ROLE");
+        }
+        trio.run_by_others_everywhere(&others, 2);
+        trio.same(sql);
+        trio.run_by_others_everywhere(&others, 2);
+        trio.same_extended(sql);
+        // Whatever a transaction begins with, it may read the setting later.
+        trio.run_by_others_everywhere(&others, 2);
+        for sql in ["BEGIN", "SELECT 1", sql, "ROLLBACK"] {
+            trio.same(sql);
+        }
+    }
+    trio.run_by_others_everywhere("SET LOCAL app.tenant = '7'", 2);
+    trio.same("BEGIN");
+    trio.same("SET LOCAL app.tenant = '7'");
+    trio.same("SELECT * FROM doc");
+    trio.same("COMMIT");
+    assert_eq!(trio.own_processes(), 0.0);
+}
+
+#[test]
+fn a_custom_setting_that_begins_empty_costs_no_processes() {
+    for in_its_files in [false, true] {
+        let settings: &[_] = if in_its_files {
+            &[("app.tenant", "")]
+        } else {
+            &[]
+        };
+        let postgres = Postgres::start(settings);
+        if !in_its_files {
+            postgres.psql("ALTER ROLE app SET App.Tenant = ''");
+        }
+        let pgditto = Pgditto::start(&postgres, |options| {
+            options.set("pool.default_pool_size", 1);
+        });
+        let mut one = Wire::connect(pgditto.port);
+        let mut two = Wire::connect(pgditto.port);
+        let asked = |wire: &mut Wire| {
+            assert_eq!(
+                wire.value("SELECT current_setting('app.tenant', true) = ''"),
+                "t"
+            );
+            postgres.psql(
+                "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity WHERE usename = 'app'",
+            )
+        };
+        two.rows("BEGIN");
+        two.rows("SET LOCAL app.tenant = '7'");
+        two.rows("COMMIT");
+        asked(&mut one);
+        let processes = asked(&mut one);
+        two.rows("SELECT 1");
+        assert_eq!(asked(&mut one), processes);
+    }
+}

@@ -1,0 +1,153 @@
+//! Custom settings (`app.tenant`) that the session has not set: NULL to `current_setting`, but the empty string for good
+//! in a process where anybody has set them once.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::Session;
+use super::analysis::Analysis;
+use super::baseline::sees_settings;
+use super::forward::Work;
+use super::state::quote_literal;
+use super::upkeep::{CONTROL_TIMEOUT, uncancelled};
+use crate::catalog::SettingNames;
+use crate::sql::{Facts, Kind, is_custom_name, settings_read};
+use crate::upstream::{Lease, UpstreamError};
+use crate::wire::TransactionStatus;
+
+impl Session {
+    /// The custom settings that the session has not set, and that the unit may read, or what follows it on the same
+    /// connection. None where the session would rather keep its connection.
+    pub(super) fn unset_names(&self, work: &Work<'_>) -> BTreeSet<String> {
+        if self.preference.is_some() {
+            return BTreeSet::new();
+        }
+        let catalog = self.database.authority.catalog();
+        let by_code = catalog.as_ref().map(|catalog| catalog.setting_names());
+        let mut reads = Reads {
+            by_code: by_code.filter(|names| !names.read.is_empty()),
+            stays: self.tx.status != TransactionStatus::Idle
+                || self.tx.unsent_begin.is_some()
+                || !self.pins.is_empty(),
+            set: BTreeSet::new(),
+            names: BTreeSet::new(),
+        };
+        if matches!(work, Work::FunctionCall(_)) {
+            reads.all_code();
+        }
+        self.any_statement(work, |analysis| {
+            reads.note(self, analysis);
+            false
+        });
+        let mut names = reads.names;
+        names.retain(|name| {
+            self.custom_setting(name).is_none() && !self.own_past.empty_anyway.contains(name)
+        });
+        names
+    }
+
+    /// Whether the process has heard of one of these settings; where it has served nobody before, that is noted as how
+    /// all of them begin.
+    pub(super) async fn has_heard(
+        &mut self,
+        lease: &mut Lease,
+        names: &BTreeSet<String>,
+    ) -> Result<bool, UpstreamError> {
+        let deadline = Instant::now() + CONTROL_TIMEOUT;
+        let sql = lease.in_utf8(&heard_sql(names), 1);
+        let rows = uncancelled(lease, &sql, deadline).await?;
+        let heard = lease.from_utf8(rows)?.into_iter().flatten().flatten();
+        if lease.is_first() {
+            self.own_past.empty_anyway.extend(heard);
+            return Ok(false);
+        }
+        Ok(heard.count() > 0)
+    }
+}
+
+/// What the statements of a unit read, in their order.
+struct Reads<'a> {
+    /// What code of the database reads, if it reads any.
+    by_code: Option<&'a SettingNames>,
+    /// The connection is kept beyond the unit.
+    stays: bool,
+    /// The unit has set them by then.
+    set: BTreeSet<String>,
+    names: BTreeSet<String>,
+}
+
+impl Reads<'_> {
+    fn note(&mut self, session: &Session, analysis: &Analysis) {
+        for facts in analysis.statements.iter() {
+            self.note_statement(facts, analysis);
+        }
+        if self.by_code.is_none() || !(self.stays || analysis.statements.iter().any(sees_settings))
+        {
+            return;
+        }
+        let judgement = session.meaning(analysis).single;
+        match judgement.as_ref().map(|judgement| judgement.read.as_ref()) {
+            Some(Ok(read)) if !self.stays => {
+                read.custom_settings
+                    .iter()
+                    .for_each(|name| self.reads(name));
+            }
+            _ => self.all_code(),
+        }
+    }
+
+    fn note_statement(&mut self, facts: &Facts, analysis: &Analysis) {
+        match &facts.kind {
+            Kind::Show { name } if is_custom_name(name) => self.reads(name),
+            Kind::Do | Kind::Unknown | Kind::Ddl | Kind::TemporaryDdl => {
+                let text = String::from_utf8_lossy(&analysis.key_text);
+                settings_read(&text, &mut |name| self.reads(&name));
+            }
+            Kind::Set { name, .. } | Kind::Reset { name: Some(name) } => self.sets(name),
+            Kind::Begin { .. } => self.stays = true,
+            _ => {}
+        }
+        for function in &facts.functions {
+            let name = function.first_text().map(str::to_ascii_lowercase);
+            match (function.name.name.as_str(), name) {
+                ("current_setting", Some(name)) if is_custom_name(&name) => self.reads(&name),
+                ("set_config", Some(name)) => self.sets(&name),
+                _ => {}
+            }
+        }
+    }
+
+    fn sets(&mut self, name: &str) {
+        self.set.insert(name.to_owned());
+    }
+
+    fn reads(&mut self, name: &str) {
+        if !self.set.contains(name) {
+            self.names.insert(name.to_owned());
+        }
+    }
+
+    fn all_code(&mut self) {
+        if let Some(by_code) = self.by_code {
+            by_code.read.iter().for_each(|name| self.reads(name));
+        }
+    }
+}
+
+/// Names those of these settings that are empty, though not by a default of the role or the database.
+fn heard_sql(names: &BTreeSet<String>) -> String {
+    let of_name = |name: &String| {
+        let literal = quote_literal(name);
+        format!(
+            "SELECT {literal} WHERE pg_catalog.current_setting({literal}, true) OPERATOR(pg_catalog.=) '' \
+               AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) one \
+                   WHERE pg_catalog.lower(pg_catalog.split_part(one, '=', 1) COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.=) {literal} \
+                     AND (setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid \
+                       OR setdatabase OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())) \
+                     AND (setrole OPERATOR(pg_catalog.=) 0::pg_catalog.oid \
+                       OR setrole OPERATOR(pg_catalog.=) (SELECT usesysid FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()))))"
+        )
+    };
+    let each: Vec<String> = names.iter().map(of_name).collect();
+    each.join(" UNION ALL ")
+}
