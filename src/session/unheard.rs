@@ -108,10 +108,13 @@ impl Reads<'_> {
             _ => {}
         }
         for function in &facts.functions {
-            let name = function.first_text().map(str::to_ascii_lowercase);
-            match (function.name.name.as_str(), name) {
-                ("current_setting", Some(name)) if is_custom_name(&name) => self.reads(&name),
-                ("set_config", Some(name)) => self.sets(&name),
+            let name = || function.first_text().map(str::to_ascii_lowercase);
+            match function.name.name.as_str() {
+                "current_setting" => name()
+                    .filter(|name| is_custom_name(name))
+                    .iter()
+                    .for_each(|name| self.reads(name)),
+                "set_config" => name().iter().for_each(|name| self.sets(name)),
                 _ => {}
             }
         }
