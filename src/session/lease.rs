@@ -37,7 +37,7 @@ impl Session {
                 draw: self.draws,
                 settings: self.settings.clone(),
                 past,
-                unheard: !unset.is_empty(),
+                unheard: unset.wants_unheard(),
                 ..Wish::default()
             };
             let lease = tokio::select! {
@@ -53,12 +53,10 @@ impl Session {
                 continue;
             }
             match self.restore(&mut lease).await {
-                Ok(()) if unset.is_empty() => break lease,
-                Ok(()) => match self.has_heard(&mut lease, &unset).await {
+                Ok(()) => match self.is_spoilt(&mut lease, &unset).await {
                     Ok(false) => break lease,
-                    heard => {
-                        lease.has_heard = true;
-                        lease.finish(heard.is_ok());
+                    spoilt => {
+                        lease.finish(spoilt.is_ok());
                         past = Past::Nothing;
                     }
                 },

@@ -28,6 +28,8 @@ pub(super) struct OwnPast {
     /// Something was run that may have loaded a library.
     pub may_have_loaded: bool,
     pub temporary_schema: bool,
+    /// Custom settings that it had for a transaction: from then on they are empty, or have their defaults.
+    pub heard: BTreeSet<String>,
     /// Custom settings that are empty where nobody has set them, by the server's own files.
     pub empty_anyway: BTreeSet<String>,
     /// A process of its own did not help before.

@@ -12,15 +12,30 @@ use super::state::quote_literal;
 use super::upkeep::{CONTROL_TIMEOUT, uncancelled};
 use crate::catalog::SettingNames;
 use crate::sql::{Facts, Kind, is_custom_name, settings_read};
-use crate::upstream::{Lease, UpstreamError};
+use crate::upstream::{Lease, Settings, UpstreamError, restore_sql};
 use crate::wire::TransactionStatus;
 
+/// The custom settings that a unit may read, or what follows it on the same connection, and that have no value of the
+/// session's.
+#[derive(Debug, Default)]
+pub(super) struct Unset {
+    /// The session has never named them: nor may the process have heard of them.
+    unheard: BTreeSet<String>,
+    /// The session had them for a transaction: from then on they are there.
+    heard: BTreeSet<String>,
+}
+
+impl Unset {
+    pub fn wants_unheard(&self) -> bool {
+        !self.unheard.is_empty()
+    }
+}
+
 impl Session {
-    /// The custom settings that the session has not set, and that the unit may read, or what follows it on the same
-    /// connection. None where the session would rather keep its connection.
-    pub(super) fn unset_names(&self, work: &Work<'_>) -> BTreeSet<String> {
+    /// Nothing where the session would rather keep its connection.
+    pub(super) fn unset_names(&self, work: &Work<'_>) -> Unset {
         if self.preference.is_some() {
-            return BTreeSet::new();
+            return Unset::default();
         }
         let catalog = self.database.authority.catalog();
         let by_code = catalog.as_ref().map(|catalog| catalog.setting_names());
@@ -43,25 +58,36 @@ impl Session {
         names.retain(|name| {
             self.custom_setting(name).is_none() && !self.own_past.empty_anyway.contains(name)
         });
-        names
+        let is_heard = |name: &String| self.own_past.heard.contains(name);
+        let (heard, unheard) = names.into_iter().partition(is_heard);
+        Unset { unheard, heard }
     }
 
-    /// Whether the process has heard of one of these settings; where it has served nobody before, that is noted as how
-    /// all of them begin.
-    pub(super) async fn has_heard(
+    /// Has the process hear of what the session has named. Whether it has heard of what the session has not; where it has
+    /// served nobody before, that is noted as how all of them begin.
+    pub(super) async fn is_spoilt(
         &mut self,
         lease: &mut Lease,
-        names: &BTreeSet<String>,
+        unset: &Unset,
     ) -> Result<bool, UpstreamError> {
         let deadline = Instant::now() + CONTROL_TIMEOUT;
-        let sql = lease.in_utf8(&heard_sql(names), 1);
+        if !unset.heard.is_empty() {
+            lease.has_heard = true;
+            uncancelled(lease, &reset_to_default_sql(&unset.heard), deadline).await?;
+        }
+        if unset.unheard.is_empty() {
+            return Ok(false);
+        }
+        let sql = lease.in_utf8(&heard_sql(&unset.unheard), 1);
         let rows = uncancelled(lease, &sql, deadline).await?;
         let heard = lease.from_utf8(rows)?.into_iter().flatten().flatten();
         if lease.is_first() {
             self.own_past.empty_anyway.extend(heard);
             return Ok(false);
         }
-        Ok(heard.count() > 0)
+        let is_spoilt = heard.count() > 0;
+        lease.has_heard |= is_spoilt;
+        Ok(is_spoilt)
     }
 }
 
@@ -153,4 +179,12 @@ fn heard_sql(names: &BTreeSet<String>) -> String {
     };
     let each: Vec<String> = names.iter().map(of_name).collect();
     each.join(" UNION ALL ")
+}
+
+/// They are at their defaults, and are there from then on.
+fn reset_to_default_sql(names: &BTreeSet<String>) -> String {
+    let set = names.iter().fold(Settings::none(), |set, name| {
+        set.with(name, "").unwrap_or(set)
+    });
+    restore_sql(&set, &Settings::none()).unwrap_or_default()
 }

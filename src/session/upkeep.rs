@@ -10,12 +10,15 @@ use super::statements::OWN;
 use super::{Session, decide};
 use crate::authority::Still;
 use crate::catalog::{Effects, REFINT, SETTING_CODE, SettingNames, Temporaries, runs_text};
-use crate::sql::{Facts, Kind, Stillness, runs_text_from_elsewhere};
+use crate::sql::{Facts, Kind, Stillness, is_custom_name, runs_text_from_elsewhere};
 use crate::upstream::{Lease, UpstreamError, restore_sql};
 use crate::wire::{ErrorReport, SqlState, TransactionStatus, frontend, tag};
 
 /// How long control statements of our own may take.
 pub(super) const CONTROL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Custom settings set by SET LOCAL that are remembered. More than these may be NULL again where they would be empty.
+const HEARD_MAX: usize = 64;
 
 /// What a unit needs before it leaves.
 pub(super) struct Needs {
@@ -364,7 +367,11 @@ impl Session {
                         Some(value) => self.tx.sets_custom(name.clone(), value),
                         None => self.tx.loses_settings(),
                     }
-                    self.note_custom_name(&cut_parts(name));
+                    let name = cut_parts(name);
+                    self.note_custom_name(&name);
+                    if *local && is_custom_name(&name) && self.own_past.heard.len() < HEARD_MAX {
+                        self.own_past.heard.insert(name);
+                    }
                 }
                 Kind::Reset { name } => {
                     self.tx.loses_settings();

@@ -332,7 +332,42 @@ fn others_custom_settings_have_never_been_heard_of() {
         trio.same("RESET app.other");
         trio.run_by_others_everywhere("SELECT pg_backend_pid()", size);
         trio.same("SHOW app.other");
+        // So it is after a transaction that had it, whatever has become of that.
+        for end in ["COMMIT", "ROLLBACK"] {
+            let setting = format!("app.{end}");
+            trio.same("BEGIN");
+            trio.same(&format!("SET LOCAL {setting} = 'mine'"));
+            trio.same(&format!("SELECT current_setting('{setting}', true)"));
+            trio.same(end);
+            trio.run_by_others_everywhere("SELECT pg_backend_pid()", size);
+            trio.same(&format!("SELECT current_setting('{setting}', true)"));
+            trio.same_extended(&format!("SELECT current_setting('{setting}', true)"));
+            trio.same(&format!("SHOW {setting}"));
+        }
         assert_eq!(trio.own_processes(), 0.0);
+    }
+}
+
+#[test]
+fn a_default_stands_again_after_a_transaction_that_had_another_value() {
+    let mut trio = trio(2);
+    trio.two.rows("ALTER ROLE app SET app.tenant = 'default'");
+    trio.direct = Wire::connect(trio.postgres.port);
+    crate::fixture::eventually("the default", || {
+        trio.one = Wire::connect(trio.pgditto.port);
+        trio.one.value("SELECT current_setting('app.tenant', true)") == "default"
+    });
+    for sql in [
+        "BEGIN",
+        "SET LOCAL app.tenant = 'mine'",
+        "SHOW app.tenant",
+        "COMMIT",
+    ] {
+        trio.same(sql);
+    }
+    for _ in 0..3 {
+        trio.run_by_others_everywhere("SET LOCAL app.tenant = 'theirs'", 2);
+        trio.same("SHOW app.tenant");
     }
 }
 
