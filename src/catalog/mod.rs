@@ -38,7 +38,7 @@ mod types;
 mod value;
 mod write;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::sql::{Bypass, Facts};
 use function_queries::FunctionQuery;
@@ -60,6 +60,7 @@ pub use read::ReadFacts;
 pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Learned, Region, Values};
 pub use returned::{Returnable, Returned};
 pub use roles::Roles;
+use settings::Setters;
 pub use settings::{SETTING_CODE, SettingNames};
 pub use value::Given;
 
@@ -100,6 +101,7 @@ pub struct Catalog {
     hazard: Option<Bypass>,
     /// Custom settings that functions of users may set.
     settings: SettingNames,
+    setters: Setters,
 }
 
 impl Catalog {
@@ -138,6 +140,7 @@ impl Catalog {
             policies: HashMap::new(),
             hazard: None,
             settings: SettingNames::default(),
+            setters: Setters::default(),
         };
         let picture = &catalog.index.picture;
         let bodies = picture.functions.iter().map(|f| &f.body);
@@ -148,6 +151,8 @@ impl Catalog {
         for text in bodies.chain(queries).chain(&picture.setting_code) {
             catalog.settings.add(text);
         }
+        let functions = picture.functions.iter();
+        catalog.setters = Setters::of(functions.map(|f| (f.name.as_str(), f.body.as_str())));
         catalog.hazard = catalog.find_hazard();
         catalog.read_all_hidden(analyse);
         catalog
@@ -156,6 +161,11 @@ impl Catalog {
     /// The custom settings that code of users may set for its session, or read.
     pub fn setting_names(&self) -> &SettingNames {
         &self.settings
+    }
+
+    /// The custom settings that functions of this name set, whatever they call, and do not read.
+    pub fn set_by(&self, function: &str) -> Option<&BTreeSet<String>> {
+        self.setters.set_by(function)
     }
 
     pub fn relation(&self, oid: RelationOid) -> Option<&Relation> {

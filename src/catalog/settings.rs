@@ -3,9 +3,9 @@
 //! The server does not list them, so whoever wants to know what a connection holds has to
 //! ask for each by name; code that runs out of sight has to be searched for the names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::sql::{custom_settings, settings_read};
+use crate::sql::{Setting, custom_settings, settings_read};
 
 /// What some code sets for longer than its transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,7 +14,9 @@ pub struct SettingNames {
     pub names: BTreeSet<String>,
     /// Some name is put together at run time.
     pub unnamed: bool,
-    /// Of those that some code reads, and perhaps of other things; lower case.
+    /// Those that are set for the transaction only.
+    pub local: BTreeSet<String>,
+    /// Those that are read, and perhaps other things; lower case.
     pub read: BTreeSet<String>,
 }
 
@@ -56,15 +58,42 @@ impl SettingNames {
     /// Adds what stands in `code`. Constants and comments count as code, too: one name too
     /// many costs a question.
     pub fn add(&mut self, code: &str) {
-        custom_settings(code, &mut |name| match name {
-            Some(name) => {
-                self.names.insert(name);
-            }
-            None => self.unnamed = true,
+        custom_settings(code, &mut |setting| match setting {
+            Setting::Session(name) => drop(self.names.insert(name)),
+            Setting::Local(name) => drop(self.local.insert(name)),
+            Setting::Unnamed => self.unnamed = true,
         });
         settings_read(code, &mut |name| {
             self.read.insert(name);
         });
+    }
+}
+
+/// What functions set by themselves, whatever they call, and do not read: by their names, in any schema.
+#[derive(Debug, Default)]
+pub(super) struct Setters(HashMap<String, BTreeSet<String>>);
+
+impl Setters {
+    pub fn of<'a>(functions: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut setters: HashMap<String, BTreeSet<String>> = HashMap::new();
+        for (name, body) in functions {
+            let mut found = SettingNames::default();
+            found.add(body);
+            let mut sets = found.names;
+            sets.append(&mut found.local);
+            sets.retain(|setting| !found.read.contains(setting));
+            match setters.get_mut(name) {
+                // Which of them is called is not known.
+                Some(known) => known.retain(|setting| sets.contains(setting)),
+                None => drop(setters.insert(name.to_owned(), sets)),
+            }
+        }
+        setters.retain(|_, sets| !sets.is_empty());
+        Self(setters)
+    }
+
+    pub fn set_by(&self, function: &str) -> Option<&BTreeSet<String>> {
+        self.0.get(function)
     }
 }
 
@@ -182,6 +211,38 @@ mod tests {
         ] {
             assert!(found(code).1, "{code}");
         }
+    }
+
+    #[test]
+    fn what_ends_with_its_transaction_is_known_by_itself() {
+        let mut names = SettingNames::default();
+        names.add("SET LOCAL App.One = 1; PERFORM set_config('app.two', x, true)");
+        names.add("EXECUTE 'SET LOCAL app.' || x; SET LOCAL work_mem = 1");
+        let local: Vec<&str> = names.local.iter().map(String::as_str).collect();
+        assert_eq!(local, ["app.one", "app.two"]);
+        assert!(names.names.is_empty() && !names.unnamed);
+    }
+
+    #[test]
+    fn setters_are_those_that_do_not_read_what_they_set() {
+        let setters = Setters::of(
+            [
+                (
+                    "sets",
+                    "PERFORM set_config('app.a', x, true); SET app.b = 1",
+                ),
+                (
+                    "reads",
+                    "IF current_setting('app.a', true) IS NULL THEN SET LOCAL app.a = 1",
+                ),
+                ("either", "SET LOCAL app.a = 1"),
+                ("either", "RETURN 1"),
+            ]
+            .into_iter(),
+        );
+        let set = setters.set_by("sets").expect("a setter");
+        assert!(set.contains("app.a") && set.contains("app.b"));
+        assert!(setters.set_by("reads").is_none() && setters.set_by("either").is_none());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::baseline::sees_settings;
 use super::forward::Work;
 use super::state::quote_literal;
 use super::upkeep::{CONTROL_TIMEOUT, uncancelled};
-use crate::catalog::SettingNames;
-use crate::sql::{Facts, Kind, is_custom_name, settings_read};
+use crate::catalog::{Catalog, SettingNames};
+use crate::sql::{Facts, Kind, is_custom_name};
 use crate::upstream::{Lease, Settings, UpstreamError, restore_sql};
 use crate::wire::TransactionStatus;
 
@@ -38,9 +38,9 @@ impl Session {
             return Unset::default();
         }
         let catalog = self.database.authority.catalog();
-        let by_code = catalog.as_ref().map(|catalog| catalog.setting_names());
+        let reading = catalog.filter(|catalog| !catalog.setting_names().read.is_empty());
         let mut reads = Reads {
-            by_code: by_code.filter(|names| !names.read.is_empty()),
+            catalog: reading.as_deref(),
             stays: self.tx.status != TransactionStatus::Idle
                 || self.tx.unsent_begin.is_some()
                 || !self.pins.is_empty(),
@@ -93,8 +93,8 @@ impl Session {
 
 /// What the statements of a unit read, in their order.
 struct Reads<'a> {
-    /// What code of the database reads, if it reads any.
-    by_code: Option<&'a SettingNames>,
+    /// If code of the database reads any.
+    catalog: Option<&'a Catalog>,
     /// The connection is kept beyond the unit.
     stays: bool,
     /// The unit has set them by then.
@@ -107,7 +107,7 @@ impl Reads<'_> {
         for facts in analysis.statements.iter() {
             self.note_statement(facts, analysis);
         }
-        if self.by_code.is_none() || !(self.stays || analysis.statements.iter().any(sees_settings))
+        if self.catalog.is_none() || !(self.stays || analysis.statements.iter().any(sees_settings))
         {
             return;
         }
@@ -126,12 +126,23 @@ impl Reads<'_> {
         match &facts.kind {
             Kind::Show { name } if is_custom_name(name) => self.reads(name),
             Kind::Do | Kind::Unknown | Kind::Ddl | Kind::TemporaryDdl => {
-                let text = String::from_utf8_lossy(&analysis.key_text);
-                settings_read(&text, &mut |name| self.reads(&name));
+                let mut names = SettingNames::default();
+                names.add(&String::from_utf8_lossy(&analysis.key_text));
+                names.read.iter().for_each(|name| self.reads(name));
+                if facts.kind == Kind::Do {
+                    names.local.iter().for_each(|name| self.sets(name));
+                }
             }
             Kind::Set { name, .. } | Kind::Reset { name: Some(name) } => self.sets(name),
             Kind::Begin { .. } => self.stays = true,
             _ => {}
+        }
+        // Where nothing else is asked for, nothing is read before it is set.
+        if let (Kind::Select, [function]) = (&facts.kind, facts.functions.as_slice())
+            && facts.relations.is_empty()
+            && let Some(set) = self.catalog.and_then(|c| c.set_by(&function.name.name))
+        {
+            set.iter().for_each(|name| self.sets(name));
         }
         for function in &facts.functions {
             let name = || function.first_text().map(str::to_ascii_lowercase);
@@ -157,8 +168,9 @@ impl Reads<'_> {
     }
 
     fn all_code(&mut self) {
-        if let Some(by_code) = self.by_code {
-            by_code.read.iter().for_each(|name| self.reads(name));
+        if let Some(catalog) = self.catalog {
+            let read = &catalog.setting_names().read;
+            read.iter().for_each(|name| self.reads(name));
         }
     }
 }

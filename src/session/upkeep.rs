@@ -17,7 +17,7 @@ use crate::wire::{ErrorReport, SqlState, TransactionStatus, frontend, tag};
 /// How long control statements of our own may take.
 pub(super) const CONTROL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Custom settings set by SET LOCAL that are remembered. More than these may be NULL again where they would be empty.
+/// Custom settings of former transactions that are remembered. More than these may be NULL again where they would be empty.
 const HEARD_MAX: usize = 64;
 
 /// What a unit needs before it leaves.
@@ -369,8 +369,8 @@ impl Session {
                     }
                     let name = cut_parts(name);
                     self.note_custom_name(&name);
-                    if *local && is_custom_name(&name) && self.own_past.heard.len() < HEARD_MAX {
-                        self.own_past.heard.insert(name);
+                    if *local {
+                        self.note_heard([&name]);
                     }
                 }
                 Kind::Reset { name } => {
@@ -396,6 +396,11 @@ impl Session {
                 Kind::Call | Kind::DiscardOther => self.ran_ddl = true,
                 _ => {}
             }
+            if let Some(catalog) = self.database.authority.catalog() {
+                let functions = facts.functions.iter();
+                let set = functions.filter_map(|f| catalog.set_by(&f.name.name));
+                self.note_heard(set.flatten());
+            }
             if facts.functions.iter().any(|f| runs_text(&f.name.name)) {
                 self.note_texts(analysis);
             }
@@ -412,6 +417,15 @@ impl Session {
                         None => self.custom_lost = true,
                     }
                 }
+            }
+        }
+    }
+
+    /// The session has had these, if only for a transaction.
+    fn note_heard<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
+        for name in names {
+            if is_custom_name(name) && self.own_past.heard.len() < HEARD_MAX {
+                self.own_past.heard.insert(name.clone());
             }
         }
     }
@@ -443,11 +457,14 @@ impl Session {
         names.add(&text);
         names.unnamed |= runs_text_from_elsewhere(&text, &runs_text);
         self.note_names(&names);
+        self.note_heard(&names.local);
     }
 
     pub(super) fn note_names(&mut self, names: &SettingNames) {
         self.custom_lost |= names.unnamed;
-        for name in &names.names {
+        // What is read by code had not been heard of before, so that it can be told who was the first.
+        let told = names.local.intersection(&names.read);
+        for name in names.names.iter().chain(told) {
             self.note_custom_name(name);
         }
     }

@@ -48,7 +48,7 @@ pub use literal::clock_text;
 pub use literals::{Literal, Literals};
 pub use reason::Bypass;
 pub use scan::{Scan, scan};
-pub use sets::{custom_settings, is_custom_name, settings_read};
+pub use sets::{Setting, custom_settings, is_custom_name, settings_read};
 pub use shape::shape_text;
 
 /// A statement's shape: what is left of it when the literals are taken out, as a 128-bit fingerprint.

@@ -8,11 +8,21 @@ use super::literal::{decode, decode_exactly};
 /// Constants within constants are followed so far.
 const DEPTH_MAX: usize = 5;
 
-/// Tells the names of the custom settings that `code` sets for longer than its transaction, in lower case; `None` where
-/// a name is put together at run time, or cannot be read with certainty. A name too many is told here and there.
+/// A custom setting that some code sets; its name is in lower case.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// For longer than its transaction, as far as the text tells.
+    Session(String),
+    /// For its transaction only.
+    Local(String),
+    /// For longer, under a name that is put together at run time, or cannot be read with certainty.
+    Unnamed,
+}
+
+/// Tells the custom settings that `code` sets. A name too many is told here and there.
 ///
 /// A SET whose name is not certain counts only where a statement may begin: elsewhere it is that of an UPDATE.
-pub fn custom_settings(code: &str, tell: &mut impl FnMut(Option<String>)) {
+pub fn custom_settings(code: &str, tell: &mut impl FnMut(Setting)) {
     search(
         Piece {
             text: code,
@@ -66,7 +76,7 @@ struct Piece<'a> {
     sure: bool,
 }
 
-fn search(piece: Piece<'_>, tell: &mut impl FnMut(Option<String>)) {
+fn search(piece: Piece<'_>, tell: &mut impl FnMut(Setting)) {
     let Piece { text, depth, .. } = piece;
     let mut lexer = Lexer::new(text, true);
     let mut begins = piece.begins;
@@ -118,9 +128,10 @@ fn search(piece: Piece<'_>, tell: &mut impl FnMut(Option<String>)) {
                 set(rest, begins && piece.sure, tell);
             }
             _ if calls_set_config(token, written) => {
-                let name = called(rest);
-                if piece.sure || name != Setting::Doubtful {
-                    name.tell(tell);
+                if let Some(setting) = called(rest)
+                    && (piece.sure || setting != Setting::Unnamed)
+                {
+                    tell(setting);
                 }
             }
             _ => {}
@@ -131,7 +142,7 @@ fn search(piece: Piece<'_>, tell: &mut impl FnMut(Option<String>)) {
     }
     if !lexer.well_formed && piece.sure && text.to_ascii_lowercase().contains("set_config") {
         // Its constants cannot be told from its code.
-        tell(None);
+        tell(Setting::Unnamed);
     }
 }
 
@@ -145,42 +156,23 @@ fn opens_statement(token: Token, written: &str) -> bool {
     }
 }
 
-#[derive(PartialEq)]
-enum Setting {
-    Custom(String),
-    /// One of the server's own, a column, or nothing that outlives its transaction.
-    Other,
-    Doubtful,
-}
-
-impl Setting {
-    fn tell(self, tell: &mut impl FnMut(Option<String>)) {
-        match self {
-            Setting::Custom(name) => tell(Some(name)),
-            Setting::Doubtful => tell(None),
-            Setting::Other => {}
-        }
-    }
-}
-
-/// A name that is written out: the server's own have no point in them.
-fn named(name: &str) -> Setting {
+/// A name that is written out; `None` of the server's own, which have no point in them, and of a column.
+fn named(name: &str, local: bool) -> Option<Setting> {
     if !name.chars().all(is_part_of_name) || name.ends_with('.') {
-        Setting::Doubtful
-    } else if name.contains('.') {
-        Setting::Custom(name.to_ascii_lowercase())
-    } else {
-        Setting::Other
+        return (!local).then_some(Setting::Unnamed);
     }
+    let name = name.contains('.').then(|| name.to_ascii_lowercase())?;
+    Some(match local {
+        true => Setting::Local(name),
+        false => Setting::Session(name),
+    })
 }
 
 /// What follows SET.
-fn set(rest: &str, begins: bool, tell: &mut impl FnMut(Option<String>)) {
+fn set(rest: &str, begins: bool, tell: &mut impl FnMut(Setting)) {
     let mut cursor = Cursor::new(rest);
     cursor.word("session");
-    if cursor.is(0, "local") {
-        return;
-    }
+    let local = cursor.word("local");
     let mut name = String::new();
     let mut certain = false;
     let mut end = 0;
@@ -208,22 +200,16 @@ fn set(rest: &str, begins: bool, tell: &mut impl FnMut(Option<String>)) {
         certain = false;
     }
     // `(a, b) =` are columns.
-    let columns = end == 0 && cursor.is_symbol(0, b'(');
-    let setting = match named(&name) {
-        _ if columns => Setting::Other,
-        Setting::Custom(name) => {
-            Setting::Custom(name).tell(tell);
-            if certain {
-                Setting::Other
-            } else {
-                Setting::Doubtful
-            }
-        }
-        Setting::Other if certain => Setting::Other,
-        _ => Setting::Doubtful,
-    };
-    if begins || setting != Setting::Doubtful {
-        setting.tell(tell);
+    if end == 0 && cursor.is_symbol(0, b'(') {
+        return;
+    }
+    let setting = named(&name, local);
+    let doubtful = !local && (!certain || setting == Some(Setting::Unnamed));
+    if let Some(setting) = setting.filter(|setting| *setting != Setting::Unnamed) {
+        tell(setting);
+    }
+    if doubtful && begins {
+        tell(Setting::Unnamed);
     }
 }
 
@@ -237,16 +223,16 @@ fn calls_set_config(token: Token, written: &str) -> bool {
 }
 
 /// What follows `set_config`.
-fn called(rest: &str) -> Setting {
+fn called(rest: &str) -> Option<Setting> {
     let mut cursor = Cursor::new(rest);
     if !cursor.symbol(b'(') {
-        return Setting::Other;
+        return None;
     }
     let mut arguments: Vec<Vec<Token>> = vec![Vec::new()];
     let mut depth = 0_usize;
     loop {
         let Some(token) = cursor.next() else {
-            return Setting::Doubtful;
+            return Some(Setting::Unnamed);
         };
         match token.kind {
             TokenKind::Symbol(b')') if depth == 0 => break,
@@ -263,29 +249,29 @@ fn called(rest: &str) -> Setting {
         }
     }
     let is = |token: &Token, word: &str| cursor.text(*token).eq_ignore_ascii_case(word);
-    match arguments.as_slice() {
-        [_, _, local] if matches!(local.as_slice(), [word] if is(word, "true")) => Setting::Other,
-        [name, _, _] => match name.as_slice() {
-            [constant] => constant_name(*constant, cursor.text(*constant)),
-            // The server writes the type behind every constant.
-            [constant, cast, text] if is(cast, "::") && is(text, "text") => {
-                constant_name(*constant, cursor.text(*constant))
-            }
-            _ => Setting::Doubtful,
-        },
-        _ => Setting::Doubtful,
+    let [name, _, local] = arguments.as_slice() else {
+        return Some(Setting::Unnamed);
+    };
+    let local = matches!(local.as_slice(), [word] if is(word, "true"));
+    let constant = match name.as_slice() {
+        [constant] => Some(*constant),
+        // The server writes the type behind every constant.
+        [constant, cast, text] if is(cast, "::") && is(text, "text") => Some(*constant),
+        _ => None,
+    };
+    let written = constant.and_then(|token| constant_text(token, cursor.text(token)));
+    match written {
+        Some(name) => named(&name, local),
+        None => (!local).then_some(Setting::Unnamed),
     }
 }
 
-fn constant_name(token: Token, written: &str) -> Setting {
+fn constant_text(token: Token, written: &str) -> Option<String> {
     match token.kind {
         TokenKind::Text(quoting @ (Quoting::Plain { .. } | Quoting::Escape | Quoting::Dollar)) => {
-            match decode_exactly(written, quoting) {
-                Some(name) => named(&name),
-                None => Setting::Doubtful,
-            }
+            decode_exactly(written, quoting).map(Into::into)
         }
-        _ => Setting::Doubtful,
+        _ => None,
     }
 }
 

@@ -349,6 +349,55 @@ fn others_custom_settings_have_never_been_heard_of() {
 }
 
 #[test]
+fn a_function_that_sets_for_the_transaction_makes_the_session_hear() {
+    let mut trio = trio(2);
+    trio.two.rows(
+        "CREATE TABLE doc (id int DEFAULT 1, tenant text DEFAULT current_setting('app.tenant', true));
+         CREATE FUNCTION direct(t text) RETURNS void LANGUAGE plpgsql AS
+           $$BEGIN PERFORM set_config('app.tenant', t, true); END$$;
+         CREATE FUNCTION set_local(t text) RETURNS void LANGUAGE plpgsql AS
+           $$BEGIN SET LOCAL app.tenant = 'x'; END$$;
+         CREATE FUNCTION nested(t text) RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM direct(t); END$$",
+    );
+    trio.await_catalogue();
+    for call in [
+        "SELECT direct('7')",
+        "SELECT set_local('7')",
+        "SELECT nested('7')",
+        "DO $$BEGIN PERFORM set_config('app.tenant', '7', true); END$$",
+        "DO $$BEGIN SET LOCAL app.tenant = '7'; END$$",
+    ] {
+        trio.one = Wire::connect(trio.pgditto.port);
+        trio.direct = Wire::connect(trio.postgres.port);
+        trio.run_by_others_everywhere("SET LOCAL app.tenant = 'theirs'", 2);
+        trio.same("INSERT INTO doc DEFAULT VALUES RETURNING tenant");
+        for sql in [
+            "BEGIN",
+            call,
+            "INSERT INTO doc DEFAULT VALUES RETURNING tenant",
+            "COMMIT",
+        ] {
+            trio.same(sql);
+        }
+        for _ in 0..3 {
+            trio.run_by_others_everywhere("SELECT pg_backend_pid()", 2);
+            trio.same("INSERT INTO doc DEFAULT VALUES RETURNING tenant");
+        }
+    }
+    // Who has set it before costs no process, and who sets it first neither.
+    let processes =
+        "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity WHERE usename = 'app'";
+    let before = trio.postgres.psql(processes);
+    let mut newcomer = Wire::connect(trio.pgditto.port);
+    for wire in [&mut trio.one, &mut newcomer] {
+        for sql in ["BEGIN", "SELECT direct('7')", "SELECT * FROM doc", "COMMIT"] {
+            wire.rows(sql);
+        }
+    }
+    assert_eq!(trio.postgres.psql(processes), before);
+}
+
+#[test]
 fn a_default_stands_again_after_a_transaction_that_had_another_value() {
     let mut trio = trio(2);
     trio.two.rows("ALTER ROLE app SET app.tenant = 'default'");
