@@ -55,6 +55,16 @@ impl Session {
             match self.restore(&mut lease).await {
                 Ok(()) => match self.is_spoilt(&mut lease, &unset).await {
                     Ok(false) => break lease,
+                    // Another process would give no other answer.
+                    Err(ref error @ UpstreamError::Server { .. })
+                        if lease.is_first() && !error.is_departure() =>
+                    {
+                        break lease;
+                    }
+                    Err(error) if Instant::now() >= deadline => {
+                        lease.finish(false);
+                        return Err(statement_error(error.report()));
+                    }
                     spoilt => {
                         lease.finish(spoilt.is_ok());
                         past = Past::Nothing;
