@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use pgditto::upstream::{Lease, Past, Pool, Prepared, Settings, Told, Wish, restore_sql};
+use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -51,11 +52,14 @@ async fn sixty_four_sessions_share_ten_connections_fairly() {
     let pool = pool(&postgres, |config| config.pool.default_pool_size = 10);
     let done: Arc<Vec<AtomicUsize>> = Arc::new((0..SESSIONS).map(|_| 0.into()).collect());
     let slowest_at_first_end = Arc::new(Mutex::new(None));
+    let all_there = Arc::new(Barrier::new(SESSIONS));
     let sessions: Vec<_> = (0..SESSIONS)
         .map(|session| {
             let (pool, done) = (Arc::clone(&pool), Arc::clone(&done));
+            let all_there = Arc::clone(&all_there);
             let slowest_at_first_end = Arc::clone(&slowest_at_first_end);
             tokio::spawn(async move {
+                all_there.wait().await;
                 for _ in 0..STATEMENTS {
                     let mut lease = lease(&pool).await;
                     assert_eq!(value(&mut lease, "SELECT 1").await, "1");
