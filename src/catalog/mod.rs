@@ -38,7 +38,8 @@ mod types;
 mod value;
 mod write;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::sql::{Bypass, Facts};
 use function_queries::FunctionQuery;
@@ -61,7 +62,7 @@ pub use region::{ColumnNumber, Columns, Dependency, KEYS_MAX, Learned, Region, V
 pub use returned::{Returnable, Returned};
 pub use roles::Roles;
 use settings::Setters;
-pub use settings::{SETTING_CODE, SettingNames};
+pub use settings::{CodeSettings, SETTING_CODE, SettingNames};
 pub use value::Given;
 
 /// A hash of the watched catalogues: equal versions, equal pictures.
@@ -99,9 +100,7 @@ pub struct Catalog {
     policies: HashMap<RelationOid, Result<Closure, Bypass>>,
     /// Why no statement of this database is cacheable, if none is.
     hazard: Option<Bypass>,
-    /// Custom settings that functions of users may set.
-    settings: SettingNames,
-    setters: Setters,
+    settings: Arc<CodeSettings>,
 }
 
 impl Catalog {
@@ -139,8 +138,7 @@ impl Catalog {
             function_queries,
             policies: HashMap::new(),
             hazard: None,
-            settings: SettingNames::default(),
-            setters: Setters::default(),
+            settings: Arc::default(),
         };
         let picture = &catalog.index.picture;
         let bodies = picture.functions.iter().map(|f| &f.body);
@@ -148,24 +146,24 @@ impl Catalog {
             .relations
             .iter()
             .filter_map(|r| r.definition.as_ref());
+        let mut names = SettingNames::default();
         for text in bodies.chain(queries).chain(&picture.setting_code) {
-            catalog.settings.add(text);
+            names.add(text);
         }
         let functions = picture.functions.iter();
-        catalog.setters = Setters::of(functions.map(|f| (f.name.as_str(), f.body.as_str())));
+        let functions = functions.map(|f| (f.name.as_str(), f.body.as_str()));
+        catalog.settings = Arc::new(CodeSettings {
+            names,
+            setters: Setters::of(functions),
+        });
         catalog.hazard = catalog.find_hazard();
         catalog.read_all_hidden(analyse);
         catalog
     }
 
-    /// The custom settings that code of users may set for its session, or read.
-    pub fn setting_names(&self) -> &SettingNames {
+    /// The custom settings that code of users may set, or read.
+    pub fn settings(&self) -> &Arc<CodeSettings> {
         &self.settings
-    }
-
-    /// The custom settings that functions of this name set, whatever they call, and do not read.
-    pub fn set_by(&self, function: &str) -> Option<&BTreeSet<String>> {
-        self.setters.set_by(function)
     }
 
     pub fn relation(&self, oid: RelationOid) -> Option<&Relation> {

@@ -69,7 +69,21 @@ impl SettingNames {
     }
 }
 
-/// What functions set by themselves, whatever they call, and do not read: by their names, in any schema.
+/// The custom settings that the code of a database has to do with.
+#[derive(Debug, Default)]
+pub struct CodeSettings {
+    pub names: SettingNames,
+    pub(super) setters: Setters,
+}
+
+impl CodeSettings {
+    /// Those that functions of this name set, whatever they call, and do not read.
+    pub fn set_by(&self, function: &str) -> Option<&BTreeSet<String>> {
+        self.setters.0.get(function)
+    }
+}
+
+/// What functions set by themselves, by their names, in any schema.
 #[derive(Debug, Default)]
 pub(super) struct Setters(HashMap<String, BTreeSet<String>>);
 
@@ -90,10 +104,6 @@ impl Setters {
         }
         setters.retain(|_, sets| !sets.is_empty());
         Self(setters)
-    }
-
-    pub fn set_by(&self, function: &str) -> Option<&BTreeSet<String>> {
-        self.0.get(function)
     }
 }
 
@@ -240,9 +250,9 @@ mod tests {
             ]
             .into_iter(),
         );
-        let set = setters.set_by("sets").expect("a setter");
+        let set = setters.0.get("sets").expect("a setter");
         assert!(set.contains("app.a") && set.contains("app.b"));
-        assert!(setters.set_by("reads").is_none() && setters.set_by("either").is_none());
+        assert_eq!(setters.0.len(), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use moka::sync::Cache as Bounded;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::analysis::Analyser;
@@ -18,6 +18,7 @@ use super::report::ShadowCounts;
 use super::rules::RuleCounts;
 use super::statements::StatementTexts;
 use super::suspension::Suspension;
+use super::unheard::LastKnown;
 use super::verify::Verifier;
 use crate::authority::Authority;
 use crate::cache::{Cache, Moment, Tags};
@@ -89,6 +90,8 @@ pub struct Database {
     pub known_good: Bounded<DescriptionKey, CatalogVersion>,
     /// Of statements that touch more than rows that are known.
     pub runs: Bounded<ShapeId, Runs>,
+    /// Of the custom settings that its code has to do with.
+    pub(super) last_known: RwLock<LastKnown>,
     /// Other sidecars could not be told of our writes, and nobody waits for it any more.
     unannounced: AtomicBool,
 }
@@ -148,6 +151,7 @@ impl Database {
             readable: Bounded::new(READABLE_MAX),
             known_good: Bounded::new(KNOWN_GOOD_MAX),
             runs: Bounded::new(RUNS_MAX),
+            last_known: RwLock::default(),
             unannounced: AtomicBool::new(false),
         }
     }

@@ -2,15 +2,16 @@
 //! in a process where anybody has set them once.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::Session;
 use super::analysis::Analysis;
 use super::baseline::sees_settings;
 use super::forward::Work;
 use super::state::quote_literal;
 use super::upkeep::{CONTROL_TIMEOUT, uncancelled};
-use crate::catalog::{Catalog, SettingNames};
+use super::{Database, Session};
+use crate::catalog::{CodeSettings, SettingNames};
 use crate::sql::{Facts, Kind, is_custom_name};
 use crate::upstream::{Lease, Settings, UpstreamError, restore_sql};
 use crate::wire::TransactionStatus;
@@ -37,10 +38,10 @@ impl Session {
         if self.preference.is_some() {
             return Unset::default();
         }
-        let catalog = self.database.authority.catalog();
-        let reading = catalog.filter(|catalog| !catalog.setting_names().read.is_empty());
+        let code = self.database.code_settings();
         let mut reads = Reads {
-            catalog: reading.as_deref(),
+            by_code: self.database.read_by_code(&code),
+            code,
             stays: self.tx.status != TransactionStatus::Idle
                 || self.tx.unsent_begin.is_some()
                 || !self.pins.is_empty(),
@@ -92,9 +93,10 @@ impl Session {
 }
 
 /// What the statements of a unit read, in their order.
-struct Reads<'a> {
-    /// If code of the database reads any.
-    catalog: Option<&'a Catalog>,
+struct Reads {
+    code: Arc<CodeSettings>,
+    /// What code of the database reads.
+    by_code: BTreeSet<String>,
     /// The connection is kept beyond the unit.
     stays: bool,
     /// The unit has set them by then.
@@ -102,12 +104,12 @@ struct Reads<'a> {
     names: BTreeSet<String>,
 }
 
-impl Reads<'_> {
+impl Reads {
     fn note(&mut self, session: &Session, analysis: &Analysis) {
         for facts in analysis.statements.iter() {
             self.note_statement(facts, analysis);
         }
-        if self.catalog.is_none() || !(self.stays || analysis.statements.iter().any(sees_settings))
+        if self.by_code.is_empty() || !(self.stays || analysis.statements.iter().any(sees_settings))
         {
             return;
         }
@@ -140,9 +142,9 @@ impl Reads<'_> {
         // Where nothing else is asked for, nothing is read before it is set.
         if let (Kind::Select, [function]) = (&facts.kind, facts.functions.as_slice())
             && facts.relations.is_empty()
-            && let Some(set) = self.catalog.and_then(|c| c.set_by(&function.name.name))
+            && let Some(set) = self.code.set_by(&function.name.name)
         {
-            set.iter().for_each(|name| self.sets(name));
+            self.set.extend(set.iter().cloned());
         }
         for function in &facts.functions {
             let name = || function.first_text().map(str::to_ascii_lowercase);
@@ -168,10 +170,53 @@ impl Reads<'_> {
     }
 
     fn all_code(&mut self) {
-        if let Some(catalog) = self.catalog {
-            let read = &catalog.setting_names().read;
-            read.iter().for_each(|name| self.reads(name));
+        let unset = self.by_code.difference(&self.set);
+        self.names.extend(unset.cloned());
+    }
+}
+
+/// So many names that only texts of definitions have told are kept.
+const DEFINED_MAX: usize = 1000;
+
+/// What the code of a database has to do with, as was last known: definitions that change are read again only when they have.
+#[derive(Debug, Default)]
+pub(super) struct LastKnown {
+    code: Arc<CodeSettings>,
+    /// Read by what definitions since have named.
+    defined: BTreeSet<String>,
+}
+
+impl Database {
+    /// By the newest picture that there was.
+    pub(super) fn code_settings(&self) -> Arc<CodeSettings> {
+        match self.authority.catalog() {
+            None => Arc::clone(&self.last_known.read().code),
+            Some(catalog) => {
+                let code = catalog.settings();
+                if !Arc::ptr_eq(&self.last_known.read().code, code) {
+                    self.last_known.write().code = Arc::clone(code);
+                }
+                Arc::clone(code)
+            }
         }
+    }
+
+    /// What code reads, also such as was defined a moment ago.
+    fn read_by_code(&self, code: &CodeSettings) -> BTreeSet<String> {
+        let known = self.last_known.read();
+        known.defined.union(&code.names.read).cloned().collect()
+    }
+
+    /// A text that is on its way may define code that reads these.
+    pub(super) fn note_read(&self, names: BTreeSet<String>) {
+        if names.is_empty() {
+            return;
+        }
+        let mut known = self.last_known.write();
+        if known.defined.len() + names.len() > DEFINED_MAX {
+            known.defined.clear();
+        }
+        known.defined.extend(names);
     }
 }
 

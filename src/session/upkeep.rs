@@ -60,7 +60,7 @@ impl Session {
         if hidden_code && effects.contains(Effects::SETTINGS) {
             // Whatever ran may have called any of them.
             match self.database.authority.catalog() {
-                Some(catalog) => self.note_names(catalog.setting_names()),
+                Some(catalog) => self.note_names(&catalog.settings().names),
                 None => match ask_setting_names(lease).await {
                     Ok(names) => self.note_names(&names),
                     Err(_) => return false,
@@ -344,6 +344,7 @@ impl Session {
                 names.add(&String::from_utf8_lossy(&analysis.key_text));
                 names.unnamed = false;
                 self.note_names(&names);
+                self.database.note_read(names.read);
             }
             self.hidden_code |= !matches!(facts.kind, Kind::Set { .. } | Kind::Reset { .. });
             self.texts_uncertain |= self.may_read_texts_anew(facts);
@@ -396,9 +397,10 @@ impl Session {
                 Kind::Call | Kind::DiscardOther => self.ran_ddl = true,
                 _ => {}
             }
-            if let Some(catalog) = self.database.authority.catalog() {
+            if !facts.functions.is_empty() {
+                let code = self.database.code_settings();
                 let functions = facts.functions.iter();
-                let set = functions.filter_map(|f| catalog.set_by(&f.name.name));
+                let set = functions.filter_map(|f| code.set_by(&f.name.name));
                 self.note_heard(set.flatten());
             }
             if facts.functions.iter().any(|f| runs_text(&f.name.name)) {
@@ -458,6 +460,7 @@ impl Session {
         names.unnamed |= runs_text_from_elsewhere(&text, &runs_text);
         self.note_names(&names);
         self.note_heard(&names.local);
+        self.database.note_read(names.read);
     }
 
     pub(super) fn note_names(&mut self, names: &SettingNames) {
