@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{asked, fresh_seed, random::Random, seconds};
+use crate::fixture::eventually;
 use ask::{Ask, Client};
 use draw::Templates;
 use ground::Ground;
@@ -164,10 +165,14 @@ fn what_a_session_left_in_a_state_of_its_own_is_asked_again_as_a_hit() {
             0,
             Ask::simple("SELECT id, v FROM k ORDER BY id"),
         ));
-        let mut tally = Tally::default();
-        play(&ground, &script, None, &mut tally)
-            .unwrap_or_else(|difference| panic!("{difference}"));
-        assert_eq!((tally.asked, tally.checks), (1, 1), "{script:?}");
+        // Where the machine is so busy that the lease runs out in between, it is no hit.
+        eventually("the answer is asked again as a hit", || {
+            let mut tally = Tally::default();
+            play(&ground, &script, None, &mut tally)
+                .unwrap_or_else(|difference| panic!("{difference}"));
+            assert_eq!(tally.asked, 1, "{script:?}");
+            tally.checks == 1
+        });
     }
 }
 
