@@ -7,10 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::sql::{Setting, custom_settings, settings_read};
 
-/// What some code sets for longer than its transaction.
+/// What some code sets, and reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingNames {
-    /// Lower case; not the server's own settings, which it lists.
+    /// Set for longer than its transaction. Lower case; not the server's own settings, which it lists.
     pub names: BTreeSet<String>,
     /// Some name is put together at run time.
     pub unnamed: bool,

@@ -206,7 +206,7 @@ impl Session {
             .iter()
             .any(|name| self.custom_setting(name).is_none())
         {
-            // NULL or '', by whether the connection that it happens to get has ever heard of the name.
+            // NULL, empty or a default: by what the session has named before, which is in no key.
             return Err(Bypass::CustomSetting);
         }
         if analysis.hints.no_cache {
