@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 use super::tally::Tally;
 
+/// So many anomalies of a class are told as they are found.
+const TEXTS: u64 = 20;
+
 /// Never committed by anybody.
 pub const NEVER: i64 = 1_000_000_000;
 
@@ -114,6 +117,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a crash took the version back.
+fn is_taken_back(unhappened: &[(i64, i64)], version: i64) -> bool {
+    unhappened
+        .iter()
+        .any(|&(above, to)| version > above && version <= to)
+}
+
 impl Row {
     /// What everybody must know who asks now, if answers may be as old as `ttl`.
     fn known_long(&self, asked: Instant, ttl: Duration) -> Known {
@@ -191,7 +201,11 @@ impl History {
 
     pub fn report(&self, anomaly: Anomaly, what: String) {
         let mut anomalies = lock(&self.anomalies);
-        anomalies.entry(anomaly).or_insert((0, what)).0 += 1;
+        let (count, _) = anomalies.entry(anomaly).or_insert((0, what.clone()));
+        *count += 1;
+        if *count <= TEXTS {
+            println!("{anomaly:?}: {what}");
+        }
         if self.stop_at_first {
             self.over.store(true, Ordering::SeqCst);
         }
@@ -223,9 +237,16 @@ impl History {
             return;
         }
         let floor = known.acknowledged.max(known.seen).max(known.bond_seen);
-        let version = (floor..=begun)
-            .find(|version| absent(*version))
-            .or_else(|| (0..floor).rev().find(|version| absent(*version)));
+        // What a crash took back is the last that it may have been.
+        let unhappened = lock(&self.rows[at].unhappened).clone();
+        let absent = || {
+            (floor..=begun)
+                .chain((0..floor).rev())
+                .filter(|version| absent(*version))
+        };
+        let version = absent()
+            .find(|version| !is_taken_back(&unhappened, *version))
+            .or_else(|| absent().next());
         match version {
             Some(version) => self.judge(at, known, version, &format!("no row: {how}")),
             None => self.report(Anomaly::Missing, how.to_owned()),
@@ -249,10 +270,7 @@ impl History {
         if crash != known.crash || crash % 2 == 1 {
             return;
         }
-        if lock(&row.unhappened)
-            .iter()
-            .any(|&(above, to)| version > above && version <= to)
-        {
+        if is_taken_back(&lock(&row.unhappened), version) {
             return self.report(Anomaly::Unhappened, of());
         }
         if version > 0 && row.withheld.load(Ordering::SeqCst) == version {
@@ -405,4 +423,40 @@ fn who_reads_what_was_overwritten_longer_than_ttl_ago_is_noticed() {
     history.judge(0, &known, 2, "a minute later");
     let found: Vec<_> = history.anomalies().into_keys().collect();
     assert_eq!(found, [Anomaly::OlderThanTtl]);
+}
+
+#[test]
+fn a_row_that_is_not_there_is_at_none_of_the_versions_that_a_crash_took_back() {
+    let history = History::new(&[("t", 1)], false);
+    let commit = |acknowledged| {
+        let writing = history.write(0).expect("nobody else writes");
+        writing.commits();
+        if acknowledged {
+            writing.acknowledged();
+        }
+    };
+    commit(true);
+    commit(true);
+    commit(false);
+    history.crash_begins();
+    // The second and the third are gone.
+    history.crash_ends(|_, begun| {
+        assert_eq!(begun, 3);
+        1
+    });
+    commit(false);
+    let absent_at = |versions: &'static [i64]| {
+        let known = history.known(0);
+        history.judge_absent(0, &known, |version| versions.contains(&version), "read");
+        let found: Vec<_> = history.anomalies().into_keys().collect();
+        lock(&history.anomalies).clear();
+        // Nobody has seen anything.
+        history.rows[0].seen.store(1, Ordering::SeqCst);
+        found
+    };
+    assert_eq!(absent_at(&[2, 4]), [], "the fourth may have been committed");
+    assert_eq!(absent_at(&[1, 3]), [], "the first is what is left");
+    assert_eq!(absent_at(&[2, 3]), [Anomaly::Unhappened]);
+    assert_eq!(absent_at(&[0, 3]), [Anomaly::StaleAfterAcknowledgement]);
+    assert_eq!(absent_at(&[]), [Anomaly::Missing]);
 }
