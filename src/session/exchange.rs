@@ -194,11 +194,7 @@ impl Exchange {
     /// Sends a Parse of the unnamed statement of which the client sees nothing.
     pub fn parse_unnamed(&mut self, sql: &[u8], parameter_types: &[u32]) {
         frontend::parse(&mut self.outgoing, b"", sql, parameter_types);
-        self.expects.push_back(Expect::Parse {
-            statement: None,
-            visible: false,
-            change: None,
-        });
+        self.expects.push_back(Expect::hidden_parse());
     }
 
     /// Asks what the server says of the statement that it knows by this name.
@@ -399,7 +395,7 @@ impl Exchange {
         let body = &frame[5..];
         let hidden = matches!(
             self.expects.front(),
-            Some(Expect::Hidden | Expect::Begin { .. } | Expect::Written)
+            Some(Expect::Hidden | Expect::Begin { .. } | Expect::Written | Expect::Own { .. })
         );
         let mut visible = !hidden;
         let mut done = None;
@@ -557,13 +553,14 @@ impl Exchange {
             }
             return;
         }
-        if let Some(Expect::Begin { commands }) = self.expects.front_mut()
-            && message == tag::COMMAND_COMPLETE
-        {
-            *commands -= 1;
-            if *commands == 0 {
-                self.expects.pop_front();
-            }
+        let left = match self.expects.front_mut() {
+            Some(Expect::Begin { commands }) if message == tag::COMMAND_COMPLETE => commands,
+            Some(Expect::Own { closes }) if message == tag::CLOSE_COMPLETE => closes,
+            _ => return,
+        };
+        *left -= 1;
+        if *left == 0 {
+            self.expects.pop_front();
         }
     }
 

@@ -20,6 +20,10 @@ pub enum Expect {
     },
     /// Answers to a question of ours among the client's messages: see [`hold`](super::hold).
     Written,
+    /// SQL of our own among the client's messages: the client is told if it fails. So many Closes of it are to come.
+    Own {
+        closes: usize,
+    },
     /// COMMIT or ROLLBACK of a block of ours: the client is told if it fails.
     EndOfBlock,
     /// A Query or FunctionCall: everything up to ReadyForQuery.
@@ -74,6 +78,17 @@ pub enum Expect {
     /// The client's CopyDone or CopyFail, sent before it was known whether the server copies: no reply.
     CopyEnd,
     Sync,
+}
+
+impl Expect {
+    /// A Parse of our own.
+    pub fn hidden_parse() -> Self {
+        Self::Parse {
+            statement: None,
+            visible: false,
+            change: None,
+        }
+    }
 }
 
 /// A change to the client's statement names, undone if the server skips it.

@@ -264,10 +264,11 @@ impl Session {
                 let mut meaning = self.meaning(analysis);
                 self.narrow(&mut meaning, analysis, None);
                 self.commit_inside = meaning.may_commit_inside;
-                self.note_statements(analysis);
                 let mut names = Vec::new();
                 self.named_in_sql(analysis, &mut names);
+                // As long as it is known by which rules texts are read.
                 self.lend_names(&names, lease, exchange);
+                self.note_statements(analysis);
                 exchange.lent_names = names;
                 self.prepare_names(analysis, lease, exchange);
                 hide_ours(analysis, lease, exchange);

@@ -82,7 +82,7 @@ use report::UnitReport;
 use request::{Assembler, End, Limits, Unit};
 use serve::Served;
 use state::{CustomNames, Pin};
-use statements::{Bound, ClientStatement, ClientStatements, Reading, Statement};
+use statements::{Bound, ClientStatement, ClientStatements, Reading, Rules, Statement};
 use suspension::UnderWay;
 use transaction::Transaction;
 use unnamed::UnnamedPortal;
@@ -513,6 +513,7 @@ impl Session {
             context: self.context.clone(),
             catalogue: catalog.map_or(0, |catalog| catalog.version.0),
             readable: self.is_readable(sql),
+            rules: self.rules(sql),
         }
     }
 
@@ -551,9 +552,24 @@ impl Session {
     /// The bytes mean what they seem to: in another encoding they are other
     /// characters, and with old string rules quotes end elsewhere.
     fn is_readable(&self, sql: &[u8]) -> bool {
-        let plain =
-            || !sql.contains(&b'\\') && !sql.windows(2).any(|pair| matches!(pair, b"U&" | b"u&"));
-        (self.is_utf8() || sql.is_ascii()) && (self.standard_strings() || plain())
+        (self.is_utf8() || sql.is_ascii())
+            && (self.standard_strings() || !quotes_may_end_elsewhere(sql))
+    }
+
+    /// By what the server reads the bytes of `sql`. `None`: it is open until the unit has ended.
+    fn rules(&self, sql: &[u8]) -> Option<Rules> {
+        let by_encoding = !sql.is_ascii();
+        let by_strings = quotes_may_end_elsewhere(sql);
+        if self.texts_uncertain && (by_encoding || by_strings) {
+            return None;
+        }
+        Some(Rules {
+            encoding: match by_encoding {
+                true => Some(self.reported.get("client_encoding")?.clone()),
+                false => None,
+            },
+            standard_strings: by_strings.then(|| self.standard_strings()),
+        })
     }
 
     fn standard_strings(&self) -> bool {
@@ -731,4 +747,10 @@ async fn fill_lease(lease: &mut Option<Lease>) -> std::io::Result<usize> {
         Some(lease) => lease.fill().await,
         None => std::future::pending().await,
     }
+}
+
+/// It is not the same text with `standard_conforming_strings` on and off.
+fn quotes_may_end_elsewhere(sql: &[u8]) -> bool {
+    memchr::memchr2_iter(b'\\', b'&', sql)
+        .any(|at| sql[at] == b'\\' || at > 0 && matches!(sql[at - 1], b'U' | b'u'))
 }

@@ -36,12 +36,8 @@ impl Session {
         for name in names {
             if let Some(statement) = self.statements.get(name.as_bytes()) {
                 close_ours(name, connection, exchange);
-                frontend::parse(
-                    &mut exchange.outgoing,
-                    name.as_bytes(),
-                    &statement.sql,
-                    &statement.parameter_types,
-                );
+                let (types, out) = (&statement.parameter_types, &mut exchange.outgoing);
+                self.write_parse_as_then(name.as_bytes(), statement, types, out);
                 lent = true;
             }
         }
@@ -59,19 +55,13 @@ impl Session {
         }
         names.retain(|name| !exchange.lent_names.contains(name));
         for name in names {
-            if let Some(statement) = self.statements.get(name.as_bytes()) {
+            if let Some(statement) = self.statements.get(name.as_bytes())
+                && self.may_be_copied(statement)
+            {
                 close_ours(&name, connection, exchange);
-                frontend::parse(
-                    &mut exchange.outgoing,
-                    name.as_bytes(),
-                    &statement.sql,
-                    &statement.parameter_types,
-                );
-                exchange.expects.push_back(Expect::Parse {
-                    statement: None,
-                    visible: false,
-                    change: None,
-                });
+                let types = &statement.parameter_types;
+                let hidden = Expect::hidden_parse();
+                self.parse_as_then(name.as_bytes(), statement, types, hidden, exchange);
                 exchange.lent = true;
                 exchange.lent_names.push(name);
             }
@@ -291,18 +281,20 @@ impl Session {
         }
         close(statement.id, None);
         self.metrics.server_parse();
-        frontend::parse(
-            &mut exchange.outgoing,
-            statement.upstream_name().as_bytes(),
-            &statement.sql,
-            parameter_types,
-        );
         exchange.pending_parses.push(statement.id);
-        exchange.expects.push_back(Expect::Parse {
+        let expect = Expect::Parse {
             statement: Some(statement.id),
             visible: change.is_some(),
             change,
-        });
+        };
+        let name = statement.upstream_name();
+        self.parse_as_then(
+            name.as_bytes(),
+            statement,
+            parameter_types,
+            expect,
+            exchange,
+        );
     }
 
     /// The connection knows what the client calls `name`; gives its name there.
@@ -327,7 +319,11 @@ impl Session {
                     }
                 }
                 _ => {
-                    exchange.parse_unnamed(&statement.sql, &statement.parameter_types);
+                    if !self.may_be_copied(statement) {
+                        return Some(Copy::Unreadable);
+                    }
+                    let types = &statement.parameter_types;
+                    self.parse_as_then(b"", statement, types, Expect::hidden_parse(), exchange);
                     self.unnamed_upstream = Some((statement.id, prepared.told.clone()));
                 }
             }
@@ -337,6 +333,9 @@ impl Session {
         if !has_copy(&prepared, connection) {
             if exchange.examined == Some(statement.id) {
                 return Some(Copy::Changed(prepared.told));
+            }
+            if !self.may_be_copied(statement) {
+                return Some(Copy::Unreadable);
             }
             self.prepare_upstream(&prepared, connection, exchange, None);
         }
@@ -385,6 +384,9 @@ impl Session {
             return false;
         };
         let statement = &prepared.statement;
+        if !self.may_be_copied(statement) {
+            return false;
+        }
         // The types of parameters stay what they were, whatever the table has become.
         let types = match shape.parameter_types.is_empty() {
             true => &statement.parameter_types,
@@ -392,7 +394,7 @@ impl Session {
         };
         let told = Told::default();
         if name.is_empty() {
-            exchange.parse_unnamed(&statement.sql, types);
+            self.parse_as_then(b"", statement, types, Expect::hidden_parse(), exchange);
             exchange.learn(b"", &told);
             self.unnamed_upstream = Some((statement.id, told));
         } else {

@@ -5,16 +5,20 @@
 //! client prepared means what it means now, on every connection: else whoever shares copies, or answers, with this
 //! session would be given what another has made of the text under other settings, or of other tables.
 
+use bytes::BytesMut;
+
 use super::Session;
 use super::analysis::Analysis;
+use super::exchange::Exchange;
+use super::expect::Expect;
 use super::prepare::{has_copy, statement_of};
-use super::shared::JudgementKey;
+use super::shared::{JudgementKey, Shared};
 use super::state::Pin;
-use super::statements::ClientStatement;
+use super::statements::{ClientStatement, OWN, Statement};
 use crate::catalog::{CatalogVersion, Effects};
 use crate::sql::Kind;
 use crate::upstream::Connection;
-use crate::wire::{Frame, TransactionStatus};
+use crate::wire::{Frame, TransactionStatus, frontend};
 
 impl Session {
     /// [`Session::renew`] of all that the unit binds or describes.
@@ -86,10 +90,53 @@ impl Session {
         then.is_some() && then == now
     }
 
-    /// The bytes of the text mean what they meant when it was prepared.
+    /// The bytes of the text can be read by the rules by which they were read when it was prepared.
     fn may_be_read_again(&self, prepared: &ClientStatement) -> bool {
         let statement = &prepared.statement;
-        statement.reading.readable && self.is_readable(&statement.sql)
+        statement.reading.rules.is_some() && self.rules(&statement.sql).is_some()
+    }
+
+    /// A copy of the statement can be made now, in the middle of a unit.
+    pub(super) fn may_be_copied(&self, statement: &Statement) -> bool {
+        statement.reading.rules.is_none() || self.rules(&statement.sql).is_some()
+    }
+
+    /// Sends a Parse of the text by the rules by which the client's Parse was read.
+    pub(super) fn parse_as_then(
+        &self,
+        name: &[u8],
+        statement: &Statement,
+        parameter_types: &[u32],
+        expect: Expect,
+        exchange: &mut Exchange,
+    ) {
+        let out = &mut exchange.outgoing;
+        let own = || Expect::Own { closes: 3 };
+        let around = self.write_parse_as_then(name, statement, parameter_types, out);
+        exchange.expects.extend(around.then(own));
+        exchange.expects.push_back(expect);
+        exchange.expects.extend(around.then(own));
+    }
+
+    /// Gives whether the settings had to be changed for it, and changed back.
+    pub(super) fn write_parse_as_then(
+        &self,
+        name: &[u8],
+        statement: &Statement,
+        parameter_types: &[u32],
+        out: &mut BytesMut,
+    ) -> bool {
+        let then = statement.reading.rules.as_ref();
+        let now = self.rules(&statement.sql);
+        let other = then.zip(now.as_ref()).filter(|(then, now)| then != now);
+        if let Some((then, _)) = other {
+            frontend::run_apart(out, &then.sql(), OWN.as_bytes());
+        }
+        frontend::parse(out, name, &statement.sql, parameter_types);
+        if let Some((_, now)) = other {
+            frontend::run_apart(out, &now.sql(), OWN.as_bytes());
+        }
+        other.is_some()
     }
 
     fn read_again(&self, prepared: &ClientStatement) -> ClientStatement {
@@ -99,10 +146,20 @@ impl Session {
             Some(shape) if !shape.parameter_types.is_empty() => &shape.parameter_types,
             _ => &statement.parameter_types,
         };
+        let mut reading = self.reading(&statement.sql);
+        if reading.rules != statement.reading.rules {
+            reading.rules = statement.reading.rules.clone();
+            reading.readable = false;
+        }
+        let Shared {
+            statements,
+            analyser,
+            ..
+        } = &*self.shared;
         let apart = !self.reads_as_others_do();
         let anew = match apart {
-            true => self.private_statement(&statement.sql, types),
-            false => self.intern(&statement.sql, types),
+            true => statements.private(&statement.sql, types, analyser, &reading),
+            false => statements.intern(&statement.sql, types, analyser, reading),
         };
         prepared.renewed(anew, apart)
     }

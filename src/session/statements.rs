@@ -10,6 +10,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::analysis::{Analyser, Analysis};
+use super::state::quote_literal;
 use crate::upstream::{Prepared, Told};
 use crate::wire::Frame;
 
@@ -50,7 +51,7 @@ static UPSTREAM_PREFIX: LazyLock<String> = LazyLock::new(|| {
 /// A name that no client and nobody else gives to a statement: describing it fails on purpose.
 pub static ABSENT: LazyLock<String> = LazyLock::new(|| format!("{}absent", *UPSTREAM_PREFIX));
 
-/// The name of statements and portals that pgditto runs by itself within a client's transaction.
+/// The name of the statement and portal that pgditto runs by itself within a client's transaction.
 pub static OWN: LazyLock<String> = LazyLock::new(|| format!("{}own", *UPSTREAM_PREFIX));
 
 /// A statement that is bound to a portal.
@@ -109,6 +110,35 @@ pub struct Reading {
     pub path: u64,
     /// The bytes mean what they seem to, in the encoding and under the settings of the client.
     pub readable: bool,
+    /// By what the bytes are read. `None`: it was open at that moment.
+    pub rules: Option<Rules>,
+}
+
+/// The settings by which the server reads the bytes of a text, as far as they matter to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// `client_encoding`, if not all is ASCII.
+    pub encoding: Option<String>,
+    /// `standard_conforming_strings`, if quotes could end elsewhere.
+    pub standard_strings: Option<bool>,
+}
+
+impl Rules {
+    /// SQL that puts them in force until the transaction ends.
+    pub fn sql(&self) -> String {
+        let strings = self
+            .standard_strings
+            .map(|on| if on { "on" } else { "off" });
+        let settings = [
+            ("client_encoding", self.encoding.as_deref()),
+            ("standard_conforming_strings", strings),
+        ];
+        let calls = settings.into_iter().filter_map(|(name, value)| {
+            let value = quote_literal(value?);
+            Some(format!("pg_catalog.set_config('{name}', {value}, true)"))
+        });
+        format!("SELECT {}", calls.collect::<Vec<_>>().join(", "))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

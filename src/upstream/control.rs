@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::Connection;
 use super::error::UpstreamError;
 use super::settings::{Settings, restore_all_sql, restore_sql};
-use crate::wire::frontend::{self, Target};
+use crate::wire::frontend;
 use crate::wire::{backend, tag};
 
 /// The most that the answer to a control statement may weigh.
@@ -44,15 +44,8 @@ impl Connection {
         name: &[u8],
         deadline: Instant,
     ) -> Result<Vec<Vec<Option<String>>>, UpstreamError> {
-        const NOTHING_BOUND: &[u8] = &[0; 6];
         let mut outgoing = BytesMut::with_capacity(sql.len() + 256);
-        // One that failed may have left its statement.
-        frontend::close(&mut outgoing, Target::Statement, name);
-        frontend::parse(&mut outgoing, name, sql.as_bytes(), &[]);
-        frontend::bind_raw(&mut outgoing, name, name, NOTHING_BOUND);
-        frontend::execute(&mut outgoing, name, 0);
-        frontend::close(&mut outgoing, Target::Portal, name);
-        frontend::close(&mut outgoing, Target::Statement, name);
+        frontend::run_apart(&mut outgoing, sql, name);
         frontend::sync(&mut outgoing);
         self.control(outgoing, deadline).await
     }

@@ -118,3 +118,15 @@ pub fn cancel_request(out: &mut BytesMut, pid: u32, key: &[u8]) {
         out.put_slice(key);
     });
 }
+
+/// One statement without parameters under a statement and a portal called `name`, which are gone afterwards. Six messages; the
+/// first closes what one that failed may have left.
+pub fn run_apart(out: &mut BytesMut, sql: &str, name: &[u8]) {
+    const NOTHING_BOUND: &[u8] = &[0; 6];
+    close(out, Target::Statement, name);
+    parse(out, name, sql.as_bytes(), &[]);
+    bind_raw(out, name, name, NOTHING_BOUND);
+    execute(out, name, 0);
+    close(out, Target::Portal, name);
+    close(out, Target::Statement, name);
+}

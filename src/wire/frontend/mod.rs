@@ -4,7 +4,7 @@
 mod encode;
 
 pub use encode::{
-    bind_raw, cancel_request, close, describe, execute, flush, parse, password, query,
+    bind_raw, cancel_request, close, describe, execute, flush, parse, password, query, run_apart,
     sasl_initial, sasl_response, ssl_request, startup, sync, terminate,
 };
 

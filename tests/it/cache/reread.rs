@@ -187,7 +187,7 @@ fn a_label_that_means_another_value_since_is_kept_for_nobody() {
 }
 
 #[test]
-fn a_text_in_another_encoding_is_stored_as_it_was_or_refused() {
+fn a_text_in_another_encoding_is_stored_as_it_was() {
     let house = House::with("CREATE TABLE word (w text)", |opts| {
         opts.set("pool.default_pool_size", 2);
     });
@@ -197,7 +197,8 @@ fn a_text_in_another_encoding_is_stored_as_it_was_or_refused() {
     // It is sent to the connection that has no copy, and to the other.
     let mut holds = house.via();
     for turn in 0..2 {
-        asks.batch(&run("s", &[]));
+        let reply = asks.batch(&run("s", &[]));
+        assert_eq!(reply.error(), None, "{reply:?}");
         let sql = if turn == 0 {
             "BEGIN; SELECT count(*) FROM pg_description"
         } else {
@@ -206,8 +207,92 @@ fn a_text_in_another_encoding_is_stored_as_it_was_or_refused() {
         set(&mut holds, sql);
     }
     asks.batch(&run("s", &[]));
-    let wrong = "SELECT count(*) FROM word WHERE w <> U&'\\00e9'";
-    assert_eq!(house.direct().query(wrong).text(), "0");
+    let right = "SELECT count(*) FROM word WHERE w = U&'\\00e9'";
+    assert_eq!(house.direct().query(right).text(), "3");
+    assert_eq!(asks.query("SHOW client_encoding").text(), "LATIN1");
+}
+
+/// The server has read the text, and goes by what it was then.
+#[test]
+fn what_was_prepared_under_other_rules_of_texts_is_read_by_them_on_every_connection() {
+    const ON: &str = "standard_conforming_strings = on";
+    const OFF: &str = "standard_conforming_strings = off";
+    const UTF8: &str = "client_encoding = 'UTF8'";
+    const LATIN1: &str = "client_encoding = 'LATIN1'";
+    let house = House::new(
+        "CREATE TABLE k (id int PRIMARY KEY, t text); INSERT INTO k VALUES (7, 'x');
+         CREATE TABLE w (id int, t text)",
+    );
+    let mut pair = house.pair();
+    let mut count = 0;
+    for (then, now, sql) in [
+        (ON, OFF, r"SELECT 'a\b', t, U&'\0037' FROM k"),
+        (OFF, ON, r"SELECT 'a\\b', '\'', t FROM k"),
+        (
+            ON,
+            OFF,
+            r"INSERT INTO w VALUES (U&'\0037', 'x\n') RETURNING t",
+        ),
+        (OFF, ON, r"INSERT INTO w VALUES ('\067', 'x\n') RETURNING t"),
+        (UTF8, LATIN1, "SELECT length('é'), t FROM k"),
+        (LATIN1, UTF8, "SELECT length('é'), t FROM k"),
+    ] {
+        for before in [
+            "",
+            "BEGIN",
+            "BEGIN; SET LOCAL TimeZone = 'UTC'",
+            "SET TimeZone = 'UTC'",
+        ] {
+            count += 1;
+            let name = format!("s{count}");
+            pair.both(&format!("SET {then}"));
+            for wire in [&mut pair.via, &mut pair.direct] {
+                prepare(wire, &name, sql);
+            }
+            pair.both(&format!("SET {now}"));
+            // On a connection that has no copy of it.
+            let mut other = house.via();
+            set(&mut other, "BEGIN; SELECT random()");
+            if !before.is_empty() {
+                pair.both(before);
+            }
+            for _ in 0..2 {
+                pair.look_batch(&run(&name, &[]));
+            }
+            // SQL knows it, too.
+            pair.both(&format!("EXECUTE {name}"));
+            if before.starts_with("BEGIN") {
+                pair.both("COMMIT");
+            }
+            for setting in ["client_encoding", "standard_conforming_strings", "TimeZone"] {
+                pair.both(&format!("SHOW {setting}"));
+            }
+            set(&mut other, "COMMIT");
+            pair.look_batch(&run(&name, &[]));
+            // As it was again.
+            pair.both(&format!("SET {then}"));
+            pair.look_batch(&run(&name, &[]));
+            pair.both("RESET ALL");
+        }
+    }
+}
+
+/// A Query would end it, a Bind of another statement does not.
+#[test]
+fn an_unnamed_statement_is_read_by_the_rules_of_its_parse() {
+    let house =
+        House::new("CREATE TABLE k (id int PRIMARY KEY, t text); INSERT INTO k VALUES (7, 'x')");
+    let mut pair = house.pair();
+    for wire in [&mut pair.via, &mut pair.direct] {
+        prepare(wire, "off", "SET standard_conforming_strings = off");
+        prepare(wire, "", r"SELECT 'a\b', t FROM k");
+    }
+    pair.look_batch(&run("off", &[]));
+    let mut other = house.via();
+    set(&mut other, "BEGIN; SELECT random()");
+    for _ in 0..2 {
+        pair.look_batch(&run("", &[]));
+    }
 }
 
 #[test]
