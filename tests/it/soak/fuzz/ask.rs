@@ -200,6 +200,9 @@ fn columns(body: &[u8], same_database: bool) -> String {
 const NO_SCHEMA: &str = r#"C3F000 Mschema \"pg_temp\" does not exist"#;
 const NO_TABLE: &str = r#"C42P01 Mtable \"k\" does not exist"#;
 
+/// A field of an error.
+const LOCK_TIMEOUT: &[u8] = b"C55P03";
+
 /// An answer in lines that can be compared: rows of no order sorted, errors without the place in the server's source.
 pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<String> {
     let Some(reply) = reply else {
@@ -225,8 +228,14 @@ pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<S
             }
             b'E' | b'N' => {
                 put(&mut lines, &mut rows);
+                // Who waits for a lock while it reads a text anew says where in the text, and who runs a plan does not.
+                let waited = body
+                    .split(|byte| *byte == 0)
+                    .any(|field| field == LOCK_TIMEOUT);
                 let fields = body.split(|byte| *byte == 0).filter(|field| {
-                    !matches!(field.first(), None | Some(b'F' | b'L' | b'R' | b'V'))
+                    let first = field.first();
+                    !matches!(first, None | Some(b'F' | b'L' | b'R' | b'V'))
+                        && !(waited && first == Some(&b'P'))
                 });
                 let text: Vec<String> = fields
                     .map(|field| field.escape_ascii().to_string())
