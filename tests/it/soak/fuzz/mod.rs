@@ -33,6 +33,9 @@ use tally::{Record, Tally, checks_of_all_seeds};
 /// Steps of one session; then the databases are made anew.
 const STEPS: usize = 160;
 
+/// Then the servers are other ones: each pair of databases that is left costs the next ones something.
+const EPISODES_OF_A_SERVER: u64 = 8;
+
 /// Sessions of one seed, told by their numbers.
 struct Episodes {
     seed: u64,
@@ -94,10 +97,13 @@ fn fuzz(seed: u64, until: Instant) -> Tally {
     let first = asked("EPISODE", record.next());
     let command = |next: u64| format!("SEED={seed} EPISODE={next} make fuzz");
     println!("seed {seed}, from episode {first} on");
-    let episodes = Episodes::new(seed);
+    let mut episodes = Episodes::new(seed);
     let mut tally = Tally::default();
     let mut episode = first;
     while episode == first || Instant::now() < until {
+        if tally.episodes > 0 && tally.episodes.is_multiple_of(EPISODES_OF_A_SERVER) {
+            episodes = Episodes::new(seed);
+        }
         let played = episodes.play(episode, None);
         record.add(episode, played.checks);
         tally += played;
