@@ -244,6 +244,8 @@ pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<S
                     .join(" ")
                     .replace("\"b_g", "\"a_g")
                     .replace("fuzz_b", "fuzz_a")
+                    // A plan that was made before knows of it later.
+                    .replace("during inlining", "during startup")
                     // In a transaction others' temporary tables have left this trace (docs/pins.md).
                     .replace(NO_SCHEMA, NO_TABLE);
                 lines.push(format!("{} {text}", *tag as char));
