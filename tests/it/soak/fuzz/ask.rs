@@ -89,6 +89,8 @@ impl fmt::Display for Ask {
 pub struct Client {
     pub wire: Wire,
     prepared: HashSet<String>,
+    /// What was prepared in another is asked no more.
+    age: u64,
     /// Stands for `{side}`: what is named for the whole server needs two names.
     side: &'static str,
 }
@@ -98,6 +100,7 @@ impl Client {
         Self {
             wire,
             prepared: HashSet::new(),
+            age: 0,
             side,
         }
     }
@@ -111,6 +114,11 @@ impl Client {
         }
         let byte = |character| u8::try_from(u32::from(character)).unwrap_or(b'?');
         text.chars().map(byte).collect()
+    }
+
+    /// Prepares anew from here on.
+    pub fn forget(&mut self) {
+        self.age += 1;
     }
 
     /// Sends `ask` and waits for the answer; `None` when the connection ended or nothing came.
@@ -130,7 +138,8 @@ impl Client {
             }
             Mode::Extended { binary } => (String::new(), binary),
             Mode::Prepared { binary } => {
-                let digest = xxhash_rust::xxh3::xxh3_64(format!("{text}{types:?}").as_bytes());
+                let digest =
+                    xxhash_rust::xxh3::xxh3_64(format!("{text}{types:?}{}", self.age).as_bytes());
                 (format!("p{digest:x}"), binary)
             }
         };

@@ -47,6 +47,14 @@ impl<'a> Oracle<'a> {
             .retain(|state, _| live.iter().any(|(of, _)| of == state));
     }
 
+    /// Prepares anew from here on.
+    pub fn forget(&mut self) {
+        for (direct, via) in self.readers.values_mut() {
+            direct.forget();
+            via.forget();
+        }
+    }
+
     /// Asks every live read upstream and through pgditto.
     ///
     /// # Errors
