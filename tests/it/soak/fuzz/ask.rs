@@ -241,11 +241,13 @@ pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<S
                 let waited = body
                     .split(|byte| *byte == 0)
                     .any(|field| field == LOCK_TIMEOUT);
-                let fields = body.split(|byte| *byte == 0).filter(|field| {
-                    let first = field.first();
-                    !matches!(first, None | Some(b'F' | b'L' | b'R' | b'V'))
-                        && !(waited && first == Some(&b'P'))
-                });
+                let fields = body
+                    .split(|byte| *byte == 0)
+                    .filter(|field| match field.first() {
+                        None | Some(b'F' | b'L' | b'R' | b'V') => false,
+                        Some(b'P') => !waited,
+                        Some(_) => true,
+                    });
                 let text: Vec<String> = fields
                     .map(|field| field.escape_ascii().to_string())
                     .collect();
