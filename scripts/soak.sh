@@ -27,7 +27,7 @@ case "${1:-}" in
         run --features planted-faults -- "${planted[@]}" --test-threads 1
         ;;
     hit-ratio)
-        export ROWS_OF_HIT_RATIO="${ROWS_OF_HIT_RATIO:-100000}" OPERATIONS_OF_HIT_RATIO="${OPERATIONS_OF_HIT_RATIO:-2000000}"
+        export ROWS_OF_HIT_RATIO="${ROWS_OF_HIT_RATIO:-100000}" OPERATIONS_OF_HIT_RATIO="${OPERATIONS_OF_HIT_RATIO:-400000}"
         run --release -- "${hits[@]}" --test-threads 1
         ;;
     *) echo "usage: $0 fuzz|soak|direct-writers|planted|hit-ratio" >&2; exit 2 ;;

@@ -4,9 +4,9 @@
 //! fields have no moment in which a counter does not exist yet, so a reader and a writer
 //! who meet a relation for the first time cannot miss each other.
 //!
-//! The field of keys grows by a new, larger one. Counters are not moved: whoever was
-//! counted in the old one is stale from then on. For a while writers mark both, see
-//! [`super::classes`].
+//! The field of keys grows by a new, larger one, in which new stamps are taken. Counters are
+//! not moved, and who was counted in a smaller one stays so: writers mark in all that there
+//! are. How a new one begins: [`super::classes`].
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,8 +16,8 @@ use super::counters::Counter;
 /// Counters of whole relations of one database, 8 bytes each.
 const TABLES: usize = 1 << 15;
 
-/// Sizes of the field of keys, one after the other: 128 KiB to 32 MiB.
-const KEYS: [usize; 5] = [1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22];
+/// Sizes of the field of keys, one after the other: 128 KiB to 32 MiB. Each costs a writer a mark.
+const KEYS: [usize; 4] = [1 << 14, 1 << 17, 1 << 20, 1 << 22];
 
 /// It grows when fewer than so many counters are left for each key in use.
 const COUNTERS_PER_KEY: usize = 8;
@@ -149,11 +149,9 @@ impl Field {
         Level(self.read.load(Ordering::Acquire))
     }
 
-    /// The fields of keys that a writer has to mark. `read` moves after `marked`, and is loaded before it.
+    /// The fields of keys that a writer has to mark: all that there are.
     pub fn marked_levels(&self) -> impl Iterator<Item = Level> + use<> {
-        let read = self.read.load(Ordering::Acquire);
-        let marked = self.marked.load(Ordering::Acquire);
-        (read..=marked).map(Level)
+        (0..=self.marked.load(Ordering::Acquire)).map(Level)
     }
 
     /// Notes that a stamp of this key's counter is taken. True: the field has become too small.
@@ -226,7 +224,7 @@ mod tests {
 
     #[test]
     fn it_asks_for_a_larger_one_when_an_eighth_is_in_use_and_each_counter_counts_once() {
-        let field = Field::new(1 << 20);
+        let field = Field::new(2 << 20);
         let slot = |index: u64| Slot::key(index << 50, field.level());
         for index in 0..(1 << 14) / 8 {
             assert!(!field.note_use(slot(index)));
@@ -238,7 +236,7 @@ mod tests {
         assert_eq!(field.level(), first);
         assert_eq!(field.marked_levels().collect::<Vec<_>>(), [first, next]);
         field.publish_larger(next);
-        assert_eq!(field.marked_levels().collect::<Vec<_>>(), [next]);
+        assert_eq!(field.marked_levels().collect::<Vec<_>>(), [first, next]);
         assert_eq!(field.announce_larger(first), None);
         assert_eq!(field.live_keys(), 0);
         // The last one that there is room for: it stays as it is.

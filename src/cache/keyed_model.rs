@@ -27,7 +27,7 @@ enum Mutant {
     PublishClassBeforeWalk,
     PublishFieldUnwalked,
     PublishFieldBeforeWalk,
-    OldFieldStillFits,
+    OldFieldUnmarked,
     ClassesOfTheFirstWrite,
     GuessWhatIsUnknown,
     OldKeyOnly,
@@ -218,7 +218,7 @@ impl World {
     fn new(mutant: Mutant) -> Self {
         Self {
             mutant,
-            tags: Tags::new(1 << 20).unwrap(),
+            tags: Tags::new(2 << 20).unwrap(),
             commit: 0,
             catalogue: 0,
             picture: Some(0),
@@ -463,12 +463,15 @@ impl World {
     }
 
     fn fits(&self, stamp: &Stamp) -> bool {
-        if self.mutant != Mutant::OldFieldStillFits {
+        if self.mutant != Mutant::OldFieldUnmarked {
             return self.tags.fit(stamp) == Fit::Fresh;
         }
         let stands = |(slot, word): (u32, u64)| {
-            let counter = self.tags.field.counter(Slot::from_bits(slot)).unwrap();
-            counter.read().to_bits() == word
+            let slot = Slot::from_bits(slot);
+            let is_old = slot
+                .level()
+                .is_some_and(|level| level < self.tags.field.level());
+            is_old || self.tags.field.counter(slot).unwrap().read().to_bits() == word
         };
         stamp.is_clean() && self.tags.same_generation(stamp) && stamp.words().all(stands)
     }
@@ -596,7 +599,7 @@ macro_rules! mutants {
 mutants! {
     a_class_born_without_the_marks_of_writers_is_caught: PublishClassUnwalked;
     a_field_grown_without_the_marks_of_writers_is_caught: PublishFieldUnwalked;
-    entries_of_the_old_field_are_caught: OldFieldStillFits;
+    an_old_field_that_is_no_longer_marked_is_caught: OldFieldUnmarked;
     marking_only_the_classes_of_the_first_write_is_caught: ClassesOfTheFirstWrite;
     guessing_an_unknown_key_is_caught: GuessWhatIsUnknown;
     forgetting_the_new_key_of_a_moved_row_is_caught: OldKeyOnly;

@@ -46,6 +46,35 @@ fn a_write_by_key_leaves_the_answers_of_other_keys_valid() {
     }
 }
 
+/// Reads of more rows than the smallest field of counters has room for.
+#[test]
+fn answers_stay_while_reads_of_thousands_of_other_rows_begin() {
+    let house = House::new(
+        "CREATE TABLE many (id int PRIMARY KEY, v int NOT NULL); INSERT INTO many SELECT g, 0 FROM generate_series(1, 3000) g",
+    );
+    let read = |id: usize| format!("SELECT v FROM many WHERE id = {id}");
+    let mut pair = house.pair();
+    pair.becomes_hit(&read(1));
+    pair.becomes_hit(&read(2));
+    let counters = || house.pgditto.metrics().sum("pgditto_key_bytes", &[]);
+    let before = counters();
+    let mut client = house.via();
+    for id in 3..=3000 {
+        client.query(&read(id));
+    }
+    house.before.take();
+    assert!(counters() > before);
+    pair.hit(&read(1));
+    pair.write("UPDATE many SET v = v + 1 WHERE id = 1");
+    pair.asked(&read(1));
+    pair.hit(&read(2));
+    pair.becomes_hit(&read(1));
+    pair.write("UPDATE many SET v = v + 1 WHERE id IN (1, 2, 3000)");
+    for id in [1, 2, 3000] {
+        pair.asked(&read(id));
+    }
+}
+
 #[test]
 fn statements_of_one_transaction_each_touch_their_rows() {
     let house = House::new(SCHEMA);
