@@ -19,8 +19,9 @@ const TABLES: usize = 1 << 15;
 /// Sizes of the field of keys, one after the other: 128 KiB to 32 MiB. Each costs a writer a mark.
 const KEYS: [usize; 4] = [1 << 14, 1 << 17, 1 << 20, 1 << 22];
 
-/// It grows when fewer than so many counters are left for each key in use.
-const COUNTERS_PER_KEY: usize = 8;
+/// It grows when fewer than so many counters are left for each key in use: a write to one key voids
+/// the answers of another as often as that one has its counter.
+const COUNTERS_PER_KEY: usize = 32;
 
 const LEVEL_SHIFT: u32 = 28;
 const INDEX: u32 = (1 << LEVEL_SHIFT) - 1;
@@ -223,10 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_for_a_larger_one_when_an_eighth_is_in_use_and_each_counter_counts_once() {
+    fn it_asks_for_a_larger_one_when_it_is_crowded_and_each_counter_counts_once() {
         let field = Field::new(2 << 20);
         let slot = |index: u64| Slot::key(index << 50, field.level());
-        for index in 0..(1 << 14) / 8 {
+        for index in 0..KEYS[0] / COUNTERS_PER_KEY {
             assert!(!field.note_use(slot(index)));
             assert!(!field.note_use(slot(index)));
         }

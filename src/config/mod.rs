@@ -506,7 +506,7 @@ impl Default for CacheConfig {
             level: Level::Strict,
             ttl: Duration::from_secs(60),
             memory_limit: 256 << 20,
-            key_memory: 16 << 20,
+            key_memory: 48 << 20,
             learn_keys: true,
             hold_commits_from: Duration::from_millis(50),
             max_entry_size: 1 << 20,
