@@ -227,7 +227,7 @@ mod tests {
     fn it_asks_for_a_larger_one_when_it_is_crowded_and_each_counter_counts_once() {
         let field = Field::new(2 << 20);
         let slot = |index: u64| Slot::key(index << 50, field.level());
-        for index in 0..KEYS[0] / COUNTERS_PER_KEY {
+        for index in 0..(KEYS[0] / COUNTERS_PER_KEY) as u64 {
             assert!(!field.note_use(slot(index)));
             assert!(!field.note_use(slot(index)));
         }
