@@ -209,8 +209,9 @@ fn columns(body: &[u8], same_database: bool) -> String {
 const NO_SCHEMA: &str = r#"C3F000 Mschema \"pg_temp\" does not exist"#;
 const NO_TABLE: &str = r#"C42P01 Mtable \"k\" does not exist"#;
 
-/// A field of an error.
+/// Fields of errors.
 const LOCK_TIMEOUT: &[u8] = b"C55P03";
+const PRIVILEGE: &[u8] = b"C42501";
 
 /// An answer in lines that can be compared: rows of no order sorted, errors without the place in the server's source.
 pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<String> {
@@ -238,9 +239,8 @@ pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<S
             b'E' | b'N' => {
                 put(&mut lines, &mut rows);
                 // Who waits for a lock while it reads a text anew says where in the text, and who runs a plan does not.
-                let waited = body
-                    .split(|byte| *byte == 0)
-                    .any(|field| field == LOCK_TIMEOUT);
+                let says = |what: &[u8]| body.split(|byte| *byte == 0).any(|field| field == what);
+                let waited = says(LOCK_TIMEOUT);
                 let fields = body
                     .split(|byte| *byte == 0)
                     .filter(|field| match field.first() {
@@ -248,6 +248,15 @@ pub fn lines(reply: Option<&Reply>, ordered: bool, same_database: bool) -> Vec<S
                         Some(b'P') => !waited,
                         Some(_) => true,
                     });
+                if says(PRIVILEGE) {
+                    // Who makes a plan is told when it binds, and who has one when it runs.
+                    while lines
+                        .last()
+                        .is_some_and(|line| line.starts_with(['2', 'n', 'T']))
+                    {
+                        lines.pop();
+                    }
+                }
                 let text: Vec<String> = fields
                     .map(|field| field.escape_ascii().to_string())
                     .collect();
